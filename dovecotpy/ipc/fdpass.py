@@ -1,0 +1,78 @@
+"""Packets over Unix sockets with file descriptors and the sender's credentials from the kernel."""
+
+from __future__ import annotations
+
+import array
+import os
+import socket
+import struct
+from typing import NamedTuple
+
+MAX_DESCRIPTORS = 16
+"""File descriptors accepted in one packet; more than the caller wants are closed by the caller."""
+
+_CREDENTIALS = struct.Struct("iII")
+
+
+class Credentials(NamedTuple):
+    """Who sent a packet or holds the other end, as the kernel says."""
+
+    pid: int
+    uid: int
+    gid: int
+
+
+class Packet(NamedTuple):
+    """One packet as received. `truncated`: the sender's data or descriptors did not fit and are not to be trusted."""
+
+    data: bytes
+    descriptors: tuple[int, ...]
+    credentials: Credentials | None
+    truncated: bool
+
+    def close(self) -> None:
+        """Close every descriptor that came with it."""
+        for descriptor in self.descriptors:
+            os.close(descriptor)
+
+
+def send(sock: socket.socket, data: bytes, descriptors: tuple[int, ...] = (), flags: int = 0) -> None:
+    """Send one packet. Raises OSError (BlockingIOError when the queue is full and the socket does not block)."""
+    if not descriptors:
+        sock.send(data, flags | socket.MSG_NOSIGNAL)
+        return
+    rights = array.array("i", descriptors).tobytes()
+    sock.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)], flags | socket.MSG_NOSIGNAL)
+
+
+def receive(sock: socket.socket, size: int = 8192, flags: int = 0) -> Packet:
+    """Receive one packet; an empty one with no descriptors is the end of a connected socket. Raises OSError.
+
+    Descriptors are close-on-exec. Credentials are there when the socket has SO_PASSCRED.
+    """
+    room = socket.CMSG_SPACE(MAX_DESCRIPTORS * 4) + socket.CMSG_SPACE(_CREDENTIALS.size)
+    data, ancillary, message_flags, _ = sock.recvmsg(size, room, flags | socket.MSG_CMSG_CLOEXEC)
+    descriptors: tuple[int, ...] = ()
+    credentials = None
+    for level, kind, payload in ancillary:
+        if level != socket.SOL_SOCKET:
+            continue
+        if kind == socket.SCM_RIGHTS:
+            received = array.array("i")
+            received.frombytes(payload[: len(payload) - len(payload) % 4])
+            descriptors += tuple(received)
+        elif kind == socket.SCM_CREDENTIALS:
+            credentials = Credentials(*_CREDENTIALS.unpack(payload[: _CREDENTIALS.size]))
+    truncated = bool(message_flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC))
+    return Packet(data, descriptors, credentials, truncated)
+
+
+def peer(sock: socket.socket) -> Credentials:
+    """Who connected or made the other end of a connected Unix socket (SO_PEERCRED)."""
+    data = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    return Credentials(*_CREDENTIALS.unpack(data))
+
+
+def pair(kind: int = socket.SOCK_SEQPACKET) -> tuple[socket.socket, socket.socket]:
+    """A connected pair of Unix sockets that keep packet boundaries (or a stream, with SOCK_STREAM)."""
+    return socket.socketpair(socket.AF_UNIX, kind)

@@ -1,0 +1,132 @@
+"""Header fields of a message or part (RFC 5322 section 2.2), read tolerantly and at the speed of bytes methods.
+
+A line without a colon, a field name with blanks in it, a From_ line in front, a continuation without a field:
+none ends the header; only an empty line does. What is fetched is always the original octets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+MAX_HEADER = 1 << 20
+"""Octets of one header block that are looked at for fields; what follows is still part of the block as text."""
+
+MAX_FIELD = 65536
+"""Octets of one unfolded field value; the rest of a longer one is not looked at."""
+
+
+class Entry(NamedTuple):
+    """One field of a header block: where it stands in Header.raw."""
+
+    name: bytes
+    """Without surrounding blanks, in the sender's case; empty for a line that is no field."""
+    start: int
+    value: int
+    """Where the value starts, after the colon."""
+    end: int
+    """After the line end of the last continuation line."""
+
+
+class Header:
+    """A header block: its octets, and its fields when somebody asks."""
+
+    __slots__ = ("_entries", "_values", "raw")
+
+    def __init__(self, raw: bytes) -> None:
+        self.raw = raw
+        self._values: dict[bytes, list[bytes]] | None = None
+        self._entries: list[Entry] | None = None
+
+    @property
+    def values(self) -> dict[bytes, list[bytes]]:
+        """Unfolded, trimmed values by name in lower case, each list in the order of the message."""
+        if self._values is None:
+            self._values = _values(self.raw)
+        return self._values
+
+    def get(self, name: bytes) -> bytes | None:
+        """The first unfolded value of the field, or None. name: in lower case."""
+        values = self.values.get(name)
+        return values[0] if values else None
+
+    def all(self, name: bytes) -> list[bytes]:
+        """Every unfolded value of the field, in order. name: in lower case."""
+        return self.values.get(name, [])
+
+    @property
+    def entries(self) -> list[Entry]:
+        """Every field and every line that is none, in order."""
+        if self._entries is None:
+            self._entries = _entries(self.raw)
+        return self._entries
+
+    def raw_value(self, entry: Entry) -> bytes:
+        """The value as the sender wrote it, still folded."""
+        return self.raw[entry.value : entry.end]
+
+    def fields(self, names: Iterable[bytes], exclude: bool = False) -> bytes:
+        """The original octets of the named fields, or of all but them, and an empty line (RFC 3501 section 6.4.5).
+
+        names: in any case.
+        """
+        wanted = {name.lower() for name in names}
+        raw = self.raw
+        pieces = [
+            raw[entry.start : entry.end] for entry in self.entries if (entry.name.lower() in wanted) is not exclude
+        ]
+        if pieces and not pieces[-1].endswith(b"\n"):
+            pieces.append(b"\r\n")
+        pieces.append(b"\r\n")
+        return b"".join(pieces)
+
+
+def parse_header(raw: bytes) -> Header:
+    """The header block raw, with or without the empty line that ends it. Never raises; work is done on first use."""
+    return Header(raw if len(raw) <= MAX_HEADER else raw[:MAX_HEADER])
+
+
+def header_end(data: bytes, start: int = 0) -> int:
+    """Where the body starts in data, whose lines end with CRLF: after the first empty line, or its end."""
+    if data.startswith(b"\r\n", start):
+        return start + 2
+    at = data.find(b"\r\n\r\n", start)
+    return len(data) if at < 0 else at + 4
+
+
+def _values(raw: bytes) -> dict[bytes, list[bytes]]:
+    if b"\r" in raw:
+        raw = raw.replace(b"\r\n", b"\n")
+    text = raw.replace(b"\n\t", b"\t").replace(b"\n ", b" ")
+    values: dict[bytes, list[bytes]] = {}
+    for line in text.split(b"\n"):
+        name, colon, value = line.partition(b":")
+        if colon:
+            if len(value) > MAX_FIELD:
+                value = value[:MAX_FIELD]
+            name = name.rstrip().lower()
+            if name in values:
+                values[name].append(value.strip())
+            else:
+                values[name] = [value.strip()]
+    return values
+
+
+def _entries(raw: bytes) -> list[Entry]:
+    entries = []
+    start = 0
+    size = len(raw)
+    while start < size:
+        end = raw.find(b"\n", start) + 1 or size
+        first_end = end
+        while end < size and raw[end] in b" \t":
+            end = raw.find(b"\n", end) + 1 or size
+        if first_end - start <= 2 and raw[start:first_end] in (b"\r\n", b"\n"):
+            break
+        colon = raw.find(b":", start, first_end)
+        if colon < 0:
+            entries.append(Entry(b"", start, start, end))
+        else:
+            entries.append(Entry(raw[start:colon].strip(), start, colon + 1, end))
+        start = end
+    return entries

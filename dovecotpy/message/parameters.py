@@ -1,0 +1,141 @@
+"""Content-Type, Content-Disposition and their parameters (RFC 2045 section 5.1, RFC 2183, RFC 2231).
+
+Parameter continuations (`name*0`, `name*1*`) are joined under `name` or `name*`; percent encoding and charset
+stay as they are: decoding is the client's matter.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from dovecotpy.message.tokens import quoted_string, skip_blanks
+
+MAX_PARAMETERS = 1000
+"""Parameters of one field; what follows is left out."""
+
+CACHE = 512
+"""Values remembered; then the memory starts anew."""
+
+MAX_CACHED = 100
+"""Octets of the longest value remembered."""
+
+Parameters = tuple[tuple[bytes, bytes], ...]
+
+_TOKEN = re.compile(rb'[^\s\x00()<>@,;:\\"/\[\]?=]+')
+_ATTRIBUTE = re.compile(rb'[^\s\x00()<>@,;:\\"/\[\]?=]+')
+_VALUE = re.compile(rb'[^\s\x00;"(]+')
+_CONTINUATION = re.compile(rb"(.*[^*])\*([0-9]{1,4})(\*?)", re.DOTALL)
+
+
+class ContentType(NamedTuple):
+    """A media type in the sender's case. kind and subkind are the same in lower case."""
+
+    type: bytes
+    subtype: bytes
+    parameters: Parameters
+    kind: bytes
+    subkind: bytes
+
+
+PLAIN_TEXT = ContentType(b"text", b"plain", ((b"charset", b"us-ascii"),), b"text", b"plain")
+"""What a part without, or with an unreadable, Content-Type is (RFC 2045 section 5.2)."""
+
+MESSAGE = ContentType(b"message", b"rfc822", (), b"message", b"rfc822")
+"""What a part of multipart/digest without Content-Type is (RFC 2046 section 5.1.5)."""
+
+_known: dict[bytes, ContentType] = {}
+
+
+def content_type(value: bytes) -> ContentType:
+    """The media type of an unfolded Content-Type value. Never raises: what cannot be read is PLAIN_TEXT."""
+    known = _known.get(value)
+    if known is None:
+        known = _content_type(value)
+        if len(value) <= MAX_CACHED:
+            if len(_known) >= CACHE:
+                _known.clear()
+            _known[value] = known
+    return known
+
+
+def _content_type(value: bytes) -> ContentType:
+    found = _TOKEN.match(value, skip_blanks(value, 0))
+    if not found:
+        return PLAIN_TEXT
+    media = found.group()
+    at = skip_blanks(value, found.end())
+    if value[at : at + 1] != b"/":
+        return PLAIN_TEXT
+    found = _TOKEN.match(value, skip_blanks(value, at + 1))
+    if not found:
+        return PLAIN_TEXT
+    subtype = found.group()
+    kind = media.lower()
+    parameters = parse_parameters(value, found.end())
+    if kind == b"text" and not any(name.lower() in (b"charset", b"charset*") for name, _ in parameters):
+        parameters += ((b"charset", b"us-ascii"),)
+    return ContentType(media, subtype, parameters, kind, subtype.lower())
+
+
+def disposition(value: bytes) -> tuple[bytes, Parameters] | None:
+    """Type and parameters of an unfolded Content-Disposition value, or None where there is no type."""
+    found = _TOKEN.match(value, skip_blanks(value, 0))
+    if not found:
+        return None
+    return found.group(), parse_parameters(value, found.end())
+
+
+def token(value: bytes) -> bytes | None:
+    """The first token of a value such as Content-Transfer-Encoding, or None if another follows or there is none."""
+    found = _TOKEN.match(value, skip_blanks(value, 0))
+    if not found:
+        return None
+    return found.group() if skip_blanks(value, found.end()) >= len(value) else None
+
+
+def parse_parameters(value: bytes, at: int) -> Parameters:
+    """The parameters from place at on; text that is no parameter is skipped up to the next semicolon."""
+    plain: list[tuple[bytes, bytes]] = []
+    pieces: dict[bytes, list[tuple[int, bytes, bytes, bytes]]] = {}
+    size = len(value)
+    for _ in range(MAX_PARAMETERS):
+        at = value.find(b";", at) + 1
+        if at == 0:
+            break
+        at = skip_blanks(value, at)
+        found = _ATTRIBUTE.match(value, at)
+        if not found:
+            continue
+        name = found.group()
+        at = skip_blanks(value, found.end())
+        if at >= size or value[at] != 0x3D:
+            continue
+        text, at = _value(value, skip_blanks(value, at + 1))
+        continued = _CONTINUATION.fullmatch(name) if b"*" in name else None
+        if continued:
+            base, number, star = continued.groups()
+            pieces.setdefault(base.lower(), []).append((int(number), base, star, text))
+        else:
+            plain.append((name, text))
+    for key in pieces:
+        plain.append(_joined(pieces[key]))
+    return tuple(plain)
+
+
+def _value(value: bytes, at: int) -> tuple[bytes, int]:
+    """A parameter's value. An unquoted one may hold what only a quoted one should, even blanks, up to the semicolon."""
+    if value[at : at + 1] == b'"':
+        return quoted_string(value, at + 1)
+    end = value.find(b";", at)
+    if end < 0:
+        end = len(value)
+    found = _VALUE.match(value, at, end)
+    return (found.group(), end) if found else (b"", end)
+
+
+def _joined(pieces: list[tuple[int, bytes, bytes, bytes]]) -> tuple[bytes, bytes]:
+    pieces.sort()
+    extended = any(star for _, _, star, _ in pieces)
+    name = pieces[0][1] + (b"*" if extended else b"")
+    return name, b"".join([text for _, _, _, text in pieces])

@@ -1,0 +1,1 @@
+"""What a process gives up: root directory, identity, capabilities, limits, system calls."""

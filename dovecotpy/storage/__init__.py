@@ -1,0 +1,1 @@
+"""The store: mailboxes, their messages and what stands beside them. Nothing above this folder knows of files."""

@@ -1,0 +1,234 @@
+"""What a storage format writes: no sequence number, no IMAP and no path crosses this interface.
+
+A format (maildir, later mbox, dbox, SQL with an object store) brings a `Tree` for each mail_location and a `BoxDriver` for each
+mailbox. `storage/mailbox.py` exists once, on top of any driver: index, caches, expunge log. Mailbox names here are the bytes of
+the format's own spelling on disk (modified UTF-7) with the real hierarchy separator, without any namespace prefix.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from typing import NamedTuple, Protocol
+
+
+class Ref(NamedTuple):
+    """Where a format finds one message: base name, offset and hash, file and offset, object key."""
+
+    key: bytes
+
+
+class Row(NamedTuple):
+    """One message as the store knows it."""
+
+    uid: int
+    ref: Ref
+    flags: int
+    """bits of `storage.flags`"""
+    keywords: frozenset[str]
+    internaldate: int
+    """seconds since the epoch"""
+    savedate: int | None
+    guid: bytes
+    size: int | None
+    """octets with every line ended by CRLF; None until the body was read"""
+
+
+class Capabilities(NamedTuple):
+    """What a mailbox can keep."""
+
+    uids: bool
+    modseq: bool
+    savedate: bool
+    max_keywords: int
+    writable: bool
+
+
+class Delta(NamedTuple):
+    """What a sync found changed. `stamp`: as `BoxDriver.stamp`, of the state that was seen."""
+
+    appeared: list[Row]
+    changed: list[Row]
+    vanished: list[int]
+    stamp: bytes
+    recent: list[int]
+    """UIDs among `appeared` that no session was told of yet"""
+
+
+class Draft(NamedTuple):
+    """A message to be saved: `body` is a file that the driver made with `BoxDriver.draft`."""
+
+    body: "DraftBody"
+    flags: int
+    keywords: frozenset[str]
+    internaldate: int | None
+    """None: now"""
+
+
+class DraftBody(Protocol):
+    """A message on its way into the store. Nothing of it is visible until `Locked.save`."""
+
+    size: int
+    """octets written so far"""
+
+    def write(self, data: bytes) -> None:
+        """Append octets as they came from the client (CRLF line ends). Raises NoSpace, StoreError."""
+
+    def abandon(self) -> None:
+        """Throw it away; also done for drafts that are never saved when their session ends. Idempotent."""
+
+
+class Body(Protocol):
+    """The octets of a message, immutable while open."""
+
+    size: int
+    """octets as stored"""
+    crlf: bool
+    """every line is known to end in CRLF, so that stored octets are those that are sent"""
+
+    def read(self, at: int, n: int) -> bytes:
+        """Up to n octets from a place, as stored. Raises StoreError."""
+
+    def fd(self) -> tuple[int, int] | None:
+        """Descriptor and offset where the stored octets lie as one run, or None."""
+
+    def close(self) -> None:
+        """Give the descriptor back. Idempotent."""
+
+
+class Moved(Exception):
+    """A ref does not lead to its message any more: sync, then try again."""
+
+
+class Gone(NamedTuple):
+    """Answer for a row that is not there any more."""
+
+    uid: int
+
+
+class Changed(NamedTuple):
+    """Answer for a row that somebody else changed meanwhile: what it is now."""
+
+    row: Row
+
+
+class Wait(NamedTuple):
+    """How to learn of foreign changes: a descriptor that becomes readable (None: only by asking) and how often to ask, in seconds."""
+
+    fileno: int | None
+    interval: float
+
+
+class Columns(NamedTuple):
+    """A mailbox at one modseq, as parallel columns in UID order. Never changed once handed out."""
+
+    modseq: int
+    uidvalidity: int
+    uidnext: int
+    uids: "array[int]"
+    """type 'I', ascending"""
+    flags: "array[int]"
+    """type 'B', bits of storage.flags"""
+    keywords: "array[int]"
+    """type 'I', index into keyword_sets"""
+    modseqs: "array[int]"
+    """type 'Q'"""
+    sizes: "array[int]"
+    """type 'q', octets in CRLF form; -1: not known yet"""
+    dates: "array[int]"
+    """type 'q', INTERNALDATE in seconds since the epoch"""
+    savedates: "array[int]"
+    """type 'q', seconds since the epoch; -1: none"""
+    keyword_sets: tuple[frozenset[str], ...]
+    """0 is always the empty set"""
+
+
+class BoxInfo(NamedTuple):
+    """One mailbox of a tree, or a name that only has children."""
+
+    disk: bytes
+    """name on disk: modified UTF-7, real separator, without namespace prefix"""
+    selectable: bool
+    children: bool | None
+    """None: not known without looking"""
+    marked: bool | None
+    """new mail since it was last selected, where that is cheap to know"""
+
+
+class BoxDriver(Protocol):
+    """One mailbox of one format."""
+
+    guid: bytes
+    uidvalidity: int
+    capabilities: Capabilities
+
+    def stamp(self) -> bytes:
+        """Equal to an earlier one: proven unchanged since. Empty: not known."""
+
+    def lock(self, deadline: float) -> "AbstractContextManager[Locked]":
+        """The right to write, by `clock.monotonic()` deadline. Raises InUse."""
+
+    def draft(self) -> DraftBody:
+        """A new message to write into. Raises NoSpace, StoreError."""
+
+    def body(self, ref: Ref) -> Body:
+        """A message's octets. Raises Moved (sync, then again) or MessageGone."""
+
+    def events(self) -> Wait:
+        """How to notice what others do to it."""
+
+    def drain(self) -> bool:
+        """Read what `events().fileno` has; True when the mailbox may have changed."""
+
+    def close(self) -> None:
+        """Give back descriptors and watches. Idempotent."""
+
+
+class Locked(Protocol):
+    """A mailbox while its lock is held."""
+
+    def sync(self, known: Columns, since: bytes) -> Delta:
+        """What changed since `since`. UIDs are never below the reserve. Raises StoreError."""
+
+    def save(self, drafts: Sequence[Draft]) -> list[Row]:
+        """All or none, durable as an OK promises. Raises NoSpace, StoreError."""
+
+    def link(self, source: BoxDriver, rows: Sequence[Row]) -> list[Row] | None:
+        """Copies without copying octets, in the order of `rows`; None: copy the octets instead. All or none, durable."""
+
+    def flags(self, want: Sequence[Row]) -> list[Row | Gone | Changed]:
+        """Set flags and keywords to what each row says; an answer for each, in order."""
+
+    def remove(self, rows: Sequence[Row]) -> list[int]:
+        """Expunge; UIDs that are gone now (those that were already too). Works on a full disk."""
+
+
+class Tree(Protocol):
+    """A mail_location: the mailboxes of one user in one format."""
+
+    separator: bytes
+
+    def mailboxes(self) -> Iterable[BoxInfo]:
+        """Every mailbox; INBOX under the name b"INBOX"."""
+
+    def open(self, disk: bytes) -> BoxDriver:
+        """Raises MailboxNotFound, InvalidMailboxName, StoreError."""
+
+    def create(self, disk: bytes) -> None:
+        """Durable. Raises MailboxExists, InvalidMailboxName, StoreError."""
+
+    def delete(self, disk: bytes) -> None:
+        """Raises MailboxNotFound, CannotDo, StoreError."""
+
+    def rename(self, old: bytes, new: bytes) -> None:
+        """With its children. Durable. Raises MailboxNotFound, MailboxExists, InvalidMailboxName, StoreError."""
+
+    def subscriptions(self) -> list[bytes]:
+        """Names on disk form, also of mailboxes that do not exist."""
+
+    def subscribe(self, disk: bytes, wanted: bool) -> None:
+        """Raises StoreError."""
+
+    def close(self) -> None:
+        """Give back descriptors. Idempotent."""

@@ -1,0 +1,283 @@
+"""A strict, independent reader of IMAP response data, to judge what the server writes (RFC 3501 section 9).
+
+Values: NIL is None, a number int, any other atom Atom, a quoted string or literal bytes, a list list.
+Everything that the grammar does not allow raises Malformed with the place.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class Malformed(Exception):
+    """The octets are no valid response data."""
+
+
+class Atom(str):
+    """An atom or flag, as opposed to a string."""
+
+
+_ATOM_END = b'(){ "'
+_SPECIALS = b"%*\\]"
+
+
+class _Reader:
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.at = 0
+
+    def fail(self, why: str) -> Malformed:
+        return Malformed(f"{why} at {self.at}: …{self.data[max(0, self.at - 40) : self.at + 40]!r}")
+
+    def value(self, depth: int = 0) -> Any:
+        if self.at >= len(self.data):
+            raise self.fail("value expected")
+        if depth > 1000:
+            raise self.fail("nested too deeply")
+        first = self.data[self.at]
+        if first == 0x28:
+            return self.list(depth)
+        if first == 0x22:
+            return self.quoted()
+        if first == 0x7B:
+            return self.literal()
+        return self.atom()
+
+    def list(self, depth: int) -> list[Any]:
+        self.at += 1
+        values: list[Any] = []
+        if self.data[self.at : self.at + 1] == b")":
+            self.at += 1
+            return values
+        while True:
+            values.append(self.value(depth + 1))
+            following = self.data[self.at : self.at + 1]
+            if following == b")":
+                self.at += 1
+                return values
+            if following == b" ":
+                self.at += 1
+                if self.data[self.at : self.at + 1] in (b" ", b")", b""):
+                    raise self.fail("surplus space")
+            elif not (following == b"(" and isinstance(values[-1], list)):
+                raise self.fail("space or ) expected")
+
+    def quoted(self) -> bytes:
+        out = bytearray()
+        self.at += 1
+        while True:
+            if self.at >= len(self.data):
+                raise self.fail("unterminated quoted string")
+            octet = self.data[self.at]
+            self.at += 1
+            if octet == 0x22:
+                return bytes(out)
+            if octet == 0x5C:
+                octet = self.data[self.at] if self.at < len(self.data) else 0
+                if octet not in b'"\\':
+                    raise self.fail("bad escape")
+                self.at += 1
+            elif octet in (0, 10, 13) or octet >= 0x80:
+                raise self.fail("octet not allowed in a quoted string")
+            out.append(octet)
+
+    def literal(self) -> bytes:
+        end = self.data.find(b"}\r\n", self.at)
+        digits = self.data[self.at + 1 : end] if end > 0 else b""
+        if not digits.isdigit() or (len(digits) > 1 and digits.startswith(b"0")):
+            raise self.fail("bad literal")
+        size = int(digits)
+        start = end + 3
+        value = self.data[start : start + size]
+        if len(value) != size:
+            raise self.fail("literal is cut short")
+        if b"\0" in value:
+            raise self.fail("NUL in a literal")
+        self.at = start + size
+        return value
+
+    def atom(self) -> Any:
+        start = self.at
+        data = self.data
+        if data[start] == 0x5C:
+            self.at += 1
+        while self.at < len(data):
+            octet = data[self.at]
+            if octet in _ATOM_END or octet <= 0x20 or octet >= 0x7F:
+                break
+            if octet == 0x5B:
+                self.section()
+                continue
+            if octet in _SPECIALS and not (octet == 0x2A and data[start] == 0x5C):
+                raise self.fail("octet not allowed in an atom")
+            self.at += 1
+        text = data[start : self.at]
+        if not text or text == b"\\":
+            raise self.fail("atom expected")
+        if text.isdigit():
+            return int(text)
+        if text.upper() == b"NIL":
+            if text != b"NIL":
+                raise self.fail("NIL in an odd case")
+            return None
+        return Atom(text.decode("ascii"))
+
+    def section(self) -> None:
+        """The bracketed part of BODY[…]<…>."""
+        self.at += 1
+        while True:
+            octet = self.data[self.at : self.at + 1]
+            if octet == b"]":
+                self.at += 1
+                return
+            if octet in (b"\r", b"\n", b"\0", b""):
+                raise self.fail("unterminated section")
+            if octet == b'"':
+                self.quoted()
+            elif octet == b"{":
+                self.literal()
+            else:
+                self.at += 1
+
+
+def parse_response_data(data: bytes) -> list[Any]:
+    """The values in data, separated by exactly one space each; nothing may be left over."""
+    reader = _Reader(data)
+    values: list[Any] = []
+    while True:
+        values.append(reader.value())
+        if reader.at == len(data):
+            return values
+        if data[reader.at : reader.at + 1] != b" ":
+            raise reader.fail("space expected")
+        reader.at += 1
+
+
+def _nstring(value: Any, what: str) -> None:
+    if value is not None and not isinstance(value, bytes):
+        raise Malformed(f"{what}: string or NIL expected, not {value!r}")
+
+
+def _string(value: Any, what: str) -> None:
+    if not isinstance(value, bytes):
+        raise Malformed(f"{what}: string expected, not {value!r}")
+
+
+def _number(value: Any, what: str) -> None:
+    if not isinstance(value, int) or value >= 1 << 63:
+        raise Malformed(f"{what}: number expected, not {value!r}")
+
+
+def check_envelope(value: Any) -> None:
+    """Raise Malformed unless value is an ENVELOPE (RFC 3501: env-date … env-message-id)."""
+    if not isinstance(value, list) or len(value) != 10:
+        raise Malformed(f"envelope of ten items expected, not {value!r}")
+    for index in (0, 1, 8, 9):
+        _nstring(value[index], "envelope")
+    for addresses in value[2:8]:
+        if addresses is None:
+            continue
+        if not isinstance(addresses, list) or not addresses:
+            raise Malformed("address list expected")
+        in_group = False
+        for address in addresses:
+            if not isinstance(address, list) or len(address) != 4:
+                raise Malformed(f"address expected, not {address!r}")
+            for item in address:
+                _nstring(item, "address")
+            if address[3] is None:
+                if (address[2] is None) is not in_group:
+                    raise Malformed("group start and end do not pair")
+                in_group = not in_group
+        if in_group:
+            raise Malformed("group without end")
+
+
+def _parameters(value: Any) -> None:
+    if value is None:
+        return
+    if not isinstance(value, list) or not value or len(value) % 2:
+        raise Malformed(f"parameter list expected, not {value!r}")
+    for item in value:
+        _string(item, "parameter")
+
+
+def _language(value: Any) -> None:
+    if isinstance(value, list):
+        if not value:
+            raise Malformed("empty language list")
+        for item in value:
+            _string(item, "language")
+    else:
+        _nstring(value, "language")
+
+
+def _extension(rest: list[Any], with_digest: bool) -> None:
+    if with_digest:
+        _nstring(rest.pop(0), "md5")
+    disposition = rest.pop(0)
+    if disposition is not None:
+        if not isinstance(disposition, list) or len(disposition) != 2:
+            raise Malformed(f"disposition expected, not {disposition!r}")
+        _string(disposition[0], "disposition")
+        _parameters(disposition[1])
+    _language(rest.pop(0))
+    _nstring(rest.pop(0), "location")
+    if rest:
+        raise Malformed("surplus extension data")
+
+
+def check_body(value: Any, extended: bool) -> None:
+    """Raise Malformed unless value is a BODY (extended false) or BODYSTRUCTURE (true)."""
+    if not isinstance(value, list) or len(value) < 2:
+        raise Malformed(f"body expected, not {value!r}")
+    if isinstance(value[0], list):
+        _check_multipart(value, extended)
+    else:
+        _check_single(value, extended)
+
+
+def _check_multipart(value: list[Any], extended: bool) -> None:
+    count = 0
+    while count < len(value) and isinstance(value[count], list):
+        check_body(value[count], extended)
+        count += 1
+    _string(value[count], "media subtype")
+    rest = value[count + 1 :]
+    if not extended:
+        if rest:
+            raise Malformed("extension data in BODY")
+        return
+    if len(rest) != 4:
+        raise Malformed("four extension items expected")
+    _parameters(rest.pop(0))
+    _extension(rest, with_digest=False)
+
+
+def _check_single(value: list[Any], extended: bool) -> None:
+    if len(value) < 7:
+        raise Malformed("body fields expected")
+    _string(value[0], "media type")
+    _string(value[1], "media subtype")
+    _parameters(value[2])
+    _nstring(value[3], "id")
+    _nstring(value[4], "description")
+    _string(value[5], "encoding")
+    _number(value[6], "octets")
+    used = 7
+    if value[0].lower() == b"text":
+        _number(value[7], "lines")
+        used = 8
+    elif (value[0].lower(), value[1].lower()) in ((b"message", b"rfc822"), (b"message", b"global")):
+        check_envelope(value[7])
+        check_body(value[8], extended)
+        _number(value[9], "lines")
+        used = 10
+    rest = value[used:]
+    if not extended:
+        if rest:
+            raise Malformed("extension data in BODY")
+        return
+    if len(rest) != 4:
+        raise Malformed("four extension items expected")
+    _extension(rest, with_digest=True)
