@@ -268,7 +268,7 @@ def _check_single(value: list[Any], extended: bool) -> None:
     if value[0].lower() == b"text":
         _number(value[7], "lines")
         used = 8
-    elif (value[0].lower(), value[1].lower()) in ((b"message", b"rfc822"), (b"message", b"global")):
+    elif (value[0].lower(), value[1].lower()) == (b"message", b"rfc822"):
         check_envelope(value[7])
         check_body(value[8], extended)
         _number(value[9], "lines")

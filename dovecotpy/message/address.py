@@ -177,10 +177,19 @@ def _bare_address(tokens: list[_Token]) -> Address | None:
     if not rest:
         return None
     route, rest = _route(rest)
-    if not any(token[0] == _SPECIAL for token in rest) and len(rest) > 1:
-        return Address(_phrase(rest), route, MISSING_MAILBOX, MISSING_DOMAIN)
+    if (_SPECIAL, b"@") not in [token[:2] for token in rest]:
+        rest = _before_special(rest)
+        if len(rest) > 1 or (rest and rest[0][0] == _QUOTED):
+            return Address(_phrase(rest), route, MISSING_MAILBOX, MISSING_DOMAIN)
     words, mailbox, host = _specification(rest)
     return Address(words or remark, route, mailbox or MISSING_MAILBOX, host or MISSING_DOMAIN)
+
+
+def _before_special(tokens: list[_Token]) -> list[_Token]:
+    for index, token in enumerate(tokens):
+        if token[0] == _SPECIAL:
+            return tokens[:index]
+    return tokens
 
 
 def _route(tokens: list[_Token]) -> tuple[bytes | None, list[_Token]]:
@@ -194,12 +203,7 @@ def _route(tokens: list[_Token]) -> tuple[bytes | None, list[_Token]]:
 
 def _specification(tokens: list[_Token]) -> tuple[bytes | None, bytes, bytes]:
     """Words in front, local part and domain of tokens that hold no angle bracket. The first @ divides."""
-    at = len(tokens)
-    for index, token in enumerate(tokens):
-        if token[0] == _SPECIAL:
-            at = index
-            break
-    start = at
+    start = at = len(_before_special(tokens))
     while start > 1 and _joins(tokens[start - 2], tokens[start - 1]):
         start -= 1
     start = max(start - 1, 0)
@@ -221,10 +225,12 @@ def _joins(left: _Token, right: _Token) -> bool:
 def _phrase(tokens: list[_Token]) -> bytes | None:
     """A display name: its words with one space where blanks or quotes stood, comments left out."""
     pieces: list[bytes] = []
+    after_quoted = False
     for kind, text, blank in tokens:
         if kind == _COMMENT:
             continue
-        if pieces and (blank or kind == _QUOTED):
+        if pieces and (blank or after_quoted or kind == _QUOTED):
             pieces.append(b" ")
         pieces.append(text)
+        after_quoted = kind == _QUOTED
     return single_spaced(b"".join(pieces)) or None

@@ -48,7 +48,7 @@ _known: dict[bytes, ContentType] = {}
 
 
 def content_type(value: bytes) -> ContentType:
-    """The media type of an unfolded Content-Type value. Never raises: what cannot be read is PLAIN_TEXT."""
+    """The media type of an unfolded Content-Type value. Never raises: a type that cannot be read is text/plain."""
     known = _known.get(value)
     if known is None:
         known = _content_type(value)
@@ -60,22 +60,27 @@ def content_type(value: bytes) -> ContentType:
 
 
 def _content_type(value: bytes) -> ContentType:
-    found = _TOKEN.match(value, skip_blanks(value, 0))
-    if not found:
-        return PLAIN_TEXT
-    media = found.group()
-    at = skip_blanks(value, found.end())
-    if value[at : at + 1] != b"/":
-        return PLAIN_TEXT
-    found = _TOKEN.match(value, skip_blanks(value, at + 1))
-    if not found:
-        return PLAIN_TEXT
-    subtype = found.group()
+    media, subtype, at = _media_type(value)
+    parameters = parse_parameters(value, at)
     kind = media.lower()
-    parameters = parse_parameters(value, found.end())
     if kind == b"text" and not any(name.lower() in (b"charset", b"charset*") for name, _ in parameters):
         parameters += ((b"charset", b"us-ascii"),)
     return ContentType(media, subtype, parameters, kind, subtype.lower())
+
+
+def _media_type(value: bytes) -> tuple[bytes, bytes, int]:
+    """Type, subtype and the place after them; text/plain where one of them is missing."""
+    found = _TOKEN.match(value, skip_blanks(value, 0))
+    if not found:
+        return b"text", b"plain", 0
+    media = found.group()
+    at = skip_blanks(value, found.end())
+    if value[at : at + 1] != b"/":
+        return b"text", b"plain", at
+    found = _TOKEN.match(value, skip_blanks(value, at + 1))
+    if not found:
+        return b"text", b"plain", at
+    return media, found.group(), found.end()
 
 
 def disposition(value: bytes) -> tuple[bytes, Parameters] | None:

@@ -20,7 +20,7 @@ from dovecotpy.message.parameters import (
     disposition,
     token,
 )
-from dovecotpy.message.string import nstring, single_spaced, string
+from dovecotpy.message.string import string
 
 MAX_NESTING = 100
 """Multiparts and enclosed messages inside each other; what lies deeper is one leaf."""
@@ -216,7 +216,7 @@ class _Parser:
         kind = part.content_type.kind
         if kind == b"multipart":
             self.multipart(part, depth)
-        elif kind == b"message" and part.content_type.subkind in (b"rfc822", b"global"):
+        elif kind == b"message" and part.content_type.subkind == b"rfc822":
             self.enclosed(part, depth)
         elif kind == b"text":
             self.counted.append(part)
@@ -246,8 +246,12 @@ class _Parser:
 
     def multipart(self, part: Part, depth: int) -> None:
         boundary = _boundary(part.content_type.parameters)
-        if depth >= MAX_NESTING or not boundary or len(boundary) > MAX_BOUNDARY:
+        if depth >= MAX_NESTING or len(boundary) > MAX_BOUNDARY:
             part.content_type = OPAQUE
+            return
+        if not boundary:
+            part.content_type = PLAIN_TEXT
+            self.counted.append(part)
             return
         default = MESSAGE if part.content_type.subkind == b"digest" else PLAIN_TEXT
         level = len(self.open)
@@ -294,9 +298,41 @@ def _encoding(header: Header) -> bytes:
 
 def bodystructure(part: Part, extended: bool) -> bytes:
     """BODYSTRUCTURE (extended) or BODY of a part, ready to send; valid in every mode. Never raises."""
+    if _is_plain(part):
+        return b'("text" "plain" ("charset" "us-ascii") NIL NIL "7bit" %d %d%b)' % (
+            part.size,
+            part.lines,
+            b" NIL NIL NIL NIL" if extended else b"",
+        )
     out: list[bytes] = []
     _render(part, extended, out)
     return b"".join(out)
+
+
+_DESCRIBING = frozenset(
+    (
+        b"content-id",
+        b"content-description",
+        b"content-md5",
+        b"content-disposition",
+        b"content-language",
+        b"content-location",
+    )
+)
+
+
+def _is_plain(part: Part) -> bool:
+    """Whether a part is ordinary text with nothing said about it; such a one is shown in lower case."""
+    kind = part.content_type
+    if kind.subkind != b"plain" or kind.kind != b"text" or len(kind.parameters) != 1:
+        return False
+    name, value = kind.parameters[0]
+    return (
+        value.lower() == b"us-ascii"
+        and name.lower() == b"charset"
+        and _encoding(part.header).lower() == b"7bit"
+        and _DESCRIBING.isdisjoint(part.header.values)
+    )
 
 
 def _render(part: Part, extended: bool, out: list[bytes]) -> None:
@@ -331,8 +367,8 @@ def _render_single(part: Part, extended: bool, out: list[bytes]) -> None:
     out.append(
         b"%b %b %b %b %b %b %d"
         % (
-            string(kind.type),
-            string(kind.subtype),
+            b'"message"' if part.is_message else string(kind.type),
+            b'"rfc822"' if part.is_message else string(kind.subtype),
             _parameters(kind.parameters),
             _text(values.get(b"content-id")),
             _text(values.get(b"content-description")),
@@ -352,7 +388,7 @@ def _render_single(part: Part, extended: bool, out: list[bytes]) -> None:
 
 
 def _text(values: list[bytes] | None) -> bytes:
-    return nstring(single_spaced(values[0])) if values else b"NIL"
+    return string(values[0]) if values else b"NIL"
 
 
 def _parameters(parameters: Parameters) -> bytes:

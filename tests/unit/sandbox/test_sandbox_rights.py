@@ -45,7 +45,9 @@ def refused(attempt: Callable[[], object]) -> bool:
 def test_a_dropped_process_is_the_user_and_stays_it() -> None:
     def trial() -> bool:
         privileges.drop(privileges.Identity(NOBODY, NOBODY))
-        return os.getresuid() == (NOBODY,) * 3 and os.getgroups() == [NOBODY] and refused(lambda: os.setuid(0))
+        return (
+            os.getresuid() == (NOBODY,) * 3 and os.getgroups() == [NOBODY] and refused(lambda: os.setuid(0))
+        )
 
     assert in_child(trial)
 
@@ -112,13 +114,20 @@ def test_only_the_capabilities_that_are_kept_remain() -> None:
 def test_limits_are_hard() -> None:
     def trial() -> bool:
         limits.limit(descriptors=40, data=1 << 30)
-        return resource.getrlimit(resource.RLIMIT_NOFILE) == (40, 40) and resource.getrlimit(resource.RLIMIT_CORE)[1] == 0
+        return (
+            resource.getrlimit(resource.RLIMIT_NOFILE) == (40, 40)
+            and resource.getrlimit(resource.RLIMIT_CORE)[1] == 0
+        )
 
     assert in_child(trial)
 
 
-@pytest.mark.skipif(not seccomp.available(), reason="this kernel or architecture has no seccomp filter of ours")
-@pytest.mark.parametrize("name", ["exec", "ptrace", "listen", "shutdown", "kill another", "limit another", "pidfd"])
+@pytest.mark.skipif(
+    not seccomp.available(), reason="this kernel or architecture has no seccomp filter of ours"
+)
+@pytest.mark.parametrize(
+    "name", ["exec", "ptrace", "listen", "shutdown", "kill another", "limit another", "pidfd"]
+)
 def test_seccomp_refuses(name: str) -> None:
     parent = os.getpid()
     listener = socket.create_server(("127.0.0.1", 0))
@@ -149,7 +158,9 @@ def test_seccomp_refuses(name: str) -> None:
     listener.close()
 
 
-@pytest.mark.skipif(not seccomp.available(), reason="this kernel or architecture has no seccomp filter of ours")
+@pytest.mark.skipif(
+    not seccomp.available(), reason="this kernel or architecture has no seccomp filter of ours"
+)
 def test_without_the_filter_the_same_calls_work() -> None:
     assert in_child(lambda: os.kill(os.getppid(), 0) is None)
 
