@@ -103,7 +103,7 @@ class ForkServer:
             status = self._run(Birth(own, descriptors))
         except SystemExit as leaving:
             status = leaving.code if isinstance(leaving.code, int) else 1
-        except BaseException:  # whatever it is, the child must never return into the fork server's loop
+        except BaseException:  # noqa: BLE001 (whatever it is, a child never returns into the fork server's loop)
             sys.excepthook(*sys.exc_info())
         finally:
             worker.leave(status)

@@ -31,7 +31,7 @@ IMAPS_PORT = 10993
 _MESSAGES = Path(__file__).resolve().parents[2] / "etc" / "demo" / "messages"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:  # noqa: RET503 (ends in exec)
     """Prepare what is not there yet, then become the server. Returns only when it cannot: exit status 1."""
     parser = argparse.ArgumentParser(prog="make run", description="Run a demo server in the foreground.")
     parser.add_argument("--directory", default="var", help="where everything goes (%(default)s)")

@@ -34,7 +34,7 @@ pass on at a hand-over. `read_line()` takes one raw line: the responses of AUTHE
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, Union
+from typing import NamedTuple, TypeAlias
 
 from dovecotpy.imap.wire.tokens import (
     MAX_ARGUMENTS,
@@ -109,7 +109,7 @@ class LiteralData(NamedTuple):
     data: bytes
 
 
-Event = Union[NeedLiteral, Command, Bad, LineTooLong, LiteralTooLarge, LiteralStart, LiteralData]
+Event: TypeAlias = NeedLiteral | Command | Bad | LineTooLong | LiteralTooLarge | LiteralStart | LiteralData
 
 
 class _Announced(NamedTuple):
@@ -437,7 +437,7 @@ class CommandParser:
         return True
 
 
-Step = Callable[["CommandParser"], Event | bool | None]
+Step: TypeAlias = Callable[["CommandParser"], Event | bool | None]
 _TAIL = MAX_LITERAL_DIGITS + 8
 _PLAIN = bytes(octet for octet in range(0x20, 0x7F) if octet not in _SPECIAL)
 

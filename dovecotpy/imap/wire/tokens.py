@@ -8,7 +8,7 @@ string that needs no escape.
 
 from __future__ import annotations
 
-from typing import Union
+from typing import TypeAlias
 
 MAX_NESTING = 32
 """Parentheses in parentheses; beyond: BAD."""
@@ -39,7 +39,7 @@ class Streamed:
         self.size = size
 
 
-Token = Union[Atom, String, Streamed, list["Token"]]
+Token: TypeAlias = "Atom | String | Streamed | list[Token]"
 
 
 class ParseError(Exception):
