@@ -7,12 +7,15 @@ ends in a backslash goes on in the next one.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from dovecotpy.config.errors import StatementError
 
 BLANKS = " \t"
+
+_ESCAPE = re.compile(r"\\(.?)", re.DOTALL)
 
 
 class Assignment(NamedTuple):
@@ -107,15 +110,7 @@ def unquoted(value: str) -> str:
 
 def unescaped(text: str) -> str:
     """Text without the backslashes that protect the character after them."""
-    head, *rest = text.split("\\", 1)
-    pieces = [head]
-    position = len(head) + 1
-    while rest:
-        end = text.find("\\", position + 1)
-        pieces.append(text[position:] if end < 0 else text[position:end])
-        rest = [] if end < 0 else rest
-        position = end + 1
-    return "".join(pieces)
+    return _ESCAPE.sub(r"\1", text)
 
 
 def _closing_quote(content: str, opening: int) -> int:
@@ -136,6 +131,8 @@ def _statement(line: int, content: str) -> Statement:
     if key in ("!include", "!include_try"):
         return Inclusion(line, _included(rest), key == "!include_try")
     if rest.startswith("="):
+        if not key:
+            raise StatementError("Expecting a name before '='")
         return Assignment(line, key, unquoted(rest[1:].lstrip(BLANKS)))
     return _opening(line, key, rest)
 
@@ -149,19 +146,19 @@ def _key(content: str) -> tuple[str, str]:
 
 
 def _included(rest: str) -> str:
-    path = unquoted(rest.removeprefix("=").strip(BLANKS))
+    path = unquoted(rest)
     if not path:
         raise StatementError("Expecting a file name after !include")
     return path
 
 
 def _opening(line: int, key: str, rest: str) -> Opening:
-    name, brace = ("", rest) if rest.startswith("{") else _key_of_section(rest)
+    name, brace = ("", rest) if rest.startswith("{") else _section_name(rest)
     if brace != "{" or not key:
         raise StatementError("Expecting '='")
     return Opening(line, key, name)
 
 
-def _key_of_section(rest: str) -> tuple[str, str]:
+def _section_name(rest: str) -> tuple[str, str]:
     name, _, brace = rest.replace("\t", " ").partition(" ")
     return name, brace.lstrip(BLANKS)

@@ -10,6 +10,9 @@ from dovecotpy.message.transfer import decode as decode_transfer
 MAX_CHARSET = 80
 """Octets of a charset name, language included."""
 
+MAX_WORD = 4096
+"""Octets of the text of one encoded word (RFC 2047 allows 75 in all)."""
+
 _Word = tuple[bytes, bytes, int]
 """Charset in lower case, decoded octets, and the place after the word."""
 
@@ -22,10 +25,10 @@ def decode_words(value: bytes) -> str:
     charset = b""
     octets: list[bytes] = []
     at = 0
+    last = value.rfind(b"?=")
     while True:
-        start = value.find(b"=?", at)
-        end = value.find(b"?=", start + 2) if start >= 0 else -1
-        if end < 0:
+        start = value.find(b"=?", at, last)
+        if start < 0:
             break
         word = _word(value, start)
         between = value[at : start if word else start + 2]
@@ -54,7 +57,7 @@ def _word(value: bytes, start: int) -> _Word | None:
     if name_end <= start + 2 or value[name_end + 2 : name_end + 3] != b"?":
         return None
     encoding = value[name_end + 1 : name_end + 2].lower()
-    end = value.find(b"?=", name_end + 3)
+    end = value.find(b"?=", name_end + 3, name_end + 3 + MAX_WORD)
     if end < 0 or encoding not in (b"b", b"q"):
         return None
     text = value[name_end + 3 : end]

@@ -1,0 +1,252 @@
+"""What a client was told of its selected mailbox: UIDs by message number, followed by modseq.
+
+The store goes on while a client looks away. `View` holds the UIDs in the order of their message numbers, the
+columns that its client's knowledge was taken from, and what must still be told: expunges that a command did
+not allow to be told (RFC 3501 section 7.4.1), new messages, changed flags. UIDs ascend, so what is new is
+whatever lies beyond the largest UID told, and without untold expunges a message number is a place in the
+columns.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from dovecotpy.imap.errors import Mistaken
+from dovecotpy.imap.flags import RECENT, SYSTEM, Renderer, keyword_bytes
+from dovecotpy.imap.wire import sequence
+from dovecotpy.imap.wire.response import parenthesised, untagged
+from dovecotpy.storage.driver import Columns
+
+if TYPE_CHECKING:
+    from dovecotpy.storage.mailbox import Mailbox
+
+LINES = 1_000
+"""Responses put together before they are handed out."""
+
+
+class Ghost(NamedTuple):
+    """The last known state of a message that is gone and whose expunge was not told yet."""
+
+    flags: int
+    keywords: frozenset[str]
+    size: int
+    date: int
+    savedate: int
+
+
+class View:
+    """A session's view of one open mailbox."""
+
+    def __init__(self, mailbox: "Mailbox", *, writable: bool) -> None:
+        self.mailbox = mailbox
+        self.writable = writable
+        self.render = Renderer()
+        self.modseq = mailbox.refresh()
+        self.recent: set[int] = set(mailbox.claim_recent() if writable else mailbox.recent())
+        self.columns: Columns = mailbox.columns()
+        self.modseq = self.columns.modseq
+        self.uids: array[int] = self.columns.uids[:]
+        self.last_uid = self.uids[-1] if self.uids else 0
+        self.keywords: frozenset[str] = mailbox.keywords()
+        self.recent.intersection_update(self.uids)
+        self._gone: dict[int, Ghost] = {}
+        self._changed: set[int] = set()
+        self._told: dict[int, int] = {}
+
+    # What the client knows
+
+    @property
+    def aligned(self) -> bool:
+        """Whether the message at index i of the view is the one at index i of the columns."""
+        return not self._gone
+
+    def ghost(self, uid: int) -> Ghost | None:
+        """What is left of a message whose expunge was not told yet."""
+        return self._gone.get(uid)
+
+    def place(self, uid: int) -> int:
+        """Index of a message in the columns; -1 if it is not there."""
+        place = bisect_left(self.columns.uids, uid)
+        if place < len(self.columns.uids) and self.columns.uids[place] == uid:
+            return place
+        return -1
+
+    def index(self, uid: int) -> int:
+        """Index of a message in the view (its number less one); -1 if the client does not know it."""
+        index = bisect_left(self.uids, uid)
+        return index if index < len(self.uids) and self.uids[index] == uid else -1
+
+    def spans(self, ranges: sequence.Ranges, *, by_uid: bool) -> list[tuple[int, int]]:
+        """Slices of the view (start, end) that a set names, ascending. Raises Mistaken for numbers beyond the
+        last.
+
+        UIDs that are not there are left out (RFC 3501 section 6.4.8). An empty mailbox has nothing for `*` to
+        name.
+        """
+        if by_uid:
+            return self._uid_spans(ranges)
+        count = len(self.uids)
+        settled = sequence.settle(ranges, count)
+        if not count:
+            if any(high for _, high in settled if high > 1):
+                raise Mistaken("Invalid messageset")
+            return []
+        if settled and settled[-1][1] > count:
+            raise Mistaken("Invalid messageset")
+        return [(low - 1, high) for low, high in settled]
+
+    def _uid_spans(self, ranges: sequence.Ranges) -> list[tuple[int, int]]:
+        if not self.uids:
+            return []
+        spans: list[tuple[int, int]] = []
+        for low, high in sequence.settle(ranges, self.uids[-1]):
+            start = bisect_left(self.uids, low)
+            end = bisect_right(self.uids, high, start)
+            if start < end:
+                spans.append((start, end))
+        return spans
+
+    def uids_of(self, spans: Iterable[tuple[int, int]]) -> "array[int]":
+        """The UIDs in some slices of the view."""
+        uids = array("I")
+        for start, end in spans:
+            uids += self.uids[start:end]
+        return uids
+
+    # Following the store
+
+    def look(self) -> None:
+        """Take note of what happened in the store. Tells nothing yet. Raises StoreError."""
+        if self.mailbox.refresh() == self.modseq:
+            return
+        before = self.columns
+        changes = self.mailbox.changes(self.modseq)
+        self.columns = self.mailbox.columns()
+        self.modseq = self.columns.modseq
+        if changes.complete:
+            vanished = changes.vanished
+        else:
+            vanished = sequence.ranges_of(sorted(set(self.uids).difference(self.columns.uids)))
+        for low, high in vanished:
+            self._lose(before, low, high)
+        self._changed.update(changes.changed)
+
+    def _lose(self, before: Columns, low: int, high: int) -> None:
+        start = bisect_left(self.uids, low)
+        for uid in self.uids[start : bisect_right(self.uids, high, start)]:
+            if uid in self._gone:
+                continue
+            place = bisect_left(before.uids, uid)
+            self._gone[uid] = Ghost(
+                before.flags[place],
+                before.keyword_sets[before.keywords[place]],
+                before.sizes[place],
+                before.dates[place],
+                before.savedates[place],
+            )
+
+    def told(self, uids: Iterable[int]) -> None:
+        """The client has just been told the flags of these messages, as they are in the columns now."""
+        places = {uid: self.place(uid) for uid in uids}
+        modseqs = self.columns.modseqs
+        self._told.update({uid: modseqs[place] for uid, place in places.items() if place >= 0})
+
+    def updates(self, *, expunges: bool, arrivals: bool, by_uid: bool = False) -> Iterator[bytes]:
+        """Look at the store and tell what is new, in legal order: EXPUNGE, EXISTS, RECENT, FETCH. Raises
+        StoreError.
+
+        expunges: EXPUNGE may be told now. arrivals: new messages may be told now. by_uid: FETCH responses
+        name UIDs.
+        """
+        self.look()
+        if expunges and self._gone:
+            yield from self._tell_expunges()
+        if arrivals:
+            yield from self._tell_arrivals()
+        if self._changed:
+            yield from self._tell_flags(by_uid)
+
+    def _tell_expunges(self) -> Iterator[bytes]:
+        """Highest number first, so that no number moves before it is told."""
+        gone = self._gone
+        indexes = [self.index(uid) for uid in sorted(gone, reverse=True)]
+        self.uids = array("I", [uid for uid in self.uids if uid not in gone])
+        self.recent.difference_update(gone)
+        self._gone = {}
+        for start in range(0, len(indexes), LINES):
+            part = [index + 1 for index in indexes[start : start + LINES]]
+            yield (b"* %d EXPUNGE\r\n" * len(part)) % tuple(part)
+
+    def _tell_arrivals(self) -> Iterator[bytes]:
+        new = self.columns.uids[bisect_right(self.columns.uids, self.last_uid) :]
+        if not new:
+            return
+        recent = self.mailbox.claim_recent() if self.writable else self.mailbox.recent()
+        self.uids += new
+        self.last_uid = new[-1]
+        self.recent.update(recent.intersection(new))
+        yield b"* %d EXISTS\r\n* %d RECENT\r\n" % (len(self.uids), len(self.recent))
+
+    def _tell_flags(self, by_uid: bool) -> Iterator[bytes]:
+        keywords = self.mailbox.keywords()
+        if not keywords <= self.keywords:
+            self.keywords = keywords
+            yield self.flags_response()
+        modseqs = self.columns.modseqs
+        lines = []
+        for uid in sorted(self._changed):
+            index, place = self.index(uid), self.place(uid)
+            if index < 0 or place < 0 or self._told.get(uid) == modseqs[place]:
+                continue
+            lines.append(self._flags_line(index, place, by_uid))
+            if len(lines) == LINES:
+                yield b"".join(lines)
+                lines.clear()
+        self._changed.clear()
+        self._told.clear()
+        if lines:
+            yield b"".join(lines)
+
+    def _flags_line(self, index: int, place: int, by_uid: bool) -> bytes:
+        rendered = self.flags_at(place)
+        if by_uid:
+            return b"* %d FETCH (UID %d FLAGS %b)\r\n" % (index + 1, self.uids[index], rendered)
+        return b"* %d FETCH (FLAGS %b)\r\n" % (index + 1, rendered)
+
+    def flags_at(self, place: int) -> bytes:
+        """The flags of the message at a place of the columns, rendered."""
+        columns = self.columns
+        system = columns.flags[place]
+        if columns.uids[place] in self.recent:
+            system |= RECENT
+        return self.render.one(system, columns.keyword_sets[columns.keywords[place]])
+
+    def flags_of_ghost(self, uid: int, ghost: Ghost) -> bytes:
+        """The flags that a message had before it went, rendered."""
+        return self.render.one(ghost.flags | (RECENT if uid in self.recent else 0), ghost.keywords)
+
+    def flags_response(self) -> bytes:
+        """FLAGS and PERMANENTFLAGS (RFC 3501 sections 7.2.6 and 7.1)."""
+        names = [*SYSTEM, *keyword_bytes(self.keywords)]
+        flags = b"* FLAGS " + parenthesised(names) + b"\r\n"
+        if not self.writable:
+            return flags + untagged(b"OK", "Read-only mailbox.", "PERMANENTFLAGS ()")
+        if len(self.keywords) < self.mailbox.capabilities.max_keywords:
+            names.append(b"\\*")
+        code = "PERMANENTFLAGS " + parenthesised(names).decode("ascii")
+        return flags + untagged(b"OK", "Flags permitted.", code)
+
+
+def with_flag(columns: Columns, bit: int, *, absent: bool = False) -> Sequence[int]:
+    """Places in the columns of the messages that have (or have not) a system flag, ascending."""
+    wanted = bytes((bool(value & bit) is not absent) for value in range(256))
+    marks = columns.flags.tobytes().translate(wanted)
+    places = []
+    place = marks.find(1)
+    while place >= 0:
+        places.append(place)
+        place = marks.find(1, place + 1)
+    return places

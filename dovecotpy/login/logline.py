@@ -1,0 +1,53 @@
+"""The lines that a login process logs of a client: login_log_format and login_log_format_elements."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from dovecotpy.config.variables import Literal, Variable, parse
+
+MAX_USER = 80
+"""Characters of a user name in a line; of a longer one the beginning and `...`."""
+MAX_MECHANISM = 64
+
+
+class LogFormat:
+    """How a message and what is known of the client become one line.
+
+    elements: separated by blanks; each is there if its first variable is not empty, or if it has none. line: `%$` stands for the message,
+    `%s` for the elements, joined by `, `.
+    """
+
+    __slots__ = ("_elements", "_line")
+
+    def __init__(self, elements: str, line: str) -> None:
+        self._elements = [(_first_variable(parse(word)), parse(word)) for word in elements.split()]
+        self._line = parse(line)
+
+    def line(self, message: str, values: Mapping[str, str]) -> str:
+        """The text of the line. values: by letter."""
+        told = []
+        for first, pieces in self._elements:
+            if not first or values.get(first):
+                told.append("".join([piece.evaluate(values) for piece in pieces]))
+        both = {"$": message, "s": ", ".join(told)}
+        return "".join([piece.evaluate(both) for piece in self._line])
+
+
+def sanitised(text: str, size: int) -> str:
+    """What a stranger sent, for a log line: bounded, no control characters, and no `<` or `>`.
+
+    Log watchers take what stands behind `user=<…>, ` for the client's address: a name must not be able to end there.
+    """
+    if len(text) > size:
+        text = text[: size - 3] + "..."
+    if text.isalnum() and text.isascii():
+        return text
+    return "".join(letter if letter.isprintable() and letter not in "<>" else "?" for letter in text)
+
+
+def _first_variable(pieces: tuple[Literal | Variable, ...]) -> str:
+    for piece in pieces:
+        if isinstance(piece, Variable):
+            return piece.name
+    return ""

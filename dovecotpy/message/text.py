@@ -1,0 +1,69 @@
+"""The text of a message as people read it: what SEARCH looks through.
+
+Pieces are cut at line ends; each header block and each part ends with a NUL, which no search string can hold, so
+that nothing matches across two of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from dovecotpy.message.charset import decode_text, is_wide
+from dovecotpy.message.encoded_word import decode_words
+from dovecotpy.message.header import Header
+from dovecotpy.message.lines import Octets
+from dovecotpy.message.structure import Part
+from dovecotpy.message.transfer import decoder
+
+CHUNK = 1 << 18
+"""Octets of a part that are decoded at once."""
+
+MAX_LINE = 1 << 20
+"""Octets; text without a line end for longer is cut there."""
+
+END = "\0"
+"""Stands after each header block and each part."""
+
+
+def header_text(header: Header) -> str:
+    """All fields decoded, one a line."""
+    return "".join(
+        [f"{decode_words(name)}: {decode_words(value)}\n" for name, values in header.values.items() for value in values]
+    )
+
+
+def body_text(octets: Octets, message: Part) -> Iterator[str]:
+    """The text parts of a message and the headers of messages enclosed in it, decoded, in pieces. Never raises on content."""
+    waiting = [message]
+    while waiting:
+        part = waiting.pop()
+        if part.is_message:
+            yield header_text(part.children[0].header)
+            yield END
+        waiting.extend(reversed(part.children))
+        if part.content_type.kind == b"text":
+            yield from _part_text(octets, part)
+            yield END
+
+
+def _part_text(octets: Octets, part: Part) -> Iterator[str]:
+    undo = decoder(part.encoding)
+    charset = _charset(part)
+    wide = is_wide(charset)
+    held = b""
+    for chunk in octets.chunks(part.body_start, part.body_end, CHUNK):
+        data = held + undo.feed(chunk)
+        cut = len(data) & ~3 if wide else data.rfind(b"\n") + 1
+        if not cut and len(data) > MAX_LINE:
+            cut = len(data)
+        held = data[cut:]
+        if cut:
+            yield decode_text(data[:cut], charset)
+    yield decode_text(held + undo.finish(), charset)
+
+
+def _charset(part: Part) -> bytes:
+    for name, value in part.content_type.parameters:
+        if name.lower() == b"charset":
+            return value
+    return b""

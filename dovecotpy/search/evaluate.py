@@ -1,0 +1,378 @@
+"""Evaluation of a search over the columns of a mailbox and, only where they do not suffice, over messages.
+
+What columns can answer is answered for all messages at once. What is left is asked message by message, cheap
+terms first, each message read at most once however many terms look into it. The evaluation is a generator: it
+yields Progress whenever SLICE seconds have passed, so that the caller can look at the client, and Found at the end.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+from dovecotpy.message.collation import collation_key
+from dovecotpy.message.date import DAY, local_midnight, parse_date
+from dovecotpy.message.encoded_word import decode_words
+from dovecotpy.message.header import Header as MessageHeader
+from dovecotpy.message.text import header_text
+from dovecotpy.search import query as q
+
+SLICE = 0.05
+"""Seconds of work between two yields; the budget of DESIGN section 4 is 0.1."""
+
+ROWS = 50000
+"""Messages of which columns are looked at in one go."""
+
+
+class Columns(Protocol):
+    """What of the store's columns is looked at; all sequences are parallel, in ascending UID order."""
+
+    @property
+    def uids(self) -> Sequence[int]: ...
+    @property
+    def flags(self) -> Sequence[int]: ...
+    @property
+    def keywords(self) -> Sequence[int]: ...
+    @property
+    def modseqs(self) -> Sequence[int]: ...
+    @property
+    def sizes(self) -> Sequence[int]: ...
+    @property
+    def dates(self) -> Sequence[int]: ...
+    @property
+    def keyword_sets(self) -> Sequence[frozenset[str]]: ...
+
+
+class TextSource(Protocol):
+    """Where messages come from when columns do not suffice. None: the message is gone; it matches nothing."""
+
+    def header(self, uid: int) -> MessageHeader | None:
+        """The parsed header."""
+
+    def decoded_text(self, uid: int) -> Iterator[str] | None:
+        """message.text.body_text of the message: pieces to be joined, each part ended by NUL."""
+
+    def size(self, uid: int) -> int | None:
+        """RFC822.SIZE, asked only where the columns say -1."""
+
+
+class Progress(NamedTuple):
+    """Still at work: so many of the messages that must be read are done."""
+
+    done: int
+    total: int
+
+
+class Found(NamedTuple):
+    """The answer: UIDs in ascending order."""
+
+    uids: array[int]
+
+
+class _Gone(Exception):
+    """The message at hand was expunged by somebody else."""
+
+
+def evaluate(
+    query: q.Query,
+    columns: Columns,
+    source: TextSource,
+    within: Sequence[int],
+    monotonic: Callable[[], float],
+    midnight: Callable[[int], int] = local_midnight,
+) -> Iterator[Progress | Found]:
+    """Search the messages named in within (ascending UIDs; those not in columns are left out).
+
+    monotonic: seconds, for the slices. midnight: the moment at which a day number begins by the server's clock.
+    Yields Progress any number of times, then Found once. Raises QueryTooDeep, and what the source raises.
+    """
+    cheap, dear = _split(q.simplified(query))
+    rows = _rows(columns.uids, within)
+    if rows and len(columns.sizes) and _asks_size(cheap) and min(columns.sizes) < 0:
+        cheap, dear = q.All(), q.And((cheap, dear))
+    deadline = monotonic() + SLICE
+    candidates: list[int] = []
+    table = _Table(columns, midnight)
+    for start in range(0, len(rows), ROWS):
+        candidates += table.select(cheap, rows[start : start + ROWS])
+        if monotonic() >= deadline:
+            yield Progress(0, len(rows))
+            deadline = monotonic() + SLICE
+    if isinstance(dear, q.All):
+        yield Found(array("I", [columns.uids[row] for row in candidates]))
+        return
+    yield from _read(dear, table, source, candidates, monotonic)
+
+
+def _read(
+    query: q.Query, table: _Table, source: TextSource, rows: list[int], monotonic: Callable[[], float]
+) -> Iterator[Progress | Found]:
+    needles = _needles(query)
+    found = array("I")
+    deadline = monotonic() + SLICE
+    for done, row in enumerate(rows):
+        view = _View(table, source, row, needles)
+        steps = view.matches(query)
+        try:
+            while True:
+                if monotonic() >= deadline:
+                    yield Progress(done, len(rows))
+                    deadline = monotonic() + SLICE
+                next(steps)
+        except StopIteration as stop:
+            if stop.value:
+                found.append(view.uid)
+        except _Gone:
+            continue
+    yield Found(found)
+
+
+def _rows(uids: Sequence[int], within: Sequence[int]) -> list[int] | range:
+    """Places in the columns of the UIDs in within."""
+    if len(within) == len(uids) and within and within[0] == uids[0] and within[-1] == uids[-1]:
+        return range(len(uids))
+    place = {uid: row for row, uid in enumerate(uids)} if len(within) * 20 > len(uids) else None
+    rows = []
+    for uid in within:
+        row = place.get(uid, -1) if place is not None else bisect_left(uids, uid)
+        if 0 <= row < len(uids) and uids[row] == uid:
+            rows.append(row)
+    return rows
+
+
+def _split(query: q.Query) -> tuple[q.Query, q.Query]:
+    """What columns can answer, and what is left; the answer is both."""
+    if not q.needs_messages(query):
+        return query, q.All()
+    if isinstance(query, q.And):
+        cheap = tuple(term for term in query.terms if not q.needs_messages(term))
+        dear = sorted((term for term in query.terms if q.needs_messages(term)), key=_cost)
+        return q.And(cheap), q.And(tuple(dear))
+    return q.All(), query
+
+
+def _cost(query: q.Query) -> int:
+    """Rank by what must be read: nothing, the header, the body."""
+    if isinstance(query, (q.And, q.Or)):
+        return max((_cost(term) for term in query.terms), default=0)
+    if isinstance(query, q.Not):
+        return _cost(query.term)
+    if isinstance(query, (q.Body, q.Text)):
+        return 2
+    return 1 if q.needs_messages(query) else 0
+
+
+def _asks_size(query: q.Query) -> bool:
+    if isinstance(query, (q.And, q.Or)):
+        return any(_asks_size(term) for term in query.terms)
+    if isinstance(query, q.Not):
+        return _asks_size(query.term)
+    return isinstance(query, (q.Larger, q.Smaller))
+
+
+def _needles(query: q.Query) -> frozenset[bytes]:
+    """Keys of all texts that are looked for in bodies, so that one reading serves them all."""
+    if isinstance(query, (q.And, q.Or)):
+        return frozenset().union(*(_needles(term) for term in query.terms))
+    if isinstance(query, q.Not):
+        return _needles(query.term)
+    return frozenset((collation_key(query.text),)) if isinstance(query, (q.Body, q.Text)) else frozenset()
+
+
+class _Table:
+    """Terms that columns answer, for many rows at once."""
+
+    __slots__ = ("columns", "midnight")
+
+    def __init__(self, columns: Columns, midnight: Callable[[int], int]) -> None:
+        self.columns = columns
+        self.midnight = midnight
+
+    def select(self, query: q.Query, rows: Sequence[int]) -> Sequence[int]:
+        """Those of the rows that match; order is kept."""
+        if isinstance(query, q.All):
+            return rows
+        if isinstance(query, q.And):
+            for term in query.terms:
+                rows = self.select(term, rows)
+            return rows
+        if isinstance(query, q.Or):
+            matching: set[int] = set()
+            for term in query.terms:
+                matching.update(self.select(term, [row for row in rows if row not in matching]))
+            return [row for row in rows if row in matching]
+        if isinstance(query, q.Not):
+            excluded = frozenset(self.select(query.term, rows))
+            return [row for row in rows if row not in excluded]
+        return self.leaf(query, rows)
+
+    def leaf(self, query: q.Query, rows: Sequence[int]) -> Sequence[int]:
+        """select() for a term without terms inside."""
+        columns = self.columns
+        if isinstance(query, q.Flag):
+            flags, bit = columns.flags, query.bit
+            if query.wanted:
+                return [row for row in rows if flags[row] & bit]
+            return [row for row in rows if not flags[row] & bit]
+        if isinstance(query, q.Keyword):
+            return self.keyword(query.name.lower(), rows)
+        if isinstance(query, (q.Before, q.On, q.Since)):
+            first, after = self.period(query)
+            dates = columns.dates
+            return [row for row in rows if first <= dates[row] < after]
+        if isinstance(query, q.Larger):
+            sizes, octets = columns.sizes, query.octets
+            return [row for row in rows if sizes[row] > octets]
+        if isinstance(query, q.Smaller):
+            sizes, octets = columns.sizes, query.octets
+            return [row for row in rows if 0 <= sizes[row] < octets]
+        if isinstance(query, q.ModSequence):
+            modseqs, least = columns.modseqs, query.at_least
+            return [row for row in rows if modseqs[row] >= least]
+        if isinstance(query, q.Uids):
+            wanted = frozenset(query.uids) if len(rows) > 1 else query.uids
+            return [row for row in rows if columns.uids[row] in wanted]
+        if isinstance(query, q.UidRanges):
+            return self.ranges(query.ranges, rows)
+        raise TypeError(f"columns cannot answer {query!r}")
+
+    def keyword(self, name: str, rows: Sequence[int]) -> Sequence[int]:
+        sets = self.columns.keyword_sets
+        having = {number for number, names in enumerate(sets) if any(name == each.lower() for each in names)}
+        if not having:
+            return []
+        keywords = self.columns.keywords
+        return [row for row in rows if keywords[row] in having]
+
+    def ranges(self, ranges: tuple[tuple[int, int], ...], rows: Sequence[int]) -> Sequence[int]:
+        uids = self.columns.uids
+        merged: list[list[int]] = []
+        for first, last in sorted((min(pair), max(pair)) for pair in ranges):
+            if merged and first <= merged[-1][1] + 1:
+                merged[-1][1] = max(merged[-1][1], last)
+            else:
+                merged.append([first, last])
+        firsts = [first for first, _ in merged]
+        selected = []
+        for row in rows:
+            index = bisect_right(firsts, uids[row]) - 1
+            if index >= 0 and uids[row] <= merged[index][1]:
+                selected.append(row)
+        return selected
+
+    def period(self, query: q.Before | q.On | q.Since) -> tuple[int, int]:
+        """The first moment that matches and the one after the last."""
+        endless = 1 << 62
+        if isinstance(query, q.Before):
+            return -endless, self.midnight(query.day)
+        if isinstance(query, q.Since):
+            return self.midnight(query.day), endless
+        return self.midnight(query.day), self.midnight(query.day + 1)
+
+
+class _View:
+    """One message while terms are asked about it; what was read stays until the next message."""
+
+    __slots__ = ("_body", "_header", "_header_key", "needles", "row", "source", "table", "uid")
+
+    def __init__(self, table: _Table, source: TextSource, row: int, needles: frozenset[bytes]) -> None:
+        self.table = table
+        self.source = source
+        self.row = row
+        self.uid = table.columns.uids[row]
+        self.needles = needles
+        self._header: MessageHeader | None = None
+        self._header_key: bytes | None = None
+        self._body: frozenset[bytes] | None = None
+
+    def matches(self, query: q.Query) -> Generator[None, None, bool]:
+        """Whether the message matches; yields between two pieces of work. Raises _Gone."""
+        if isinstance(query, q.And):
+            for term in sorted(query.terms, key=_cost):
+                if not (yield from self.matches(term)):
+                    return False
+            return True
+        if isinstance(query, q.Or):
+            for term in sorted(query.terms, key=_cost):
+                if (yield from self.matches(term)):
+                    return True
+            return False
+        if isinstance(query, q.Not):
+            return not (yield from self.matches(query.term))
+        if isinstance(query, q.Body):
+            return (yield from self.in_body(collation_key(query.text)))
+        if isinstance(query, q.Text):
+            key = collation_key(query.text)
+            return key in self.header_key() or (yield from self.in_body(key))
+        return self.simple(query)
+
+    def simple(self, query: q.Query) -> bool:
+        """matches() for a term that needs the header at most."""
+        if isinstance(query, q.Header):
+            return self.in_field(query)
+        if isinstance(query, (q.SentBefore, q.SentOn, q.SentSince)):
+            return self.sent(query)
+        if isinstance(query, (q.Larger, q.Smaller)):
+            size = self.table.columns.sizes[self.row]
+            if size < 0:
+                known = self.source.size(self.uid)
+                if known is None:
+                    raise _Gone
+                size = known
+            return size > query.octets if isinstance(query, q.Larger) else size < query.octets
+        return bool(self.table.select(query, (self.row,)))
+
+    def header(self) -> MessageHeader:
+        """The message's header. Raises _Gone."""
+        if self._header is None:
+            self._header = self.source.header(self.uid)
+            if self._header is None:
+                raise _Gone
+        return self._header
+
+    def header_key(self) -> bytes:
+        """The collation key of the whole header, decoded."""
+        if self._header_key is None:
+            self._header_key = collation_key(header_text(self.header()))
+        return self._header_key
+
+    def in_field(self, query: q.Header) -> bool:
+        key = collation_key(query.text)
+        return any(key in collation_key(decode_words(value)) for value in self.header().all(query.name.lower()))
+
+    def sent(self, query: q.SentBefore | q.SentOn | q.SentSince) -> bool:
+        value = self.header().get(b"date")
+        moment = parse_date(value) if value is not None else None
+        if moment is not None:
+            day = moment.day
+        else:
+            date = self.table.columns.dates[self.row]
+            day = (date + date // DAY * DAY - self.table.midnight(date // DAY)) // DAY
+        if isinstance(query, q.SentBefore):
+            return day < query.day
+        return day == query.day if isinstance(query, q.SentOn) else day >= query.day
+
+    def in_body(self, key: bytes) -> Generator[None, None, bool]:
+        """Whether a key occurs in the body. The first question looks for the keys of all questions."""
+        if self._body is None:
+            self._body = yield from self.scan()
+        return key in self._body
+
+    def scan(self) -> Generator[None, None, frozenset[bytes]]:
+        """Those of the needles that occur in the body's text."""
+        text = self.source.decoded_text(self.uid)
+        if text is None:
+            raise _Gone
+        missing = set(self.needles)
+        overlap = max((len(needle) for needle in missing), default=1) - 1
+        tail = b""
+        for piece in text:
+            window = tail + collation_key(piece)
+            missing = {needle for needle in missing if needle not in window}
+            if not missing:
+                break
+            tail = window[-overlap:] if overlap else b""
+            yield
+        return self.needles - missing
