@@ -26,3 +26,8 @@ def shift(seconds: float) -> None:
 def local(timestamp: float) -> time.struct_time:
     """The local time of a moment, for people to read."""
     return time.localtime(timestamp)
+
+
+def file_time() -> float:
+    """The kernel's clock that stamps local files, in ticks of milliseconds; never shifted. For comparing with an mtime alone."""
+    return time.clock_gettime(time.CLOCK_REALTIME_COARSE)

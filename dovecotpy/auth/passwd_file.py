@@ -84,11 +84,11 @@ def _entry(line: str) -> Entry | None:
 
 
 def _words(extra: str) -> list[str]:
-    """The last field's words; before there were `key=value` ones the field was empty and a mail location stood behind it."""
-    if extra.startswith(":") and extra[1:].strip():
-        return [f"userdb_mail={extra[1:].split(':')[0] if '=' not in extra else extra[1:]}"]
+    """The last field's words; before there were words the field was empty and a mail location stood behind it."""
+    if extra.startswith(":"):
+        return [f"userdb_mail={extra[1:]}"] if extra[1:].strip() else []
     try:
-        return shlex.split(extra.rstrip(":"))
+        return shlex.split(extra)
     except ValueError:
         return extra.split()
 

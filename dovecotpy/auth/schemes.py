@@ -210,7 +210,9 @@ def _md4(password: bytes, user: str) -> bytes:
 
 def _digest_md5(password: bytes, user: str) -> bytes:
     name, at, realm = user.partition("@")
-    secret = b":".join((name.encode("utf-8", "surrogateescape"), realm.encode("utf-8", "surrogateescape"), password))
+    secret = b":".join(
+        (name.encode("utf-8", "surrogateescape"), realm.encode("utf-8", "surrogateescape"), password)
+    )
     return hashlib.md5(secret, usedforsecurity=False).digest()
 
 
@@ -242,7 +244,9 @@ def _lanman(password: bytes, user: str) -> bytes:
 # ---- digest, then salt --------------------------------------------------------------------------------------------------
 
 
-def _salted(name: str, scheme: str, salt_size: int = 4) -> tuple[Callable[[bytes, str], bytes], Callable[[bytes, bytes, str], bool]]:
+def _salted(
+    name: str, scheme: str, salt_size: int = 4
+) -> tuple[Callable[[bytes, str], bytes], Callable[[bytes, bytes, str], bool]]:
     size = hashlib.new(name, usedforsecurity=False).digest_size
 
     def make(password: bytes, user: str) -> bytes:
@@ -344,7 +348,9 @@ def _scram_keys(name: str, password: bytes, salt: bytes, iterations: int) -> tup
     return hashlib.new(name, client_key).digest(), hmac.digest(salted, b"Server Key", name)
 
 
-def _scram(name: str, scheme: str) -> tuple[Callable[[bytes, str], bytes], Callable[[bytes, bytes, str], bool]]:
+def _scram(
+    name: str, scheme: str
+) -> tuple[Callable[[bytes, str], bytes], Callable[[bytes, bytes, str], bool]]:
     def make(password: bytes, user: str) -> bytes:
         salt, iterations = os.urandom(16), 4096
         keys = _scram_keys(name, password, salt, iterations)
@@ -418,8 +424,15 @@ def _rows() -> list[Scheme]:
     rows.append(Scheme("ARGON2I", text, _argon2_make(Argon2i), _argon2_matches, dear=True))
     rows.append(Scheme("ARGON2ID", text, _argon2_make(Argon2id), _argon2_matches, dear=True))
     rows.append(Scheme("PBKDF2", text, _pbkdf2_make, _pbkdf2_matches, dear=True))
-    for name, algorithm, size in (("SHA", "sha1", 20), ("SHA1", "sha1", 20), ("SHA256", "sha256", 32), ("SHA512", "sha512", 64)):
-        rows.append(Scheme(name, base, _digest(algorithm), _by_making(_digest(algorithm)), size=size, weak=True))
+    for name, algorithm, size in (
+        ("SHA", "sha1", 20),
+        ("SHA1", "sha1", 20),
+        ("SHA256", "sha256", 32),
+        ("SHA512", "sha512", 64),
+    ):
+        rows.append(
+            Scheme(name, base, _digest(algorithm), _by_making(_digest(algorithm)), size=size, weak=True)
+        )
     for name, algorithm in (("SMD5", "md5"), ("SSHA", "sha1"), ("SSHA256", "sha256"), ("SSHA512", "sha512")):
         rows.append(Scheme(name, base, *_salted(algorithm, name), weak=True))
     fixed: tuple[tuple[str, Callable[[bytes, str], bytes], Encoding, int], ...] = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from dovecotpy.config.errors import StatementError
 from dovecotpy.config.values import Value
@@ -78,16 +78,19 @@ class Setting:
     unit: str = ""
     where: Where = Where.ROOT
     choices: tuple[str, ...] = ()
+    """taken in any case, kept in this spelling"""
     separators: str = " \t"
     """of a list"""
     for_pop3: str | None = None
     """the default for POP3 where it differs"""
+    for_lda: str | None = None
+    """the default for deliver where it differs"""
     secret: bool = False
     since: str = ""
     removed: str = ""
     acted_on: bool = False
     ours: bool = False
-    built_in: bool = field(default=False)
+    built_in: bool = False
     """its default names a part of this program, so no file needs to be there"""
 
     def parse(self, text: str) -> Value:
@@ -116,17 +119,21 @@ class Setting:
 
     def default_value(self, protocol: str = "imap") -> Value:
         """The typed default. protocol: imap, pop3 or lda; it matters to few."""
-        if protocol == "pop3" and self.for_pop3 is not None:
-            return self.parse(self.for_pop3)
-        return self.parse(self.default)
+        other = {"pop3": self.for_pop3, "lda": self.for_lda}.get(protocol)
+        return self.parse(self.default if other is None else other)
+
+    @property
+    def per_protocol(self) -> bool:
+        """Whether the default is not the same for all protocols."""
+        return self.for_pop3 is not None
 
     def _joint(self) -> str:
         return " " if " " in self.separators else self.separators[:1]
 
     def _choice(self, text: str) -> str:
-        wanted = text.lower()
-        if wanted in self.choices:
-            return wanted
+        for choice in self.choices:
+            if choice.lower() == text.lower():
+                return choice
         if self.name == "syslog_facility":
             raise StatementError(f"Unknown syslog_facility '{text}'")
         raise StatementError(f"{self.name} setting: Invalid value: {text} (one of {', '.join(self.choices)})")

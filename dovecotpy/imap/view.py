@@ -52,16 +52,13 @@ class View:
         self.last_uid = self.uids[-1] if self.uids else 0
         self.keywords: frozenset[str] = mailbox.keywords()
         self.recent.intersection_update(self.uids)
+        self.aligned = True
+        """whether the message at index i of the view is the one at index i of the columns"""
         self._gone: dict[int, Ghost] = {}
         self._changed: set[int] = set()
         self._told: dict[int, int] = {}
 
     # What the client knows
-
-    @property
-    def aligned(self) -> bool:
-        """Whether the message at index i of the view is the one at index i of the columns."""
-        return not self._gone
 
     def ghost(self, uid: int) -> Ghost | None:
         """What is left of a message whose expunge was not told yet."""
@@ -132,7 +129,13 @@ class View:
             vanished = sequence.ranges_of(sorted(set(self.uids).difference(self.columns.uids)))
         for low, high in vanished:
             self._lose(before, low, high)
+        for uid in changes.appeared:
+            self._gone.pop(uid, None)
         self._changed.update(changes.changed)
+        self._align()
+
+    def _align(self) -> None:
+        self.aligned = self.columns.uids[: len(self.uids)] == self.uids
 
     def _lose(self, before: Columns, low: int, high: int) -> None:
         start = bisect_left(self.uids, low)
@@ -140,6 +143,9 @@ class View:
             if uid in self._gone:
                 continue
             place = bisect_left(before.uids, uid)
+            if place == len(before.uids) or before.uids[place] != uid:
+                self._gone[uid] = Ghost(0, frozenset(), 0, 0, -1)
+                continue
             self._gone[uid] = Ghost(
                 before.flags[place],
                 before.keyword_sets[before.keywords[place]],
@@ -176,6 +182,7 @@ class View:
         self.uids = array("I", [uid for uid in self.uids if uid not in gone])
         self.recent.difference_update(gone)
         self._gone = {}
+        self._align()
         for start in range(0, len(indexes), LINES):
             part = [index + 1 for index in indexes[start : start + LINES]]
             yield (b"* %d EXPUNGE\r\n" * len(part)) % tuple(part)

@@ -134,8 +134,14 @@ def send(sock: socket.socket, verb: Verb, *values: str | int, descriptors: tuple
 
 
 def receive(sock: socket.socket, flags: int = 0) -> Message | None:
-    """The next packet; None at the end of the connection. Raises ControlError, OSError (BlockingIOError)."""
-    packet = fdpass.receive(sock, MAX_PACKET, flags)
+    """The next packet; None at the end of the connection. Raises ControlError, OSError (BlockingIOError).
+
+    A peer that ends with packets of ours unread resets the connection: that is its end too.
+    """
+    try:
+        packet = fdpass.receive(sock, MAX_PACKET, flags)
+    except ConnectionResetError:
+        return None
     if not packet.data:
         packet.close()
         return None

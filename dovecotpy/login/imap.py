@@ -347,7 +347,7 @@ def _pairs(argument: Token) -> list[tuple[bytes, bytes]] | None:
     words = [word for word in argument if isinstance(word, bytes)]
     if len(words) != len(argument):
         return None
-    pairs = zip(words[::2], words[1::2])
+    pairs = zip(words[::2], words[1::2], strict=False)
     return [(bytes(name), bytes(value)) for name, value in pairs if value.upper() != b"NIL"]
 
 

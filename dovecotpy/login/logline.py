@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from dovecotpy.config.variables import Literal, Variable, parse
+from dovecotpy.config.variables import Literal, Variable, parse, used
 
 MAX_USER = 80
 """Characters of a user name in a line; of a longer one the beginning and `...`."""
@@ -18,11 +18,16 @@ class LogFormat:
     `%s` for the elements, joined by `, `.
     """
 
-    __slots__ = ("_elements", "_line")
+    __slots__ = ("_elements", "_line", "_used")
 
     def __init__(self, elements: str, line: str) -> None:
         self._elements = [(_first_variable(parse(word)), parse(word)) for word in elements.split()]
         self._line = parse(line)
+        self._used = frozenset(used(elements))
+
+    def uses(self, letter: str) -> bool:
+        """Whether an element uses a variable: some are dear to make."""
+        return letter in self._used
 
     def line(self, message: str, values: Mapping[str, str]) -> str:
         """The text of the line. values: by letter."""

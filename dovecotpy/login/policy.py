@@ -146,7 +146,7 @@ def identification(words: Sequence[str]) -> bytes:
     """The answer to ID from imap_id_send: pairs of name and value; the value `*` stands for ours."""
     ours = {"name": NAME}
     pairs = []
-    for name, value in zip(words[::2], words[1::2]):
+    for name, value in zip(words[::2], words[1::2], strict=False):
         told = ours.get(name.lower(), "") if value == "*" else value
         if told:
             pairs += [quoted(name), quoted(told)]

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import NamedTuple, Union
+from typing import NamedTuple
 
 from dovecotpy.ipc.handover import Denied, Refused
 from dovecotpy.login.policy import Offer, Policy
@@ -83,7 +83,7 @@ class Finish(NamedTuple):
     message: str
 
 
-Action = Union[Attempt, Respond, Cancel, StartTls, HandOver, Note, Finish]
+Action = Attempt | Respond | Cancel | StartTls | HandOver | Note | Finish
 
 
 class LoginSession(ABC):
@@ -192,6 +192,11 @@ class LoginSession(ABC):
     def secured(self) -> bool:
         """Whether a plaintext password may come this way."""
         return self.tls or self.local
+
+    @property
+    def finished(self) -> bool:
+        """A Finish was or will be the last action."""
+        return self._finished
 
     def act(self) -> Action | None:
         """The next thing to do; None when input or an answer is needed."""

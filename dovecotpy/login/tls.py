@@ -169,7 +169,7 @@ def _load_authorities(made: SSL.Context, path: str) -> None:
                 store = made.get_cert_store()
                 if store is not None:
                     store.set_flags(crypto.X509StoreFlags.CRL_CHECK | crypto.X509StoreFlags.CRL_CHECK_ALL)
-    except (SSL.Error, crypto.Error, OSError) as error:
+    except (SSL.Error, OSError) as error:
         raise TlsError(f"Can't load CA file {path}: {reason(error)}") from error
 
 

@@ -33,6 +33,7 @@ class Asker:
         self._pid = 0
         self._sock: socket.socket | None = None
         self._client = authmaster.MasterClient()
+        self._greeting = b""
         self._id = 0
 
     def ask(self, auth_pid: int, client_pid: int, client_id: int, patience: float) -> authmaster.User | None:
@@ -47,7 +48,7 @@ class Asker:
             self._request(client_pid, client_id)
             return self.answer(patience)
         except AskError:
-            if fresh or client_pid == 0:
+            if fresh:
                 raise
         self._connect(auth_pid)
         self._request(client_pid, client_id)
@@ -94,18 +95,19 @@ class Asker:
         self._sock = sock
         self._pid = auth_pid
         self._client = authmaster.MasterClient()
-        self._send(self._client.hello())
+        self._greeting = self._client.hello()
 
     def _request(self, client_pid: int, client_id: int) -> None:
         self._id = self._id % authmaster.MAX_ID + 1
-        self._send(self._client.request(self._id, client_pid, client_id))
+        greeting, self._greeting = self._greeting, b""
+        self._send(greeting + self._client.request(self._id, client_pid, client_id))
 
     def _send(self, data: bytes) -> None:
         try:
             if self._sock is not None:
                 self._sock.sendall(data, socket.MSG_NOSIGNAL)
         except OSError as error:
-            raise self._died(error.strerror) from error
+            raise self._died(error.strerror or "") from error
 
     def _read(self) -> list[authmaster.Answer]:
         try:
@@ -114,7 +116,7 @@ class Asker:
                 raise self._died("")
             return self._client.feed(data)
         except OSError as error:
-            raise self._died(error.strerror) from error
+            raise self._died(error.strerror or "") from error
         except AuthProtocolError as error:
             self.close()
             raise AskError(f"auth-master.{self._pid}: {error}") from error

@@ -61,21 +61,16 @@ def rules(settings: Settings) -> Rules:
         last_uid=settings.number("last_valid_uid"),
         first_gid=settings.number("first_valid_gid"),
         last_gid=settings.number("last_valid_gid"),
-        chroots=tuple(entry for entry in _list(settings, "valid_chroot_dirs", ":") if entry),
+        chroots=settings.words("valid_chroot_dirs"),
         default_chroot=settings.text("mail_chroot"),
         access_groups=tuple(
-            _group("mail_access_groups", name) for name in _list(settings, "mail_access_groups", ",") if name
+            _group("mail_access_groups", name) for name in settings.words("mail_access_groups")
         ),
         privileged_group=_group("mail_privileged_group", privileged) if privileged else None,
         drop_before_exec=settings.flag("mail_drop_priv_before_exec"),
         data_limit=settings.number("mail_process_size") << 20,
         umask=settings.number("umask"),
     )
-
-
-def _list(settings: Settings, name: str, separator: str) -> tuple[str, ...]:
-    value = settings.value(name)
-    return value if isinstance(value, tuple) else tuple(str(value).replace(" ", "").split(separator))
 
 
 def _optional(resolve: Callable[[str, str], int], settings: Settings, name: str) -> int | None:

@@ -293,11 +293,14 @@ class Runner:
 
 
 class Signals:
-    """SIGTERM and SIGINT end a session with its BYE (processes' table of signals: TERM with a warning, INT silently)."""
+    """SIGTERM and SIGINT end a session with its BYE (the reference: TERM with a warning, INT silently)."""
+
+    TERMINATE = signal.SIGTERM
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
         self.received = 0
+        """the signal that came, or 0"""
 
     def __enter__(self) -> Signals:
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -43,5 +43,7 @@ class Service(NamedTuple):
     """what a client is told when its session broke; given the local time as text"""
     refusal: bytes
     """what a client is told when the program of its session cannot be run"""
+    inetd: bytes
+    """what a client is told when the program was started by inetd, where anybody would be logged in"""
     summary: Callable[[Settings, Session, int, int], str]
     """the end of the log line, from octets received and sent"""

@@ -26,6 +26,10 @@ class Session(Protocol):
     def working(self) -> bool:
         """A command is at work: `pull` may give nothing now and something at the next call."""
 
+    @property
+    def within_literal(self) -> bool:
+        """A literal was announced to the client and is not all out: a line of text now would be taken for a part of it."""
+
     def feed(self, data: bytes) -> None:
         """Octets from the client."""
 

@@ -16,7 +16,7 @@ class LoginLimits(NamedTuple):
 
     per_connection: bool
     """login_process_per_connection"""
-    count: int
+    minimum: int
     """login_processes_count"""
     maximum: int
     """login_max_processes_count"""
@@ -56,11 +56,11 @@ class LoginRule:
     def tick(self, counts: LoginCounts) -> LoginOrders:
         """Once a second."""
         full = counts.processes >= self.limits.maximum and counts.listening == 0
-        if self.wanted < self.limits.count:
-            self.wanted = self.limits.count
+        if self.wanted < self.limits.minimum:
+            self.wanted = self.limits.minimum
         elif counts.listening == 0 or self._ran_out:
             self.wanted = max(self.wanted, min(self.wanted * 2, self.limits.maximum))
-        elif self.wanted > self.limits.count:
+        elif self.wanted > self.limits.minimum:
             self.wanted -= 1
         self._ran_out = False
         fork = self.refill(counts).fork

@@ -43,12 +43,13 @@ class PidFile:
 def take(path: str) -> PidFile:
     """Lock the file. Raises AlreadyRunning, OSError."""
     for _ in range(_TRIES):
+        existed = os.path.exists(path)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, _MODE)
         try:
             if _lock(descriptor, path):
                 found = _read(descriptor)
                 _refuse_another_server(path, found)
-                warning = "" if found is None or found else f"Empty PID file in {path}, overriding"
+                warning = f"Empty PID file in {path}, overriding" if existed and not found else ""
                 os.fchmod(descriptor, _MODE)
                 return PidFile(path, descriptor, warning)
         except BaseException:
@@ -70,16 +71,13 @@ def _lock(descriptor: int, path: str) -> bool:
     return False
 
 
-def _read(descriptor: int) -> str | None:
-    """The pid in it: None when the file is new, empty when there was a file without one."""
-    size = os.fstat(descriptor).st_size
-    if size == 0:
-        return None
+def _read(descriptor: int) -> str:
+    """The pid in it; empty when there is none."""
     text = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
     return text if text.isascii() and text.isdigit() else ""
 
 
-def _refuse_another_server(path: str, pid: str | None) -> None:
+def _refuse_another_server(path: str, pid: str) -> None:
     """A Dovecot keeps such a file without our lock. Raises AlreadyRunning."""
     if pid and int(pid) != os.getpid() and _is_dovecot(int(pid)):
         raise AlreadyRunning(f"Dovecot is already running with PID {pid} (read from {path})")

@@ -158,10 +158,10 @@ def _angle_address(before: list[_Token], inside: list[_Token]) -> Address:
             inside = inside[:index]
             break
     route, inside = _route([token for token in inside if token[0] != _COMMENT])
-    words, mailbox, host = _specification(inside)
+    _, mailbox, host = _specification(inside)
     if not host:
-        mailbox = words or mailbox
-        host = SYNTAX_ERROR if len(inside) > 1 else MISSING_DOMAIN
+        mailbox = _phrase(_before_special(inside)) or b""
+        host = SYNTAX_ERROR if len(inside) > 1 and mailbox else MISSING_DOMAIN
     return Address(_phrase(before), route, mailbox or MISSING_MAILBOX, host)
 
 
@@ -211,7 +211,11 @@ def _specification(tokens: list[_Token]) -> tuple[bytes | None, bytes, bytes]:
     host = b""
     if at < len(tokens) and tokens[at][1] == b"@":
         end = at + 1
-        while end < len(tokens) and tokens[end][0] != _SPECIAL and (end == at + 1 or _joins(*tokens[end - 1 : end + 1])):
+        while (
+            end < len(tokens)
+            and tokens[end][0] != _SPECIAL
+            and (end == at + 1 or _joins(*tokens[end - 1 : end + 1]))
+        ):
             end += 1
         host = b"".join([token[1] for token in tokens[at + 1 : end]])
     return _phrase(tokens[:start]), mailbox, host

@@ -176,7 +176,9 @@ def is_wide(name: bytes) -> bool:
 def _ascii_compatible(name: bytes) -> bool:
     """Whether octets below 128 always stand for themselves."""
     normalized = _normalized(name)
-    return not normalized.startswith((*_WIDE, "iso-2022", "iso2022", "hz", "utf-7", "utf7", "csiso2022", "cp5022"))
+    return not normalized.startswith(
+        (*_WIDE, "iso-2022", "iso2022", "hz", "utf-7", "utf7", "csiso2022", "cp5022")
+    )
 
 
 def _normalized(name: bytes) -> str:

@@ -55,7 +55,11 @@ class Moment(NamedTuple):
 
 def day_number(year: int, month: int, day: int) -> int:
     """Days since 1970-01-01 in the Gregorian calendar. Raises ValueError for a day that does not exist."""
-    if not (1 <= month <= 12 and 1 <= day <= _LENGTHS[month - 1] + (month == 2 and _is_leap(year)) and 0 < year < 10000):
+    if not (
+        1 <= month <= 12
+        and 1 <= day <= _LENGTHS[month - 1] + (month == 2 and _is_leap(year))
+        and 0 < year < 10000
+    ):
         raise ValueError("no such day")
     if month <= 2:
         year -= 1
@@ -106,7 +110,12 @@ def _usual(value: bytes) -> Moment:
     clock = value[end : end + 15]
     hour, minute, second = clock[0:2], clock[3:5], clock[6:8]
     zone = clock[10:14]
-    if clock[5] != 0x3A or clock[8] != 0x20 or clock[9] not in b"+-" or not (hour + minute + second + zone).isdigit():
+    if (
+        clock[5] != 0x3A
+        or clock[8] != 0x20
+        or clock[9] not in b"+-"
+        or not (hour + minute + second + zone).isdigit()
+    ):
         raise ValueError("not the usual spelling")
     if len(zone) != 4 or (len(clock) > 14 and clock[14] not in b" \t("):
         raise ValueError("not the usual spelling")
@@ -178,7 +187,8 @@ def _from_pieces(pieces: list[bytes]) -> Moment:
         year += 2000
     elif year < 1000:
         year += 1900
-    return _moment(day_number(year, month, day), *clock, zone)
+    hour, minute, second = clock
+    return _moment(day_number(year, month, day), hour, minute, second, zone)
 
 
 def _zone(piece: bytes, numbers: list[int]) -> int:
@@ -193,7 +203,12 @@ def _clock(pieces: list[bytes], at: int) -> tuple[list[int], int]:
     """Hours, minutes and seconds from at on, and the place after them."""
     clock = [int(pieces[at])]
     at += 1
-    while len(clock) < 3 and pieces[at : at + 1] == [b":"] and pieces[at + 1 : at + 2] and pieces[at + 1].isdigit():
+    while (
+        len(clock) < 3
+        and pieces[at : at + 1] == [b":"]
+        and pieces[at + 1 : at + 2]
+        and pieces[at + 1].isdigit()
+    ):
         clock.append(int(pieces[at + 1]))
         at += 2
     return clock + [0] * (3 - len(clock)), at
@@ -219,16 +234,30 @@ def format_internaldate(timestamp: int, zone: int = 0) -> bytes:
 
 def parse_internaldate(text: bytes) -> Moment | None:
     """The moment of an IMAP date-time without its quotes, or None if it is not exactly one (RFC 3501 date-time)."""
-    if len(text) != 26 or text[2:3] != b"-" or text[6:7] != b"-" or text[11:12] != b" " or text[20:21] != b" ":
+    if (
+        len(text) != 26
+        or text[2:3] != b"-"
+        or text[6:7] != b"-"
+        or text[11:12] != b" "
+        or text[20:21] != b" "
+    ):
         return None
     clock = text[12:20]
     digits = text[7:11] + clock[0:2] + clock[3:5] + clock[6:8] + text[22:26]
     number = text[0:2].lstrip(b" ")
-    if not digits.isdigit() or not number.isdigit() or clock[2:3] != b":" or clock[5:6] != b":" or text[21] not in b"+-":
+    if (
+        not digits.isdigit()
+        or not number.isdigit()
+        or clock[2:3] != b":"
+        or clock[5:6] != b":"
+        or text[21] not in b"+-"
+    ):
         return None
     try:
         day = day_number(int(text[7:11]), _NUMBERS.get(text[3:6].lower(), 0), int(number))
-        return _moment(day, int(clock[0:2]), int(clock[3:5]), int(clock[6:8]), _offset(text[21:22], text[22:26]))
+        return _moment(
+            day, int(clock[0:2]), int(clock[3:5]), int(clock[6:8]), _offset(text[21:22], text[22:26])
+        )
     except ValueError:
         return None
 

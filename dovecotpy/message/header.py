@@ -73,7 +73,9 @@ class Header:
         wanted = {name.lower() for name in names}
         raw = self.raw
         pieces = [
-            raw[entry.start : entry.end] for entry in self.entries if (entry.name.lower() in wanted) is not exclude
+            raw[entry.start : entry.end]
+            for entry in self.entries
+            if (entry.name.lower() in wanted) is not exclude
         ]
         if pieces and not pieces[-1].endswith(b"\n"):
             pieces.append(b"\r\n")

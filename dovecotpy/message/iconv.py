@@ -64,7 +64,9 @@ def _convert(handle: int, name: str, data: bytes, errors: str) -> bytes:
     while left.value:
         target = ctypes.c_void_p(ctypes.addressof(room))
         free = ctypes.c_size_t(CHUNK)
-        result = _libc.iconv(handle, ctypes.byref(at), ctypes.byref(left), ctypes.byref(target), ctypes.byref(free))
+        result = _libc.iconv(
+            handle, ctypes.byref(at), ctypes.byref(left), ctypes.byref(target), ctypes.byref(free)
+        )
         pieces.append(room.raw[: CHUNK - free.value])
         if result != _FAILED or ctypes.get_errno() == E2BIG:
             continue

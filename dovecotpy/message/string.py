@@ -26,6 +26,7 @@ def nstring(value: bytes | None) -> bytes:
     """string(value), or NIL for None."""
     return b"NIL" if value is None else string(value)
 
+
 _BLANKS = bytes(0x20 if octet in (9, 10, 13) else octet for octet in range(256))
 
 

@@ -187,7 +187,7 @@ class _Parser:
         for level, opened in enumerate(self.open):
             if opened.found < at:
                 self.search(opened, at, level)
-            if 0 <= opened.found and opened.found >= at:
+            if opened.found >= 0 and opened.found >= at:
                 closer = opened.found < self.event
                 if closer or (opened.found == self.event and len(opened.pattern) >= length):
                     self.event = opened.found
@@ -199,7 +199,9 @@ class _Parser:
         start = max(at, opened.clear)
         if start > self.event:
             return
-        opened.found = self.source.find(opened.pattern, start, min(self.event + len(opened.pattern), self.source.size))
+        opened.found = self.source.find(
+            opened.pattern, start, min(self.event + len(opened.pattern), self.source.size)
+        )
         opened.clear = self.event + 1 if opened.found < 0 else opened.found
 
     def entity(self, start: int, depth: int, default: ContentType) -> Part:
@@ -268,7 +270,9 @@ class _Parser:
             line_end = self.source.find(b"\r\n", at)
             if self.parts >= MAX_PARTS:
                 self.open.pop()
-            part.children.append(self.entity(self.source.size if line_end < 0 else line_end + 2, depth + 1, default))
+            part.children.append(
+                self.entity(self.source.size if line_end < 0 else line_end + 2, depth + 1, default)
+            )
         del self.open[level:]
 
     def count_lines(self) -> None:

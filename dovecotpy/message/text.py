@@ -28,7 +28,11 @@ END = "\0"
 def header_text(header: Header) -> str:
     """All fields decoded, one a line."""
     return "".join(
-        [f"{decode_words(name)}: {decode_words(value)}\n" for name, values in header.values.items() for value in values]
+        [
+            f"{decode_words(name)}: {decode_words(value)}\n"
+            for name, values in header.values.items()
+            for value in values
+        ]
     )
 
 

@@ -262,6 +262,14 @@ class _Table:
                 selected.append(row)
         return selected
 
+    def day(self, row: int) -> int:
+        """The day number of a message's INTERNALDATE by the server's clock."""
+        date = self.columns.dates[row]
+        day = date // DAY
+        if date < self.midnight(day):
+            return day - 1
+        return day + 1 if date >= self.midnight(day + 1) else day
+
     def period(self, query: q.Before | q.On | q.Since) -> tuple[int, int]:
         """The first moment that matches and the one after the last."""
         endless = 1 << 62
@@ -340,16 +348,14 @@ class _View:
 
     def in_field(self, query: q.Header) -> bool:
         key = collation_key(query.text)
-        return any(key in collation_key(decode_words(value)) for value in self.header().all(query.name.lower()))
+        return any(
+            key in collation_key(decode_words(value)) for value in self.header().all(query.name.lower())
+        )
 
     def sent(self, query: q.SentBefore | q.SentOn | q.SentSince) -> bool:
-        value = self.header().get(b"date")
-        moment = parse_date(value) if value is not None else None
-        if moment is not None:
-            day = moment.day
-        else:
-            date = self.table.columns.dates[self.row]
-            day = (date + date // DAY * DAY - self.table.midnight(date // DAY)) // DAY
+        values = self.header().all(b"date")
+        moment = parse_date(values[-1]) if values else None
+        day = moment.day if moment else self.table.day(self.row)
         if isinstance(query, q.SentBefore):
             return day < query.day
         return day == query.day if isinstance(query, q.SentOn) else day >= query.day

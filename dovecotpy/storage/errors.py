@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Self
+
+from dovecotpy import clock
+
 
 class StoreError(Exception):
     """A command cannot be done.
@@ -77,6 +81,13 @@ class Internal(StoreError):
     """The store is not as it should be. Client: the reference's internal error text; log: the cause."""
 
     code = "SERVERBUG"
+
+    @classmethod
+    def because(cls, log: str) -> Self:
+        """With the text that clients get for every internal error, stamped so that it can be found in the log."""
+        when = clock.local(clock.now())
+        stamp = "%04d-%02d-%02d %02d:%02d:%02d" % when[:6]
+        return cls(f"Internal error occurred. Refer to server log for more information. [{stamp}]", log=log)
 
 
 class MailboxReplaced(StoreError):

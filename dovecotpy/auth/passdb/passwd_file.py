@@ -13,7 +13,7 @@ from dovecotpy.config import variables
 class PasswdFilePassdb:
     """Passwords from a passwd-file. Raises SetupError when made of args that cannot be used."""
 
-    def __init__(self, args: str, complain: Callable[[str], None] = lambda text: None) -> None:
+    def __init__(self, args: str, complain: Callable[[str], None]) -> None:
         self._args = passwd_file.arguments(args)
         self._files = passwd_file.PasswdFiles(self._args, complain)
 

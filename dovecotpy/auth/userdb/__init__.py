@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dovecotpy.auth.userdb import passwd_file, prefetch, sql, static
+from dovecotpy.auth.userdb import passwd_file, prefetch, static
 from dovecotpy.auth.userdb.base import UserDatabase
 
-DRIVERS: dict[str, Callable[[str], UserDatabase]] = {
+DRIVERS: dict[str, Callable[[str, Callable[[str], None]], UserDatabase]] = {
     "passwd-file": passwd_file.PasswdFileUserdb,
     "prefetch": prefetch.PrefetchUserdb,
-    "sql": sql.SqlUserdb,
     "static": static.StaticUserdb,
 }
-"""Name to what makes a database of a section's args. Raises SetupError."""
+"""Name to what makes a database of a section's args and of what is told of faulty lines. Raises SetupError."""
 
 BLOCKING = frozenset({"sql"})
-"""Drivers that only workers ask; the auth process does not even read their files."""
+"""Drivers that only workers ask (`blocking`); the auth process does not even read their files."""

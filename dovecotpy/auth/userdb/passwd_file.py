@@ -15,7 +15,7 @@ PREFIX = "userdb_"
 class PasswdFileUserdb:
     """Uid, gid, home and `userdb_…` fields from a passwd-file. Raises SetupError when made of args that cannot be used."""
 
-    def __init__(self, args: str, complain: Callable[[str], None] = lambda text: None) -> None:
+    def __init__(self, args: str, complain: Callable[[str], None]) -> None:
         self._files = passwd_file.PasswdFiles(passwd_file.arguments(args), complain)
 
     def lookup(self, request: Request) -> Found:

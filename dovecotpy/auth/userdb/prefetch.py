@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from dovecotpy.auth.request import Request
 from dovecotpy.auth.results import Found, Result
 
@@ -9,8 +11,8 @@ from dovecotpy.auth.results import Found, Result
 class PrefetchUserdb:
     """Fields that came with the password. A look-up without a login has none, so a further userdb must follow for it."""
 
-    def __init__(self, args: str) -> None:
-        del args
+    def __init__(self, args: str, complain: Callable[[str], None]) -> None:
+        del args, complain
 
     def lookup(self, request: Request) -> Found:
         """The passdb's `userdb_…` fields."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from dovecotpy.auth.request import Request
 from dovecotpy.auth.results import Found, Result
 from dovecotpy.config import variables
@@ -13,7 +15,8 @@ class StaticUserdb:
     Every user has them, so whether a user exists is known by the passdb alone: `allow_all_users` says that it need not be asked.
     """
 
-    def __init__(self, args: str) -> None:
+    def __init__(self, args: str, complain: Callable[[str], None]) -> None:
+        del complain
         self._fields: dict[str, str] = {}
         for word in args.split():
             name, equals, value = word.partition("=")

@@ -84,11 +84,11 @@ TLS = (
     Setting(
         "ssl_min_protocol",
         Kind.CHOICE,
-        "tlsv1.2",
+        "TLSv1.2",
         "L",
         "Oldest version of TLS that clients may speak: `TLSv1`, `TLSv1.1`, `TLSv1.2` or `TLSv1.3`. Older ones than 1.2 are for "
         "clients that know nothing better.",
-        choices=("tlsv1", "tlsv1.1", "tlsv1.2", "tlsv1.3"),
+        choices=("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"),
         ours=True,
         acted_on=True,
     ),

@@ -1,0 +1,177 @@
+"""What FETCH is asked for (RFC 3501 sections 6.4.5 and 9: fetch-att), as a plan."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from dovecotpy.imap.arguments import Arguments
+from dovecotpy.imap.errors import Mistaken
+from dovecotpy.imap.wire.response import string
+from dovecotpy.imap.wire.tokens import Atom, String, Token
+from dovecotpy.message.section import Section
+
+MAX_PATH = 128
+"""Numbers in a section; messages are not taken apart more deeply (beyond: BAD)."""
+MAX_NUMBER = 0xFFFFFFFF
+
+ENVELOPE = b"ENVELOPE"
+BODY = b"BODY"
+BODYSTRUCTURE = b"BODYSTRUCTURE"
+SIZE = b"RFC822.SIZE"
+RENDERED = (ENVELOPE, BODY, BODYSTRUCTURE)
+"""What the store keeps ready to send, in the order of the answer."""
+
+_MACROS = {
+    b"ALL": (b"FLAGS", b"INTERNALDATE", SIZE, ENVELOPE),
+    b"FAST": (b"FLAGS", b"INTERNALDATE", SIZE),
+    b"FULL": (b"FLAGS", b"INTERNALDATE", SIZE, ENVELOPE, BODY),
+}
+_SIMPLE = frozenset((b"FLAGS", b"UID", b"INTERNALDATE", SIZE, ENVELOPE, BODY, BODYSTRUCTURE))
+_FIELD_KINDS = (b"HEADER.FIELDS", b"HEADER.FIELDS.NOT")
+_PART_KINDS = (b"", b"HEADER", b"TEXT", b"MIME")
+
+
+class BodyItem(NamedTuple):
+    """One section of the message's octets."""
+
+    label: bytes
+    """how the answer names it"""
+    section: Section
+    partial: tuple[int, int] | None
+    """first octet and greatest number of octets"""
+    sets_seen: bool
+
+
+class Plan(NamedTuple):
+    """Everything that one FETCH asks for of each message."""
+
+    simple: frozenset[bytes]
+    sections: tuple[BodyItem, ...]
+
+    @property
+    def sets_seen(self) -> bool:
+        """Whether fetching marks messages as read."""
+        return any(item.sets_seen for item in self.sections)
+
+
+_ALIASES = {
+    b"RFC822": BodyItem(b"RFC822", Section(), None, True),
+    b"RFC822.HEADER": BodyItem(b"RFC822.HEADER", Section((), b"HEADER"), None, False),
+    b"RFC822.TEXT": BodyItem(b"RFC822.TEXT", Section((), b"TEXT"), None, True),
+}
+
+
+def parse_items(arguments: Arguments) -> Plan:
+    """The plan for what is left of FETCH's arguments. Raises Mistaken."""
+    tokens = arguments.rest()
+    listed = len(tokens) == 1 and isinstance(tokens[0], list)
+    if listed and isinstance(tokens[0], list):
+        tokens = tokens[0]
+    elif len(tokens) == 1 and isinstance(tokens[0], Atom) and tokens[0].upper() in _MACROS:
+        return Plan(frozenset(_MACROS[tokens[0].upper()]), ())
+    reader = _Reader(arguments, tokens)
+    while reader.at < len(tokens):
+        if reader.at and not listed:
+            raise arguments.wrong()
+        reader.item()
+    if not reader.simple and not reader.sections:
+        raise arguments.wrong("Missing arguments")
+    return Plan(frozenset(reader.simple), tuple(reader.sections.values()))
+
+
+class _Reader:
+    """Takes items from tokens; a section with a list of fields is three of them: `BODY[HEADER.FIELDS`, list, `]`."""
+
+    def __init__(self, arguments: Arguments, tokens: list[Token]) -> None:
+        self.arguments = arguments
+        self.tokens = tokens
+        self.at = 0
+        self.simple: set[bytes] = set()
+        self.sections: dict[bytes, BodyItem] = {}
+
+    def item(self) -> None:
+        token = self._atom()
+        name = token.upper()
+        if name in _SIMPLE:
+            self.simple.add(name)
+        elif name in _ALIASES:
+            self.sections[name] = _ALIASES[name]
+        elif name.startswith((b"BODY[", b"BODY.PEEK[")):
+            item = self._section(token)
+            known = self.sections.get(item.label)
+            if known is None or item.sets_seen:
+                self.sections[item.label] = item
+        else:
+            raise self.arguments.wrong(f"Unknown parameter {name.decode('ascii')}")
+
+    def _atom(self) -> bytes:
+        token = self.tokens[self.at] if self.at < len(self.tokens) else None
+        if not isinstance(token, Atom):
+            raise self.arguments.wrong()
+        self.at += 1
+        return token
+
+    def _section(self, token: bytes) -> BodyItem:
+        name, _, rest = token.partition(b"[")
+        specification, closed, after = rest.partition(b"]")
+        specification = specification.upper()
+        fields: tuple[bytes, ...] = ()
+        if not closed:
+            fields = self._fields()
+            after = self._atom()
+            if after[:1] != b"]":
+                raise self._wrong()
+            after = after[1:]
+        section = self._parse(specification, fields, with_fields=not closed)
+        partial = self._partial(after)
+        label = b"BODY[" + specification
+        if fields:
+            label += b" (" + b" ".join(map(_field_name, fields)) + b")"
+        label += b"]" if partial is None else b"]<%d>" % partial[0]
+        return BodyItem(label, section, partial, name.upper() == b"BODY")
+
+    def _fields(self) -> tuple[bytes, ...]:
+        listed = self.tokens[self.at] if self.at < len(self.tokens) else None
+        if not isinstance(listed, list) or not listed:
+            raise self._wrong()
+        self.at += 1
+        names = [bytes(name) for name in listed if isinstance(name, Atom | String)]
+        if len(names) != len(listed):
+            raise self._wrong()
+        return tuple(names)
+
+    def _parse(self, specification: bytes, fields: tuple[bytes, ...], *, with_fields: bool) -> Section:
+        path: list[int] = []
+        kind = specification
+        while kind[:1].isdigit():
+            number, _, kind = kind.partition(b".")
+            if not number.isdigit() or len(number) > 10 or not 0 < int(number) <= MAX_NUMBER:
+                raise self._wrong()
+            path.append(int(number))
+            if len(path) > MAX_PATH:
+                raise self._wrong()
+        if path and specification[-1:] == b".":
+            raise self._wrong()
+        if kind not in (_FIELD_KINDS if with_fields else _PART_KINDS) or (kind == b"MIME" and not path):
+            raise self._wrong()
+        return Section(tuple(path), kind, fields)
+
+    def _partial(self, text: bytes) -> tuple[int, int] | None:
+        if not text:
+            return None
+        start, dot, count = text[1:-1].partition(b".")
+        if text[:1] != b"<" or text[-1:] != b">" or not dot or not start.isdigit() or not count.isdigit():
+            raise self._wrong()
+        if len(start) > 19 or len(count) > 19 or not int(count):
+            raise self._wrong()
+        return int(start), int(count)
+
+    def _wrong(self) -> Mistaken:
+        return self.arguments.wrong("Invalid BODY[..] parameter")
+
+
+_FIELD_NAME = bytes(octet for octet in range(0x21, 0x7F) if octet not in b'(){}%*"\\[]:')
+
+
+def _field_name(name: bytes) -> bytes:
+    return name if name and not name.translate(None, _FIELD_NAME) else string(name)

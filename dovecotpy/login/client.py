@@ -1,0 +1,667 @@
+"""One client of a login process, from accept to its end or to the hand-over: the runner of a session before login."""
+
+from __future__ import annotations
+
+import select
+import socket
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Concatenate, ParamSpec
+
+from dovecotpy.ipc import handover
+from dovecotpy.ipc.authclient import Ok
+from dovecotpy.ipc.handover import Accepted, Denied, HandOver
+from dovecotpy.log import client as log_client
+from dovecotpy.log.client import Log
+from dovecotpy.login import session as sessions
+from dovecotpy.login.authlink import AuthLinks, Question, Request
+from dovecotpy.login.logline import MAX_MECHANISM, MAX_USER, LogFormat, sanitised
+from dovecotpy.login.mailqueue import MailQueue
+from dovecotpy.login.policy import Offer, Policy
+from dovecotpy.login.poller import Poller
+from dovecotpy.login.proxy import Proxy
+from dovecotpy.login.session import LoginSession, Peer
+from dovecotpy.login.stream import PlainStream, StreamLost, TlsStream
+from dovecotpy.login.tls import Contexts, Marks, certificate_user, is_valid_certificate
+
+LOGIN_TIME = 180.0
+"""Seconds from accept within which a client must be logged in."""
+HANDSHAKE_TIME = 60.0
+"""Seconds for a TLS handshake."""
+SLOW_AUTH = 30.0
+"""Seconds after which a client is told that it waits for the auth process."""
+FAREWELL_TIME = 10.0
+"""Seconds that a client has to take the last words."""
+MAX_OUTPUT = 16384
+"""Octets of answers that wait for a client before it is asked to read: its commands rest until they are gone."""
+MAX_DISCARDED = 262144
+"""Octets of a client's input that are thrown away at the end, so that the last words are not lost to a reset."""
+
+_TEMPORARY: Mapping[str, str] = {"temp": ""}
+_IN = select.EPOLLIN
+_OUT = select.EPOLLOUT
+_GONE = select.EPOLLHUP | select.EPOLLERR
+
+_HANDSHAKE = 0
+_WAITING = 1
+_TALKING = 2
+_STARTING_TLS = 3
+_LEAVING = 4
+_PROXYING = 5
+_FAREWELL = 6
+_CLOSED = 7
+
+P = ParamSpec("P")
+
+
+class Keeper(ABC):
+    """What the clients of one process share, and whom they tell what becomes of them."""
+
+    policy: Policy
+    offer: Offer
+    contexts: Contexts | None
+    auths: AuthLinks
+    queue: MailQueue
+    poller: Poller
+    log: Log
+    format: LogFormat
+    certificate_field: str
+    """ssl_cert_username_field where ssl_username_from_cert is set, else empty"""
+    pid: int
+    make_session: Callable[[Policy, Offer, Peer], LoginSession]
+
+    @abstractmethod
+    def now(self) -> float:
+        """Monotonic seconds."""
+
+    @abstractmethod
+    def next_session(self) -> str:
+        """An id that no other session of the server has."""
+
+    @abstractmethod
+    def client_secured(self, client: Client) -> None:
+        """A client that came in plaintext begins TLS."""
+
+    @abstractmethod
+    def client_logged_in(self, client: Client, *, tls: bool) -> None:
+        """A mail process has it; under TLS it stays here."""
+
+    @abstractmethod
+    def client_ended(self, client: Client, *, tls: bool) -> None:
+        """It is gone without having been logged in."""
+
+    @abstractmethod
+    def proxy_ended(self, client: Client) -> None:
+        """It was logged in, and is gone."""
+
+
+def _contained(method: Callable[Concatenate[Client, P], None]) -> Callable[Concatenate[Client, P], None]:
+    """A fault of ours in serving a client is a line in the log and ends that client alone."""
+
+    def call(client: Client, *args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            method(client, *args, **kwargs)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other clients go on
+            client.fault(error)
+
+    call.__doc__ = method.__doc__
+    return call
+
+
+class Client:
+    """One connection. tls: TLS begins before the first word (imaps)."""
+
+    __slots__ = (
+        "id",
+        "session",
+        "_keeper",
+        "_socket",
+        "_stream",
+        "_state",
+        "_born",
+        "_since",
+        "_told",
+        "_watched",
+        "_pending",
+        "_starved",
+        "_ended",
+        "_counted_tls",
+        "_tls_error",
+        "_request",
+        "_question",
+        "_tag",
+        "_message",
+        "_inner",
+        "_passed",
+        "_proxy",
+        "_mail_pid",
+        "_logged",
+    )
+
+    def __init__(self, keeper: Keeper, sock: socket.socket, peer: Peer, *, tls: bool) -> None:
+        self.id = keeper.next_session()
+        self.session = keeper.make_session(keeper.policy, keeper.offer, peer)
+        self._keeper = keeper
+        self._socket = sock
+        self._stream: PlainStream | TlsStream = PlainStream(sock)
+        self._state = _WAITING
+        self._born = self._since = keeper.now()
+        self._told = False
+        self._watched: int | None = None
+        self._pending = b""
+        self._starved = True
+        self._ended = False
+        self._counted_tls = tls
+        self._tls_error = ""
+        self._request: Request | None = None
+        self._question: Question | None = None
+        self._tag = ""
+        self._message: bytes | None = None
+        self._inner: socket.socket | None = None
+        self._passed: socket.socket | None = None
+        self._proxy: Proxy | None = None
+        self._mail_pid = 0
+        self._logged = False
+
+    # What the worker calls.
+
+    @_contained
+    def begin(self) -> None:
+        """Greet the client, or wait for its handshake."""
+        if self._counted_tls:
+            self._begin_tls()
+        else:
+            self._greet()
+
+    @_contained
+    def auth_ready(self) -> None:
+        """An auth process can be asked: who waited for that is greeted."""
+        if self._state == _WAITING:
+            self._greet()
+
+    @property
+    def yields(self) -> bool:
+        """Whether it may be ended for another's sake: not while a mail process is about to take it."""
+        return self._state < _LEAVING
+
+    @property
+    def restless(self) -> bool:
+        """Whether `tick` must be called."""
+        return self._state != _PROXYING or (self._proxy is not None and self._proxy.closing)
+
+    @property
+    def proxying(self) -> bool:
+        """Whether it is logged in."""
+        return self._state == _PROXYING
+
+    @_contained
+    def drop(self, reason: str) -> None:
+        """End it for the server's sake, without a word to the client."""
+        if self.yields:
+            self.session.end(reason)
+            self._proceed()
+
+    @_contained
+    def tick(self, now: float) -> None:
+        """Look at the deadlines. now: monotonic seconds."""
+        if self._proxy is not None:
+            self._proxy.tick(now)
+        elif self._state == _FAREWELL:
+            if now - self._since >= FAREWELL_TIME:
+                self._close()
+        elif self.yields:
+            self._tick_before_login(now)
+
+    def _tick_before_login(self, now: float) -> None:
+        if now - self._born >= LOGIN_TIME:
+            talks = self._state == _TALKING
+            self.session.end("Inactivity", "Disconnected for inactivity." if talks else "")
+            self._proceed()
+        elif self._state == _HANDSHAKE:
+            if now - self._since >= HANDSHAKE_TIME:
+                self.session.end("Inactivity")
+                self._proceed()
+        elif now - self._since >= SLOW_AUTH and not self._told and self._awaits_auth():
+            self._told = True
+            self.session.waiting()
+            self._write()
+
+    def _awaits_auth(self) -> bool:
+        return self._state == _WAITING or self._request is not None and self.session.busy
+
+    def fault(self, error: Exception) -> None:
+        """A fault of ours: log it, end this client, and it alone."""
+        keeper = self._keeper
+        log_client.traceback(
+            keeper.log, error, user=self.session.user, session=self.id, address=self.session.peer.remote_address
+        )
+        try:
+            self._close()
+        except Exception as second:  # noqa: BLE001 - the same, in cleaning up
+            log_client.traceback(keeper.log, second, session=self.id)
+
+    # What the auth process answers.
+
+    @_contained
+    def auth_challenged(self, data: bytes) -> None:
+        """See authlink.Asker."""
+        if self._state != _TALKING:
+            return
+        self.session.challenged(data)
+        self._proceed()
+
+    @_contained
+    def auth_succeeded(self, event: Ok) -> None:
+        """See authlink.Asker."""
+        if self._state != _TALKING:
+            return
+        self.session.succeeded(event.user, event.fields, event.resp)
+        self._proceed()
+
+    @_contained
+    def auth_failed(self, user: str, fields: Mapping[str, str]) -> None:
+        """See authlink.Asker. A plaintext password is tried with the next auth section, where there is one."""
+        request, question = self._request, self._question
+        self._request = self._question = None
+        if self._state != _TALKING:
+            return
+        if request is not None and question is not None:
+            self._request = self._keeper.auths.ask(self, question, after=request.link)
+            if self._request is not None:
+                self._question = question
+                return
+        self.session.failed(user, fields)
+        self._proceed()
+
+    # What the mail queue asks and tells.
+
+    def message(self) -> bytes:
+        """See mailqueue.Passenger."""
+        if self._message is None:
+            self._message = handover.encode(self._hand_over())
+        return self._message
+
+    def descriptor(self) -> int:
+        """See mailqueue.Passenger."""
+        if not isinstance(self._stream, TlsStream):
+            return self._socket.fileno()
+        if self._passed is None:
+            self._inner, self._passed = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        return self._passed.fileno()
+
+    def departed(self) -> None:
+        """See mailqueue.Passenger."""
+        self._message = None
+        if self._passed is not None:
+            self._passed.close()
+            self._passed = None
+
+    @_contained
+    def answered(self, answer: Accepted | Denied) -> None:
+        """See mailqueue.Passenger."""
+        if self._state != _LEAVING:
+            return
+        self.departed()
+        if isinstance(answer, Accepted):
+            self._mail_pid = answer.pid
+            self._let_go()
+            return
+        if self._inner is not None:
+            self._inner.close()
+            self._inner = None
+        self._state = _TALKING
+        self.session.refused(answer)
+        self._proceed()
+
+    # The client's socket.
+
+    @_contained
+    def _ready(self, events: int, now: float) -> None:
+        if self._state == _TALKING:
+            self._talk(events)
+        elif self._state == _HANDSHAKE:
+            self._shake()
+        elif self._state == _FAREWELL or self._state == _STARTING_TLS:
+            self._write()
+            self._proceed()
+        elif events & _GONE:
+            self._lost("")
+        else:
+            self._watch(0)
+
+    def _talk(self, events: int) -> None:
+        if self._pending:
+            self._write()
+        if self._state != _TALKING:
+            return
+        if self._pending or self.session.busy:
+            if events & _GONE:
+                self._lost("")
+            else:
+                self._watch(_OUT if self._pending else 0)
+        elif self._starved:
+            self._receive()
+        else:
+            self._proceed()
+
+    def _receive(self) -> None:
+        try:
+            data = None if self._ended else self._stream.receive()
+        except StreamLost as error:
+            self._lost(str(error))
+            return
+        if data:
+            self.session.feed(data)
+        elif data is not None:
+            self._ended = True
+        self._proceed()
+
+    def _proceed(self) -> None:
+        """Do what the session wants, write what it says, watch for what is needed next."""
+        session = self.session
+        self._starved = False
+        while not self._pending or session.finished:
+            action = session.act()
+            if action is None:
+                self._starved = True
+                break
+            self._do(action)
+            if self._state == _CLOSED or self._state == _LEAVING:
+                return
+            if len(session.out) > MAX_OUTPUT:
+                self._write()
+        if self._state == _CLOSED:
+            return
+        self._write()
+        if self._pending or self._state == _CLOSED:
+            return
+        if self._state == _FAREWELL:
+            self._close()
+        elif self._state == _STARTING_TLS:
+            self._begin_tls()
+        elif self._state == _TALKING:
+            self._await_input()
+
+    def _await_input(self) -> None:
+        if self.session.busy:
+            if self._watched is None:
+                self._watch(0)
+        elif self._ended:
+            self.session.disconnected()
+            self._proceed()
+        else:
+            self._watch(_IN | (_OUT if self._stream.wants_write else 0))
+
+    def _do(self, action: sessions.Action) -> None:
+        if isinstance(action, sessions.Attempt):
+            self._ask(action)
+        elif isinstance(action, sessions.HandOver):
+            self._leave(action.tag)
+        elif isinstance(action, sessions.Note):
+            self._say(action.text)
+        elif isinstance(action, sessions.Respond):
+            self._since = self._keeper.now()
+            if self._request is not None:
+                self._request.link.answer(self._request.id, action.data)
+        elif isinstance(action, sessions.Cancel):
+            self._cancel()
+        elif isinstance(action, sessions.StartTls):
+            self._state = _STARTING_TLS
+        else:
+            self._finish(action.message)
+
+    def _write(self) -> None:
+        """Write what waits and what the session says; watch for room when there is none."""
+        data = self._pending + self.session.take_output() if self._pending else self.session.take_output()
+        try:
+            while data:
+                sent = self._stream.send(data)
+                if not sent:
+                    break
+                data = data[sent:]
+        except StreamLost as error:
+            self._pending = b""
+            self._lost(str(error))
+            return
+        self._pending = data
+        if data:
+            self._watch(_OUT)
+
+    def _watch(self, events: int) -> None:
+        if self._watched is None:
+            self._keeper.poller.add(self._socket.fileno(), events, self._ready)
+        elif self._watched != events:
+            self._keeper.poller.change(self._socket.fileno(), events)
+        self._watched = events
+
+    def _unwatch(self) -> None:
+        if self._watched is not None:
+            self._keeper.poller.remove(self._socket.fileno())
+            self._watched = None
+
+    # The steps of its life.
+
+    def _greet(self) -> None:
+        if not self._keeper.auths.ready:
+            self._state = _WAITING
+            self._watch(0)
+            return
+        self._state = _TALKING
+        self.session.start()
+        self._proceed()
+
+    def _begin_tls(self) -> None:
+        contexts = self._keeper.contexts
+        if contexts is None:
+            self.session.end("TLS initialization failed.", "TLS initialization failed.")
+            self._state = _TALKING
+            self._proceed()
+            return
+        stream = TlsStream(contexts.default, self._socket)
+        stream.tls.set_app_data(Marks(self.session.peer.remote_address))
+        self._stream = stream
+        self._since = self._keeper.now()
+        if not self._counted_tls:
+            self._counted_tls = True
+            self._keeper.client_secured(self)
+        self._state = _HANDSHAKE
+        self._watch(_IN)
+
+    def _shake(self) -> None:
+        assert isinstance(self._stream, TlsStream)
+        try:
+            done = self._stream.handshake()
+        except StreamLost as error:
+            if str(error):
+                self._tls_error = f": SSL_accept() failed: {error}"
+            self._lost("")
+            return
+        if not done:
+            self._watch(_OUT if self._stream.wants_write else _IN)
+            return
+        greeted = self.session.busy
+        self.session.secured_by_tls()
+        if greeted:
+            self._state = _TALKING
+            self._proceed()
+        else:
+            self._greet()
+
+    def _ask(self, attempt: sessions.Attempt) -> None:
+        peer, keeper = self.session.peer, self._keeper
+        valid, user = self._certificate()
+        question = Question(
+            attempt.mechanism,
+            self.session.policy.service,
+            self.session.secured,
+            peer.local_address,
+            peer.remote_address,
+            peer.local_port,
+            peer.remote_port,
+            valid,
+            user,
+            self.id,
+            attempt.initial,
+        )
+        self._since = keeper.now()
+        self._told = False
+        self._request = keeper.auths.ask(self, question)
+        if self._request is None:
+            self.session.failed("", _TEMPORARY)
+        elif attempt.mechanism == "PLAIN" and attempt.initial is not None and keeper.auths.several:
+            self._question = question
+
+    def _certificate(self) -> tuple[bool, str]:
+        """Whether the client's certificate is valid, and whom it names."""
+        if not isinstance(self._stream, TlsStream) or not is_valid_certificate(self._stream.tls):
+            return False, ""
+        field = self._keeper.certificate_field
+        return True, certificate_user(self._stream.tls, field) if field else ""
+
+    def _cancel(self) -> None:
+        if self._request is not None:
+            self._request.link.cancel(self._request.id)
+        self._request = self._question = None
+
+    def _leave(self, tag: str) -> None:
+        self._tag = tag
+        self._question = None
+        self._write()
+        if self._state == _TALKING and not self._pending:
+            self._state = _LEAVING
+            self._unwatch()
+            self._keeper.queue.submit(self)
+        elif self._state == _TALKING:
+            self.session.end("Input buffer full")  # it answers to nothing while commands wait for an answer
+            self._proceed()
+
+    def _hand_over(self) -> HandOver:
+        session, peer, request = self.session, self.session.peer, self._request
+        assert request is not None
+        return HandOver(
+            session.policy.service,
+            request.name,
+            request.pid,
+            request.id,
+            peer.local_address,
+            peer.remote_address,
+            peer.local_port,
+            peer.remote_port,
+            "TLS" if session.tls else "secured" if session.local else "",
+            isinstance(self._stream, TlsStream),
+            self.id,
+            self._tag,
+            session.take_input(),
+        )
+
+    def _let_go(self) -> None:
+        """A mail process has the client: nothing is written to it here any more but what comes out of the mail process."""
+        self._say("Login")
+        self._logged = True
+        self._request = None
+        if self._inner is None:
+            self._state = _CLOSED
+            self._socket.close()
+            self._keeper.client_logged_in(self, tls=False)
+            return
+        self._state = _PROXYING
+        inner, self._inner = self._inner, None
+        keeper = self._keeper
+        self._proxy = Proxy(
+            keeper.poller, self._stream, self._socket.fileno(), inner, self._proxy_over, keeper.now()
+        )
+        keeper.client_logged_in(self, tls=True)
+
+    def _proxy_over(self) -> None:
+        self._state = _CLOSED
+        self._proxy = None
+        self._keeper.proxy_ended(self)
+
+    def _lost(self, why: str) -> None:
+        """The client's connection is gone."""
+        if self._state == _FAREWELL:
+            self._close()
+            return
+        if self._state == _CLOSED:
+            return
+        self._pending = b""
+        self.session.disconnected()
+        while (action := self.session.act()) is not None:
+            if isinstance(action, (sessions.Finish, sessions.Note, sessions.Cancel)):
+                self._do(action)
+        self._close()
+
+    def _finish(self, message: str) -> None:
+        self._cancel()
+        if not self._logged:
+            self._logged = True
+            self._say(message)
+        if self._state not in (_FAREWELL, _CLOSED):
+            self._state = _FAREWELL
+            self._since = self._keeper.now()
+
+    def _close(self) -> None:
+        if self._state == _CLOSED:
+            return
+        if self._proxy is not None:
+            self._proxy.close()
+            return
+        self._state = _CLOSED
+        self._cancel()
+        self._unwatch()
+        for sock in (self._inner, self._passed):
+            if sock is not None:
+                sock.close()
+        self._inner = self._passed = None
+        self._discard_input()
+        self._stream.close()
+        self._keeper.client_ended(self, tls=self._counted_tls)
+
+    def _discard_input(self) -> None:
+        """Take what the client has sent already: closing over it would reset the connection and lose the last words."""
+        if self._ended or isinstance(self._stream, TlsStream):
+            return
+        taken = 0
+        try:
+            while taken < MAX_DISCARDED and (data := self._stream.receive()):
+                taken += len(data)
+        except StreamLost:
+            self._ended = True
+
+    # The log.
+
+    def _say(self, message: str) -> None:
+        keeper, session = self._keeper, self.session
+        line = keeper.format.line(message, self._values())
+        keeper.log.info(line, user=session.user, session=self.id, address=session.peer.remote_address)
+
+    def _values(self) -> dict[str, str]:
+        session, peer = self.session, self.session.peer
+        user = sanitised(session.user, MAX_USER)
+        name, _, domain = user.partition("@")
+        return {
+            "u": user,
+            "n": name,
+            "d": domain,
+            "s": session.policy.service,
+            "l": peer.local_address,
+            "r": peer.remote_address,
+            "a": str(peer.local_port),
+            "b": str(peer.remote_port),
+            "p": str(self._keeper.pid),
+            "m": sanitised(session.mechanism, MAX_MECHANISM),
+            "c": self._security(),
+            "k": self._cipher(),
+            "e": str(self._mail_pid) if self._mail_pid else "",
+        }
+
+    def _security(self) -> str:
+        if isinstance(self._stream, TlsStream):
+            return "TLS" if self._stream.established else "TLS handshaking" + self._tls_error
+        return "secured" if self.session.local else ""
+
+    def _cipher(self) -> str:
+        stream = self._stream
+        if not isinstance(stream, TlsStream) or not stream.established or not self._keeper.format.uses("k"):
+            return ""
+        return f"{stream.tls.get_protocol_version_name()} with cipher {stream.tls.get_cipher_name()}"

@@ -1,0 +1,37 @@
+"""What the fork server found out once, as root and outside of any chroot, for all its workers."""
+
+from __future__ import annotations
+
+import socket
+from typing import NamedTuple
+
+from dovecotpy.config.values import Namespace, Settings
+from dovecotpy.log.client import Log
+from dovecotpy.mail.rules import Rules
+from dovecotpy.mail.service import Service
+
+
+class Prepared(NamedTuple):
+    """The same for every worker of one generation."""
+
+    service: Service
+    settings: Settings
+    namespaces: tuple[Namespace, ...]
+    plugin: Settings
+    """`plugin {}`, as text"""
+    rules: Rules
+    log: Log
+    queue: socket.socket
+    """the receiving end of the mail queue"""
+    generation: str
+    """differs between two generations that live at the same time"""
+    auth_uids: frozenset[int]
+    """whom an auth process may have been when it began to listen"""
+
+    @property
+    def executable(self) -> tuple[str, ...]:
+        """mail_executable where it is a program of the administrator's, in words; empty for the built-in one."""
+        words = self.settings.text("mail_executable").split()
+        if not words or (len(words) == 1 and words[0].endswith(f"dovecot/{self.service.name}")):
+            return ()
+        return tuple(words)

@@ -1,0 +1,169 @@
+"""One client of a process that is the user's already: open the store, answer login, run the session, write its line."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from typing import NamedTuple
+
+from setproctitle import setproctitle
+
+from dovecotpy import clock
+from dovecotpy.ipc import handover
+from dovecotpy.ipc.handover import HandOver, Refused
+from dovecotpy.ipc.record import Level
+from dovecotpy.log import client as log_client
+from dovecotpy.mail import identity
+from dovecotpy.mail.account import Account
+from dovecotpy.mail.prepared import Prepared
+from dovecotpy.mail.runner import Outcome, Runner, Signals
+from dovecotpy.mail.service import Opened, Visit
+from dovecotpy.mail.session import Session
+from dovecotpy.storage.errors import StoreError
+from dovecotpy.storage.store import StoreUser
+
+_NOW = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
+
+
+class Guest(NamedTuple):
+    """A client whose user is known and allowed."""
+
+    account: Account
+    message: HandOver
+    client: socket.socket
+    reply: socket.socket
+
+    def close(self) -> None:
+        """Give both sockets up."""
+        self.client.close()
+        self.reply.close()
+
+
+class Host:
+    """Serves guests with what the generation prepared; lifeline: the process's control socket."""
+
+    def __init__(self, prepared: Prepared, lifeline: socket.socket) -> None:
+        self._prepared = prepared
+        self._settings = prepared.settings
+        self._log = prepared.log
+        self._lifeline = lifeline
+        self._verbose = self._settings.flag("verbose_proctitle")
+
+    def serve(self, guest: Guest) -> bool:
+        """From the hand-over to the end of the session; whether this process is fit for another one."""
+        try:
+            opened = self._open(guest)
+        except (StoreError, identity.HomeError, OSError) as error:
+            self._refuse(guest, getattr(error, "log", None) or str(error))
+            return True
+        except Exception as error:  # noqa: BLE001 - a fault of ours while opening is this client's alone
+            self._traceback(guest, error)
+            self._answer(guest, handover.Denied(Refused.INTERNAL, "fault in the mail process"))
+            guest.close()
+            return False
+        try:
+            return self._run(guest, opened)
+        finally:
+            opened.close()
+            guest.close()
+            self._title("")
+
+    def _open(self, guest: Guest) -> Opened:
+        """The session with its store. Raises StoreError, HomeError, OSError."""
+        account, message = guest.account, guest.message
+        warning = identity.go_home(account)
+        if warning:
+            self._say(guest, Level.WARNING, warning)
+        if self._settings.flag("mail_debug"):
+            text = f"Effective uid={account.uid}, gid={account.gid}, home={account.home}"
+            self._say(guest, Level.DEBUG, text)
+        self._title(f" [{account.user} {message.remote_address or '??'}]")
+        who = StoreUser(
+            user=account.user,
+            home=account.home,
+            mail=account.mail,
+            uid=account.uid,
+            service=self._prepared.service.name,
+            local_address=message.local_address,
+            remote_address=message.remote_address,
+            fields=account.fields,
+        )
+        return self._prepared.service.open(
+            Visit(
+                who,
+                self._settings,
+                self._prepared.namespaces,
+                message.tag,
+                message.client_input,
+                lambda level, text: self._say(guest, level, text),
+            )
+        )
+
+    def _run(self, guest: Guest, opened: Opened) -> bool:
+        if not self._answer(guest, handover.Accepted(os.getpid())):
+            self._say(guest, Level.ERROR, "The login process has gone before its client could be served")
+            return True
+        runner = Runner(
+            opened.session,
+            guest.client,
+            self._lifeline,
+            shutdown_clients=self._settings.flag("shutdown_clients"),
+            received=len(guest.message.client_input),
+        )
+        with Signals(runner) as signals:
+            try:
+                outcome = runner.run()
+            except Exception as error:  # noqa: BLE001 - whatever broke, it ends this session and no other
+                self._broken(guest, opened.session, error)
+                outcome = Outcome("Internal error occurred", runner.received, runner.sent, True)
+        if signals.received == signals.TERMINATE:
+            self._say(guest, Level.WARNING, f"Killed with signal {signals.received}")
+        summary = self._prepared.service.summary(
+            self._settings, opened.session, outcome.received, outcome.sent
+        )
+        self._say(guest, Level.INFO, f"{outcome.text} {summary}".rstrip())
+        return not outcome.server_ends
+
+    def _broken(self, guest: Guest, session: Session, error: Exception) -> None:
+        """One line with the traceback for the administrator, one for the client (unless it would end up inside of a message)."""
+        self._traceback(guest, error)
+        if session.within_literal:
+            return
+        stamp = clock.local(clock.now())
+        text = f"{stamp.tm_year:04}-{stamp.tm_mon:02}-{stamp.tm_mday:02} {stamp.tm_hour:02}:{stamp.tm_min:02}:{stamp.tm_sec:02}"
+        with contextlib.suppress(OSError):
+            guest.client.send(self._prepared.service.internal_error(text), _NOW)
+
+    def _refuse(self, guest: Guest, text: str) -> None:
+        self._say(guest, Level.ERROR, text)
+        self._answer(guest, handover.Denied(Refused.INTERNAL, text))
+        guest.close()
+
+    def _answer(self, guest: Guest, answer: handover.Accepted | handover.Denied) -> bool:
+        """Tell the login process; False when it has gone."""
+        try:
+            guest.reply.send(handover.encode_answer(answer), _NOW)
+        except OSError:
+            return False
+        return True
+
+    def _say(self, guest: Guest, level: Level, text: str) -> None:
+        message = guest.message
+        self._log.say(level, text, guest.account.user, message.session, message.remote_address)
+
+    def _traceback(self, guest: Guest, error: Exception) -> None:
+        message = guest.message
+        log_client.traceback(
+            self._log,
+            error,
+            user=guest.account.user,
+            session=message.session,
+            address=message.remote_address,
+        )
+
+    def _title(self, who: str) -> None:
+        """What ps shows (verbose_proctitle)."""
+        if self._verbose:
+            name = self._prepared.service.name
+            setproctitle(name + "".join(letter if letter.isprintable() else "?" for letter in who))

@@ -1,0 +1,126 @@
+"""Small files in a directory that is held open: reading one whole, replacing one in one step."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import NamedTuple
+
+from dovecotpy.storage.errors import Internal, NoSpace, PermissionDenied, StoreError
+
+READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
+_CHUNK = 1 << 20
+
+
+class Identity(NamedTuple):
+    """Which file, as far as stat tells: another inode or size is another content."""
+
+    device: int
+    inode: int
+    size: int
+    changed: int
+    """mtime in nanoseconds"""
+
+
+NOWHERE = Identity(0, 0, -1, 0)
+"""The identity of a file that does not exist."""
+
+
+def identity(found: os.stat_result) -> Identity:
+    """From what stat gave."""
+    return Identity(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+def identify(directory: int, name: str) -> Identity:
+    """The identity of a file, NOWHERE if there is none."""
+    try:
+        return identity(os.stat(name, dir_fd=directory, follow_symlinks=False))
+    except FileNotFoundError:
+        return NOWHERE
+
+
+def read(directory: int, name: str, start: int = 0) -> tuple[bytes, Identity]:
+    """Content from a place on, and what it was read of. Raises OSError."""
+    descriptor = os.open(name, READ, dir_fd=directory)
+    try:
+        found = os.fstat(descriptor)
+        left = found.st_size - start
+        pieces = []
+        while left > 0:
+            data = os.pread(descriptor, min(left, _CHUNK), start)
+            if not data:
+                break
+            pieces.append(data)
+            start += len(data)
+            left -= len(data)
+        return b"".join(pieces), identity(found)
+    finally:
+        os.close(descriptor)
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write everything. Raises OSError."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+class Shared(NamedTuple):
+    """Mode and group that new files and directories take from `dovecot-shared`; None: the umask decides."""
+
+    mode: int
+    group: int
+
+
+def adopt(descriptor: int, shared: Shared | None, *, directory: bool = False) -> None:
+    """Give a new file or directory the shared mode and group, as far as the process may."""
+    if shared is None:
+        return
+    mode = shared.mode & 0o666
+    if directory:
+        mode |= (mode & 0o444) >> 2
+    try:
+        os.fchown(descriptor, -1, shared.group)
+        os.fchmod(descriptor, mode)
+    except PermissionError:
+        os.fchmod(descriptor, mode & 0o600 | (0o100 if directory else 0))
+
+
+def replace(directory: int, name: str, data: bytes, *, sync: bool, shared: Shared | None = None) -> Identity:
+    """Put new content in place of a file: a temporary file, then rename. Raises OSError; nothing is left behind then."""
+    temporary = f"{name}.tmp.{os.getpid()}.{os.urandom(4).hex()}"
+    descriptor = os.open(temporary, CREATE, 0o666, dir_fd=directory)
+    try:
+        try:
+            adopt(descriptor, shared)
+            write_all(descriptor, data)
+            if sync:
+                os.fsync(descriptor)
+            written = os.fstat(descriptor)
+        finally:
+            os.close(descriptor)
+        os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+    except BaseException:
+        os.unlink(temporary, dir_fd=directory)
+        raise
+    return identity(written)
+
+
+def sync_directory(descriptor: int) -> None:
+    """Make names durable; a file system that cannot sync a directory does not need it."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EROFS):
+            raise
+
+
+def translated(error: OSError, what: str) -> StoreError:
+    """What a failed system call means for the client; `what` names call and file for the log."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return NoSpace("Not enough disk space")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return PermissionDenied("Permission denied", log=f"{what} failed: {error.strerror} (euid={os.geteuid()}, egid={os.getegid()})")
+    return Internal.because(f"{what} failed: {error.strerror}")

@@ -1,0 +1,111 @@
+"""The names of messages in a Maildir.
+
+`SECS.M<usec>P<pid>….<host>[,S=<octets>][,W=<octets as CRLF>]:2,<letters>[,<more>]`. The base, up to the first colon, never changes
+while the message lives; what follows are its flags. Letters D F R S T are system flags, a-z keywords by `dovecot-keywords`; any other
+letter and a further section after a comma belong to somebody else and are kept.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+from dovecotpy import clock
+from dovecotpy.storage import flags
+
+SYSTEM = {"D": flags.DRAFT, "F": flags.FLAGGED, "R": flags.ANSWERED, "S": flags.SEEN, "T": flags.DELETED}
+KEYWORD_LETTERS = "abcdefghijklmnopqrstuvwxyz"
+MAX_SIZE = 1 << 62
+"""A larger S= or W= is taken as absent."""
+
+
+class Info(NamedTuple):
+    """What stands after the colon."""
+
+    flags: int
+    keywords: str
+    """letters a-z, as they stand"""
+    unknown: str
+    """other letters, kept on every change"""
+    rest: str
+    """a further section with its comma, kept"""
+
+
+NOTHING = Info(0, "", "", "")
+
+
+def base_of(name: str) -> str:
+    """The part that identifies the message."""
+    return name.partition(":")[0]
+
+
+def parse_info(info: str) -> Info:
+    """Read what follows the first colon of a name; anything but a `2,` section means no flags."""
+    if not info.startswith("2,"):
+        return NOTHING
+    letters, comma, rest = info[2:].partition(",")
+    bits = 0
+    keywords = unknown = ""
+    for letter in letters:
+        bit = SYSTEM.get(letter)
+        if bit is not None:
+            bits |= bit
+        elif "a" <= letter <= "z":
+            keywords += letter
+        else:
+            unknown += letter
+    return Info(bits, keywords, unknown, comma + rest)
+
+
+def with_info(base: str, info: Info) -> str:
+    """The name in cur/ of a message with these flags, letters in ASCII order and each once."""
+    letters = {letter for letter, bit in SYSTEM.items() if info.flags & bit}
+    letters.update(info.keywords, info.unknown)
+    return base + ":2," + "".join(sorted(letters)) + info.rest
+
+
+def order(base: str) -> tuple[int, int, str]:
+    """Sort key for messages that get their UIDs together: seconds, microseconds, name."""
+    seconds, _, unique = base.partition(".")
+    microseconds = 0
+    if unique.startswith("M"):
+        digits = unique[1:].partition("P")[0]
+        if digits.isdigit() and len(digits) <= 9:
+            microseconds = int(digits)
+    return (int(seconds) if seconds.isdigit() and len(seconds) <= 18 else 0, microseconds, base)
+
+
+def crlf_size(base: str) -> int | None:
+    """What `,W=` claims; it may lie and serves only until the body was read."""
+    _, found, tail = base.partition(",W=")
+    if not found:
+        return None
+    digits = tail.partition(",")[0]
+    if not digits.isdigit() or len(digits) > 19 or int(digits) > MAX_SIZE:
+        return None
+    return int(digits)
+
+
+def sizes_of(base: str) -> str:
+    """The `,S=…` and `,W=…` parts of a base name, as they stand, for a copy's name."""
+    at = base.find(",")
+    return base[at:] if at >= 0 and base[at + 1 : at + 3] in ("S=", "W=") else ""
+
+
+class Names:
+    """Makes names that no other delivery makes: time, process, a counter and 32 random bits."""
+
+    __slots__ = ("_counter", "_host")
+
+    def __init__(self) -> None:
+        self._counter = 0
+        self._host = os.uname().nodename.replace("/", "\\057").replace(":", "\\072").replace(",", "\\054")
+
+    def make(self) -> str:
+        """A fresh base name without sizes."""
+        self._counter += 1
+        now = clock.now()
+        seconds = int(now)
+        microseconds = int((now - seconds) * 1000000)
+        random = os.urandom(4).hex()
+        return f"{seconds}.M{microseconds}P{os.getpid()}Q{self._counter}R{random}.{self._host}"

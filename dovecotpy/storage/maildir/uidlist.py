@@ -1,0 +1,239 @@
+"""`dovecot-uidlist`: which UID each base name has.
+
+Version 3: `3 V<uidvalidity> N<next uid> [K<value> …]`, then `<uid> [K<value> …] :<name>` with rising UIDs; lines may be appended. Version
+1 (Dovecot 1.0, Courier): `1 <uidvalidity> <next uid>`, then `<uid> <name>`. Keys that we do not know are kept. The next UID is
+max(N, last + 1). Everything that writes runs under `dovecot-uidlist.lock`; reading needs no lock, because a line without its LF is
+not looked at.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Sequence
+
+from dovecotpy.storage import files
+from dovecotpy.storage.files import NOWHERE, Identity, Shared
+
+NAME = "dovecot-uidlist"
+MAX_UID = 0xFFFFFFFF
+STALE_SHARE = 4
+"""The file is written anew when a quarter of its lines is stale."""
+STALE_LEAST = 16
+
+
+class Broken(Exception):
+    """The file cannot be used: line number and what is wrong there."""
+
+    def __init__(self, line: int, reason: str) -> None:
+        super().__init__(reason)
+        self.line = line
+        self.reason = reason
+
+
+class Duplicate(tuple[int, str, int, int]):
+    """A name that stands twice: line, name, the UID it had, the UID it has now."""
+
+
+class Uidlist:
+    """The list as read so far. `control`: descriptor of the directory it is in."""
+
+    __slots__ = ("_control", "_lines", "_offset", "complete", "duplicates", "extra", "header", "identity", "uidnext", "uids", "uidvalidity", "version")
+
+    def __init__(self, control: int) -> None:
+        self._control = control
+        self._forget()
+        self.identity = NOWHERE
+
+    def _forget(self) -> None:
+        self.version = 3
+        self.uidvalidity = 0
+        self.uidnext = 1
+        self.header: list[str] = []
+        self.uids: dict[str, int] = {}
+        self.extra: dict[int, str] = {}
+        self.duplicates: list[Duplicate] = []
+        self.complete = True
+        """The last line ends with LF, so that lines can be appended."""
+        self._offset = 0
+        self._lines = 0
+
+    @property
+    def guid(self) -> str:
+        """The 128-bit id of the mailbox in hex (header key G), empty when there is none."""
+        for word in self.header:
+            if word[:1] == "G" and len(word) == 33 and _is_hex(word[1:]):
+                return word[1:].lower()
+        return ""
+
+    def refresh(self) -> bool:
+        """Read what is new in the file; True if it was read from its start (another file, or none).
+
+        Raises Broken, OSError.
+        """
+        found = files.identify(self._control, NAME)
+        same_file = found.inode == self.identity.inode and found.device == self.identity.device
+        if found == NOWHERE:
+            again = self.identity != NOWHERE
+            self._forget()
+            self.identity = NOWHERE
+            return again
+        if same_file and found.size == self._offset and self.complete:
+            self.identity = found
+            return False
+        if same_file and self._offset and found.size > self._offset:
+            self._read_tail()
+            return False
+        self._read_all()
+        return True
+
+    def _read_all(self) -> None:
+        data, found = files.read(self._control, NAME)
+        self._forget()
+        self.identity = found
+        head, newline, body = data.partition(b"\n")
+        if not newline:
+            raise Broken(1, "Header is not complete")
+        self._parse_header(os.fsdecode(head))
+        self._offset = len(head) + 1
+        self._lines = 1
+        self._parse(body)
+
+    def _read_tail(self) -> None:
+        data, found = files.read(self._control, NAME, self._offset)
+        self.identity = found
+        self._parse(data)
+
+    def _parse_header(self, line: str) -> None:
+        words = line.split(" ")
+        if words[0] == "1" and len(words) == 3:
+            self.version = 1
+            self.uidvalidity = _number(words[1], 1, "UIDVALIDITY")
+            self.uidnext = _number(words[2], 1, "next UID")
+            return
+        if words[0] != "3":
+            raise Broken(1, f"Unsupported version {words[0][:20]}")
+        for word in words[1:]:
+            if word[:1] == "V":
+                self.uidvalidity = _number(word[1:], 1, "UIDVALIDITY")
+            elif word[:1] == "N":
+                self.uidnext = _number(word[1:], 1, "next UID")
+            elif word:
+                self.header.append(word)
+        if self.uidvalidity == 0:
+            raise Broken(1, "UIDVALIDITY is missing")
+
+    def _parse(self, data: bytes) -> None:
+        end = data.rfind(b"\n") + 1
+        self.complete = end == len(data)
+        separator = " :" if self.version == 3 else " "
+        uids = self.uids
+        last = next(reversed(uids.values()), 0)
+        number = self._lines
+        for line in os.fsdecode(data[:end]).split("\n")[:-1]:
+            number += 1
+            head, found, name = line.partition(separator)
+            if not head.isdigit():
+                head, _, extra = head.partition(" ")
+                if not head.isdigit() or not extra:
+                    raise Broken(number, f"Invalid record: {line[:100]}")
+                self.extra[int(head)] = extra
+            uid = int(head)
+            if not found or not name:
+                raise Broken(number, "File name is missing")
+            if uid <= last or uid > MAX_UID:
+                raise Broken(number, f"UIDs are not in order: {uid} after {last}")
+            base = name.partition(":")[0]
+            if base in uids:
+                self.duplicates.append(Duplicate((number, base, uids.pop(base), uid)))
+            uids[base] = uid
+            last = uid
+        self._offset += end
+        self._lines = number
+        if last >= self.uidnext:
+            self.uidnext = last + 1
+
+    def append(self, entries: Sequence[tuple[int, str, str]], *, sync: bool) -> None:
+        """Add lines `(uid, keys, base)` with rising UIDs at the end. Under the lock, after `refresh`. Raises OSError.
+
+        keys: `K<value>` words joined by blanks, or empty. What could be written only in part is taken back.
+        """
+        data = b"".join(self._line(uid, keys, base) for uid, keys, base in entries)
+        descriptor = os.open(
+            NAME, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=self._control
+        )
+        try:
+            try:
+                files.write_all(descriptor, data)
+                if sync:
+                    os.fsync(descriptor)
+            except OSError:
+                os.ftruncate(descriptor, self._offset)
+                raise
+            self.identity = files.identity(os.fstat(descriptor))
+        finally:
+            os.close(descriptor)
+        for uid, keys, base in entries:
+            self.uids[base] = uid
+            if keys:
+                self.extra[uid] = keys
+            self.uidnext = uid + 1
+        self._offset += len(data)
+        self._lines += len(entries)
+
+    def _line(self, uid: int, keys: str, base: str) -> bytes:
+        if self.version == 1:
+            return b"%d %s\n" % (uid, os.fsencode(base))
+        return os.fsencode(f"{uid} {keys} :{base}\n" if keys else f"{uid} :{base}\n")
+
+    def rewrite(self, *, without: Collection[str] = (), sync: bool, shared: Shared | None = None) -> None:
+        """Write the whole file anew as version 3, without the lines of some base names. Under the lock. Raises OSError."""
+        for base in without:
+            uid = self.uids.pop(base, 0)
+            self.extra.pop(uid, None)
+        self.version = 3
+        words = ["3", f"V{self.uidvalidity}", f"N{self.uidnext}", *self.header]
+        lines = [os.fsencode(" ".join(words)) + b"\n"]
+        extra = self.extra
+        if extra:
+            lines += [self._line(uid, extra.get(uid, ""), base) for base, uid in self.uids.items()]
+        else:
+            lines.append(os.fsencode("".join([f"{uid} :{base}\n" for base, uid in self.uids.items()])))
+        data = b"".join(lines)
+        self.identity = files.replace(self._control, NAME, data, sync=sync, shared=shared)
+        self._offset = len(data)
+        self._lines = len(self.uids) + 1
+        self.complete = True
+        self.duplicates = []
+
+    def start(self, uidvalidity: int, uidnext: int, guid: str) -> None:
+        """Begin a new list in memory; `rewrite` puts it on disk."""
+        self._forget()
+        self.uidvalidity = uidvalidity
+        self.uidnext = uidnext
+        self.header = ["G" + guid]
+
+    def set_guid(self, guid: str) -> None:
+        """Another id for the mailbox; `rewrite` puts it on disk."""
+        self.header = [word for word in self.header if word[:1] != "G"]
+        self.header.append("G" + guid)
+
+    def take_over(self, names: Iterable[tuple[str, int]]) -> None:
+        """Fill a started list from another one, UIDs rising."""
+        for base, uid in names:
+            self.uids[base] = uid
+            self.uidnext = max(self.uidnext, uid + 1)
+
+
+def _number(text: str, line: int, what: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 0 < int(text[:12]) <= MAX_UID or len(text) > 10:
+        raise Broken(line, f"Invalid {what}: {text[:20]}")
+    return int(text)
+
+
+def _is_hex(text: str) -> bool:
+    return all(letter in "0123456789abcdefABCDEF" for letter in text)
+
+
+def file_identity(control: int) -> Identity:
+    """The identity of the list's file in a control directory."""
+    return files.identify(control, NAME)

@@ -1,0 +1,189 @@
+"""The fork server's loop, seen from the master's end of its control socket."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+from collections.abc import Callable, Iterator
+
+import pytest
+
+import dovecotpy
+from dovecotpy.child import worker
+from dovecotpy.child.forkserver import Birth, ForkServer
+from dovecotpy.ipc import control, fdpass
+from dovecotpy.ipc.control import Message, Verb
+
+
+class Running:
+    """A fork server in a process of its own; `run` is what its workers do."""
+
+    def __init__(self, run: Callable[[Birth], int]) -> None:
+        self.channel, theirs = fdpass.pair()
+        self.pid = os.fork()
+        if self.pid == 0:
+            self.channel.close()
+            try:
+                ForkServer(theirs, run).serve()
+            finally:
+                os._exit(0)
+        theirs.close()
+        self.channel.settimeout(10)
+
+    def next(self) -> Message:
+        message = control.receive(self.channel)
+        assert message is not None
+        return message
+
+    def fork(self, count: int = 1, descriptors: tuple[int, ...] = ()) -> list[tuple[int, socket.socket]]:
+        """pid and control socket of each new worker."""
+        control.send(self.channel, Verb.FORK, count, descriptors=descriptors)
+        born = []
+        while len(born) < count:
+            message = self.next()
+            if message.verb is Verb.FORKED:
+                sock = socket.socket(fileno=message.descriptors[0])
+                sock.settimeout(10)
+                born.append((message.number(0), sock))
+        return born
+
+    def ended(self) -> bool:
+        self.channel.close()
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1]) == 0
+
+
+def answer_and_wait(birth: Birth) -> int:
+    control.send(birth.control, Verb.TAKEN)
+    message = control.receive(birth.control)
+    return 7 if message is None else 0
+
+
+@pytest.fixture
+def server() -> Iterator[Running]:
+    running = Running(answer_and_wait)
+    ready = running.next()
+    assert (ready.verb, ready.text(0)) == (Verb.READY, dovecotpy.__version__)
+    yield running
+    try:
+        os.kill(running.pid, signal.SIGKILL)
+        os.waitpid(running.pid, 0)
+    except (ProcessLookupError, ChildProcessError):
+        return
+
+
+def test_each_worker_has_a_control_socket_of_its_own(server: Running) -> None:
+    (first, one), (second, two) = server.fork(2)
+    assert first != second
+    for sock in (one, two):
+        message = control.receive(sock)
+        assert message is not None and message.verb is Verb.TAKEN
+
+
+def test_the_end_of_a_worker_is_reported_with_its_status(server: Running) -> None:
+    ((pid, sock),) = server.fork()
+    assert control.receive(sock) is not None
+    sock.close()
+    message = server.next()
+    assert (message.verb, message.number(0)) == (Verb.EXITED, pid)
+    assert os.waitstatus_to_exitcode(message.number(1)) == 7
+
+
+def test_a_killed_worker_is_reported_with_its_signal(server: Running) -> None:
+    ((pid, _),) = server.fork()
+    control.send(server.channel, Verb.KILL, pid)
+    message = server.next()
+    assert os.waitstatus_to_exitcode(message.number(1)) == -signal.SIGKILL
+
+
+def test_it_kills_nobody_but_its_own_workers(server: Running) -> None:
+    bystander = os.fork()
+    if bystander == 0:
+        signal.pause()
+    control.send(server.channel, Verb.KILL, bystander)
+    server.fork()
+    assert os.waitpid(bystander, os.WNOHANG) == (0, 0)
+    os.kill(bystander, signal.SIGKILL)
+    os.waitpid(bystander, 0)
+
+
+def test_it_retires(server: Running) -> None:
+    control.send(server.channel, Verb.RETIRE)
+    assert server.ended()
+
+
+def test_it_ends_with_the_master(server: Running) -> None:
+    assert server.ended()
+
+
+def test_workers_outlive_a_retired_fork_server(server: Running) -> None:
+    ((_, sock),) = server.fork()
+    assert control.receive(sock) is not None
+    control.send(server.channel, Verb.RETIRE)
+    assert server.ended()
+    assert not select.select([sock], [], [], 0.2)[0]
+
+
+def test_what_comes_with_fork_goes_to_the_worker() -> None:
+    def write_there(birth: Birth) -> int:
+        os.write(birth.descriptors[0], b"from the worker")
+        return 0
+
+    running = Running(write_there)
+    running.next()
+    read, write = os.pipe()
+    running.fork(1, (write,))
+    assert os.read(read, 100) == b"from the worker"
+    assert running.ended()
+
+
+def test_a_worker_that_raises_never_comes_back_into_the_loop() -> None:
+    def fail(birth: Birth) -> int:
+        raise RuntimeError("expected by this test")
+
+    running = Running(fail)
+    running.next()
+    running.fork()
+    message = running.next()
+    assert message.verb is Verb.EXITED
+    assert os.waitstatus_to_exitcode(message.number(1)) == 1
+    assert running.ended()
+
+
+def test_a_worker_holds_what_it_was_told_to_keep_and_no_more() -> None:
+    def list_descriptors(birth: Birth) -> int:
+        listing = os.open("/proc/self/fd", os.O_RDONLY)
+        names = sorted(int(name) for name in os.listdir(listing))
+        os.close(listing)
+        control.send(birth.control, Verb.STATE, *[name for name in names if name not in (listing, 0, 1, 2)])
+        birth.control.recv(1)
+        return 0
+
+    extra = os.open("/dev/null", os.O_RDONLY)
+    running = Running(list_descriptors)
+    running.next()
+    ((_, sock),) = running.fork()
+    message = control.receive(sock)
+    assert message is not None
+    held = [int(word) for word in message.fields]
+    assert len(held) <= 2, held  # its control socket, and the directory that it lists
+    sock.close()
+    os.close(extra)
+    running.next()
+    assert running.ended()
+
+
+def test_close_all_but_keeps_what_is_named() -> None:
+    pid = os.fork()
+    if pid == 0:
+        keep = os.dup2(1, 50)
+        os.dup2(1, 51)
+        worker.close_all_but([50])
+        try:
+            os.fstat(keep)
+            os.fstat(51)
+        except OSError:
+            os._exit(0)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0

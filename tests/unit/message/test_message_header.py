@@ -1,0 +1,95 @@
+"""Header fields, well formed and not."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dovecotpy.message import header as header_module
+from dovecotpy.message.header import Header, header_end, parse_header
+
+RAW = (
+    b"From someone@example.org Thu Jan  1 00:00:00 1970\r\n"
+    b"Subject: one\r\n"
+    b" two\r\n"
+    b"\tthree  \r\n"
+    b"this is no field\r\n"
+    b"X-Empty:\r\n"
+    b"TO : a@example.org\r\n"
+    b"to: b@example.org\r\n"
+    b"\r\n"
+)
+
+
+def test_values_are_unfolded_and_trimmed() -> None:
+    header = parse_header(RAW)
+    assert header.get(b"subject") == b"one two\tthree"
+    assert header.get(b"x-empty") == b""
+    assert header.get(b"absent") is None
+    assert header.all(b"to") == [b"a@example.org", b"b@example.org"]
+    assert header.all(b"absent") == []
+
+
+def test_entries_cover_every_octet_up_to_the_empty_line() -> None:
+    header = parse_header(RAW)
+    assert [entry.name for entry in header.entries] == [
+        b"From someone@example.org Thu Jan  1 00",
+        b"Subject",
+        b"",
+        b"X-Empty",
+        b"TO",
+        b"to",
+    ]
+    assert b"".join(RAW[entry.start : entry.end] for entry in header.entries) == RAW[:-2]
+    assert header.raw_value(header.entries[1]) == b" one\r\n two\r\n\tthree  \r\n"
+
+
+def test_fields_are_the_original_octets() -> None:
+    header = parse_header(RAW)
+    assert header.fields([b"tO", b"SUBJECT"]) == (
+        b"Subject: one\r\n two\r\n\tthree  \r\nTO : a@example.org\r\nto: b@example.org\r\n\r\n"
+    )
+    assert header.fields([b"absent"]) == b"\r\n"
+    assert header.fields([b"to", b"subject", b"x-empty"], exclude=True) == (
+        b"From someone@example.org Thu Jan  1 00:00:00 1970\r\nthis is no field\r\n\r\n"
+    )
+
+
+def test_a_header_cut_in_a_line_gets_its_line_end() -> None:
+    assert parse_header(b"A: b\r\nC: d").fields([b"c"]) == b"C: d\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "end"),
+    [(b"\r\nbody", 2), (b"A: b\r\n\r\nbody", 8), (b"A: b\r\n", 6), (b"", 0), (b"A: b\r\n \r\n\r\n", 11)],
+)
+def test_only_an_empty_line_ends_the_header(data: bytes, end: int) -> None:
+    assert header_end(data) == end
+
+
+def test_bare_line_feeds_are_understood() -> None:
+    assert Header(b"A: b\n c\nD: e\n\n").values == {b"a": [b"b c"], b"d": [b"e"]}
+
+
+def test_a_field_over_the_budget_is_cut_and_the_block_too() -> None:
+    long = b"x" * (header_module.MAX_FIELD + 10)
+    header = parse_header(b"A: " + long + b"\r\nB: y\r\n" + b"C: z\r\n" * 200_000 + b"Late: field\r\n\r\n")
+    value = header.get(b"a")
+    assert value is not None
+    assert len(value) <= header_module.MAX_FIELD
+    assert header.get(b"b") == b"y"
+    assert header.get(b"late") is None
+    assert len(header.raw) == header_module.MAX_HEADER
+
+
+@given(st.lists(st.sampled_from([b"A", b":", b" ", b"\t", b"\r\n", b"\n", b"\r", b"\0", b"x"])).map(b"".join))
+def test_fields_and_their_complement_hold_each_line_once(raw: bytes) -> None:
+    header = parse_header(raw)
+    names = {entry.name.lower() for entry in header.entries}
+    for name in names:
+        with_name = header.fields([name])
+        without = header.fields([name], exclude=True)
+        total = sum(entry.end - entry.start for entry in header.entries)
+        unterminated = 0 if not header.entries or raw[: header.entries[-1].end].endswith(b"\n") else 2
+        assert len(with_name) + len(without) == total + 4 + unterminated
