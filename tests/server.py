@@ -139,8 +139,10 @@ class Server:
         extra: str = "",
         users: Mapping[str, str] | None = None,
         environment: Mapping[str, str] | None = None,
+        interpreter: str = sys.executable,
     ) -> None:
         self.directory = directory
+        self._interpreter = interpreter
         self.port = free_port()
         self.tls_port = free_port()
         self.configuration = directory / "dovecot.conf"
@@ -257,7 +259,7 @@ class Server:
         output = open(self.directory / "stderr", "ab")  # noqa: SIM115 (the child has it for as long as it runs)
         environment = {"PATH": os.environ["PATH"], **self._environment}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "dovecotpy.cli.main", "-F", "-c", str(self.configuration)],
+            [self._interpreter, "-m", "dovecotpy.cli.main", "-F", "-c", str(self.configuration)],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

@@ -281,3 +281,27 @@ def _check_single(value: list[Any], extended: bool) -> None:
     if len(rest) != 4:
         raise Malformed("four extension items expected")
     _extension(rest, with_digest=True)
+
+
+def fetch_items(response: bytes) -> dict[bytes, Any]:
+    """The items of one untagged FETCH response, by name; envelopes and body structures are checked on the way."""
+    if response.endswith(b"\r\n"):
+        response = response[:-2]
+    star, number, word, items = (response.split(b" ", 3) + [b"", b"", b""])[:4]
+    if star != b"*" or not number.isdigit() or word != b"FETCH":
+        raise Malformed(f"no FETCH response: {response[:80]!r}")
+    values = parse_response_data(items)
+    if len(values) != 1 or not isinstance(values[0], list) or len(values[0]) % 2:
+        raise Malformed(f"one list of pairs expected: {response[:80]!r}")
+    found: dict[bytes, Any] = {}
+    for name, value in zip(values[0][::2], values[0][1::2], strict=True):
+        if not isinstance(name, Atom) or name.encode() in found:
+            raise Malformed(f"item name expected once, not {name!r}")
+        found[name.encode()] = value
+    if b"ENVELOPE" in found:
+        check_envelope(found[b"ENVELOPE"])
+    if b"BODY" in found:
+        check_body(found[b"BODY"], extended=False)
+    if b"BODYSTRUCTURE" in found:
+        check_body(found[b"BODYSTRUCTURE"], extended=True)
+    return found

@@ -6,13 +6,15 @@ As root it reads certificate and key; then it enters login_dir, becomes login_us
 from __future__ import annotations
 
 import functools
-import grp
 import os
 import pwd
 import socket
 import sys
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import setproctitle
+from OpenSSL import SSL
 
 import dovecotpy
 from dovecotpy.child import bootstrap, forkserver
@@ -61,7 +63,9 @@ def serve(start: Start, channel: socket.socket, log: Log) -> None:
     name = f"{service.policy.service}-login"
     setproctitle.setproctitle(name)
     become_login_user(settings)
-    run = functools.partial(work, settings=settings, service=service, listeners=listeners, log=log, confined=confined)
+    run = functools.partial(
+        work, settings=settings, service=service, listeners=listeners, log=log, confined=confined
+    )
     keep = (log.fileno(), *(listener.socket.fileno() for listener in listeners))
     forkserver.ForkServer(channel, run, keep).serve()
 
@@ -84,3 +88,119 @@ def prepare(settings: Settings, names: tuple[str, ...], auth: AuthFlags, log: Lo
         certificate_field=settings.text("ssl_cert_username_field") if auth.user_from_certificate else "",
         make_session=ImapLogin,
     )
+
+
+class AuthFlags(NamedTuple):
+    """What login must know of the auth sections' settings; on if any section has it on."""
+
+    verbose: bool = False
+    wants_certificates: bool = False
+    user_from_certificate: bool = False
+
+
+def auth_names(start: Start) -> tuple[str, ...]:
+    """The auth sections in the order of the file; each is the name of a socket in login_dir."""
+    block = start.settings.get("auths", Settings({}))
+    return tuple(block.text(name) for name in sorted(block.names(), key=int))
+
+
+def auth_flags(start: Start) -> AuthFlags:
+    """What the master says of the auth sections, in names with `auth_` in front; left out where it is off."""
+    settings = start.settings["settings"]
+
+    def has(name: str) -> bool:
+        return name in settings and settings.flag(name)
+
+    from_certificate = has("auth_ssl_username_from_cert")
+    return AuthFlags(
+        has("auth_verbose"), from_certificate or has("auth_ssl_require_client_cert"), from_certificate
+    )
+
+
+def listeners_of(start: Start) -> list[Listener]:
+    """The master's listening sockets. They must not block: all workers are woken and one of them gets the client."""
+    found = []
+    for prefix, is_tls in (("listen.plain.", False), ("listen.ssl.", True)):
+        for descriptor in start.matching(prefix):
+            sock = socket.socket(fileno=descriptor)
+            sock.setblocking(False)
+            found.append(Listener(sock, is_tls))
+    return found
+
+
+def become_login_user(settings: Settings) -> None:
+    """Enter login_dir and become login_user, without any other group. Raises PrivilegeError, OSError, PolicyError.
+
+    A server that was not started as root keeps its user: login_user is then its own or nobody's business.
+    """
+    directory = settings.text("login_dir")
+    if "base_dir" in settings:
+        directory = os.path.join(settings.text("base_dir"), directory)
+    os.chdir(directory)
+    os.umask(0o077)
+    if os.geteuid() != 0:
+        privileges.drop(privileges.Identity(os.geteuid(), os.getegid()))
+        return
+    identity = login_identity(settings.text("login_user"))
+    kernel.limit_capabilities(frozenset({"sys_chroot", "setuid", "setgid"}))
+    privileges.drop(identity, chroot="." if settings.flag("login_chroot") else "")
+
+
+def login_identity(user: str) -> privileges.Identity:
+    """Whom login processes become. Raises PolicyError."""
+    try:
+        entry = pwd.getpwnam(user)
+    except KeyError as error:
+        raise policy.PolicyError(f"Login user doesn't exist: {user}") from error
+    if entry.pw_uid == 0:
+        raise policy.PolicyError("Login process must not run as root")
+    return privileges.Identity(entry.pw_uid, entry.pw_gid)
+
+
+def work(
+    birth: forkserver.Birth,
+    *,
+    settings: Settings,
+    service: Service,
+    listeners: Sequence[Listener],
+    log: Log,
+    confined: bool,
+) -> int:
+    """What a forked worker does from its birth to its end; its exit status."""
+    confine(settings, len(listeners), service, confined)
+    worker = Worker(service, birth.control, listeners, log, set_title=setproctitle.setproctitle)
+    return worker.run()
+
+
+def confine(settings: Settings, listeners: int, service: Service, confined: bool) -> None:
+    """Limits and the filter of system calls. Raises OSError."""
+    maximum = 1 if service.single else service.maximum
+    limits.limit(
+        descriptors=max(LEAST_DESCRIPTORS, SPARE_DESCRIPTORS + listeners + 2 * maximum),
+        processes=1 if os.geteuid() != 0 else None,
+        data=settings.number("login_process_size") * MEGABYTE,
+    )
+    if confined:
+        seccomp.confine(os.getpid())
+
+
+def _notice(log: Log, connection: SSL.Connection, text: str, warning: bool) -> None:
+    marks = connection.get_app_data()
+    address = marks.address if isinstance(marks, tls.Marks) else "?"
+    line = f"{text} [{address}]"
+    if warning:
+        log.warning(line, address=address)
+    else:
+        log.info(line, address=address)
+
+
+def _refuse(channel: socket.socket, text: str) -> None:
+    """Tell the master why nothing comes of this process; a master that has gone need not know."""
+    try:
+        control.send(channel, control.Verb.FAILED, text)
+    except OSError:
+        return
+
+
+if __name__ == "__main__":
+    sys.exit(main())

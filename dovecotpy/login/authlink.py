@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from dovecotpy.ipc.authclient import AuthClient, AuthProtocolError, Continue, Fail, Handshake, Mechanism, Ok
-from dovecotpy.login.poller import Poller
 from dovecotpy.log.client import Log
+from dovecotpy.login.poller import Poller
 
 MAX_REQUESTS = 1024
 """Unanswered requests of one login process; one more is a temporary failure at once."""
@@ -73,7 +73,9 @@ class Request(NamedTuple):
 class AuthLink:
     """The connection to one auth section's processes. path: of its socket."""
 
-    def __init__(self, name: str, path: str, pid: int, poller: Poller, log: Log, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, name: str, path: str, pid: int, poller: Poller, log: Log, changed: Callable[[], None]
+    ) -> None:
         self.name = name
         self.mechanisms: tuple[Mechanism, ...] = ()
         self.server_pid = 0
@@ -108,7 +110,8 @@ class AuthLink:
                 self._connect(now)
         elif not self._client.ready and now >= self._deadline:
             self._lose(
-                f"Timeout waiting for handshake from auth server. my pid={self._pid}, server={self._path}", now
+                f"Timeout waiting for handshake from auth server. my pid={self._pid}, server={self._path}",
+                now,
             )
 
     def ask(self, asker: Asker, question: Question) -> int:

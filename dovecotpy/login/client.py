@@ -98,7 +98,7 @@ class Keeper(ABC):
 def _contained(method: Callable[Concatenate[Client, P], None]) -> Callable[Concatenate[Client, P], None]:
     """A fault of ours in serving a client is a line in the log and ends that client alone."""
 
-    def call(client: Client, *args: P.args, **kwargs: P.kwargs) -> None:
+    def call(client: Client, /, *args: P.args, **kwargs: P.kwargs) -> None:
         try:
             method(client, *args, **kwargs)
         except Exception as error:  # noqa: BLE001 - whatever it is, the other clients go on
@@ -233,7 +233,11 @@ class Client:
         """A fault of ours: log it, end this client, and it alone."""
         keeper = self._keeper
         log_client.traceback(
-            keeper.log, error, user=self.session.user, session=self.id, address=self.session.peer.remote_address
+            keeper.log,
+            error,
+            user=self.session.user,
+            session=self.id,
+            address=self.session.peer.remote_address,
         )
         try:
             self._close()

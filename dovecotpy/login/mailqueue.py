@@ -16,7 +16,9 @@ from dovecotpy.ipc import fdpass, handover
 from dovecotpy.ipc.handover import Accepted, Denied, Refused
 from dovecotpy.login.poller import Poller
 
-RECONNECT_AFTER = frozenset({errno.ECONNREFUSED, errno.ECONNRESET, errno.ENOTCONN, errno.EPIPE, errno.EDESTADDRREQ})
+RECONNECT_AFTER = frozenset(
+    {errno.ECONNREFUSED, errno.ECONNRESET, errno.ENOTCONN, errno.EPIPE, errno.EDESTADDRREQ}
+)
 """Errors of a sender whose queue was bound anew."""
 FULL = frozenset({errno.EAGAIN, errno.ENOBUFS, errno.ETOOMANYREFS})
 

@@ -26,7 +26,16 @@ class Report(NamedTuple):
 class Occupancy:
     """The counts of one process. The caller reports each change; `report()` says when the master wants to know."""
 
-    __slots__ = ("_maximum", "_single", "_prelogin", "_prelogin_tls", "_proxying", "_closing", "listening", "_told")
+    __slots__ = (
+        "_maximum",
+        "_single",
+        "_prelogin",
+        "_prelogin_tls",
+        "_proxying",
+        "_closing",
+        "listening",
+        "_told",
+    )
 
     def __init__(self, maximum: int, *, single: bool) -> None:
         self._maximum = 1 if single else maximum

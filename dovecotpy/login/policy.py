@@ -53,10 +53,10 @@ class Policy(NamedTuple):
         if octets is None:
             return False
         number = int.from_bytes(octets, "big")
-        for size, first, bits in self.trusted_networks:
-            if size == len(octets) and number >> size * 8 - bits == first >> size * 8 - bits:
-                return True
-        return False
+        return any(
+            size == len(octets) and number >> size * 8 - bits == first >> size * 8 - bits
+            for size, first, bits in self.trusted_networks
+        )
 
 
 class Offer:

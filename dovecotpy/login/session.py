@@ -344,7 +344,9 @@ class LoginSession(ABC):
         elif "nologin" in fields:
             self.busy = False
             reason = visible(fields.get("reason", ""))
-            self._fail("AUTHENTICATIONFAILED", reason or "Authentication failed.", reason or "login not allowed")
+            self._fail(
+                "AUTHENTICATIONFAILED", reason or "Authentication failed.", reason or "login not allowed"
+            )
         else:
             self.successes += 1
             self._act(self._hand_over())

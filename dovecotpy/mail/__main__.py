@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import socket
 import sys
-import time
 
 from setproctitle import setproctitle
 
@@ -22,9 +21,9 @@ from dovecotpy.ipc.control import Verb
 from dovecotpy.log.client import Log
 from dovecotpy.mail import spare
 from dovecotpy.mail.imap import IMAP
+from dovecotpy.mail.preload import preload
 from dovecotpy.mail.prepared import Prepared
 from dovecotpy.mail.rules import RulesError, rules
-from dovecotpy.message import charset
 from dovecotpy.sandbox import kernel
 
 EXIT_FATAL = 89
@@ -77,17 +76,6 @@ def prepare(start: bootstrap.Start) -> Prepared:
         )
     except KeyError as error:
         raise Unfit(f"imap was started without {error}") from error
-
-
-def preload() -> None:
-    """Everything that would be loaded at first use: after a chroot it could not be, or would be the user's own file."""
-    charset.preload()
-    os.environ.setdefault("TZ", ":/etc/localtime")
-    time.tzset()
-    if os.geteuid() == 0:
-        os.getgrouplist("root", 0)
-    for name in ("idna", "utf-7", "utf-16", "ascii", "latin-1", "unicode_escape"):
-        "a".encode(name)
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ def execute(prepared: Prepared, guest: Guest, lifeline: socket.socket) -> int:
         given["DOVECOTPY_FDS"] = _descriptors(prepared, lifeline)
     except (OSError, PrivilegeError, identity.HomeError) as error:
         return _failed(prepared, guest, str(error))
-    if not _accepted(guest):
+    if not _answer(guest, handover.Accepted(os.getpid())):
         return 0
     return _exec(prepared, guest, words, given)
 
@@ -83,9 +83,12 @@ def _descriptors(prepared: Prepared, lifeline: socket.socket) -> str:
     return f"settings={memory} control={lifeline.fileno()}"
 
 
-def _accepted(guest: Guest) -> bool:
+def _answer(guest: Guest, answer: handover.Accepted | handover.Denied) -> bool:
+    """Tell the login process; False when it has gone."""
+    if guest.reply is None:
+        return True
     try:
-        guest.reply.send(handover.encode_answer(handover.Accepted(os.getpid())), _NOW)
+        guest.reply.send(handover.encode_answer(answer), _NOW)
     except OSError:
         return False
     return True
@@ -110,8 +113,7 @@ def _exec(prepared: Prepared, guest: Guest, words: tuple[str, ...], given: dict[
 
 def _failed(prepared: Prepared, guest: Guest, text: str) -> int:
     _say(prepared, guest, text)
-    with contextlib.suppress(OSError):
-        guest.reply.send(handover.encode_answer(handover.Denied(Refused.INTERNAL, text)), _NOW)
+    _answer(guest, handover.Denied(Refused.INTERNAL, text))
     return EXIT_EXEC
 
 

@@ -6,7 +6,6 @@ The sender is assumed hostile. The kernel says who he is and what he passed; the
 from __future__ import annotations
 
 import errno
-import os
 import socket
 from typing import NamedTuple
 

@@ -5,20 +5,22 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
 from setproctitle import setproctitle
 
 from dovecotpy import clock
+from dovecotpy.config.values import Namespace, Settings
 from dovecotpy.ipc import handover
 from dovecotpy.ipc.handover import HandOver, Refused
 from dovecotpy.ipc.record import Level
 from dovecotpy.log import client as log_client
+from dovecotpy.log.client import Log
 from dovecotpy.mail import identity
 from dovecotpy.mail.account import Account
-from dovecotpy.mail.prepared import Prepared
-from dovecotpy.mail.runner import Outcome, Runner, Signals
-from dovecotpy.mail.service import Opened, Visit
+from dovecotpy.mail.runner import Channel, Outcome, Runner, Signals
+from dovecotpy.mail.service import Opened, Service, Visit
 from dovecotpy.mail.session import Session
 from dovecotpy.storage.errors import StoreError
 from dovecotpy.storage.store import StoreUser
@@ -26,28 +28,48 @@ from dovecotpy.storage.store import StoreUser
 _NOW = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
 
 
+class Client(Channel, Protocol):
+    """A client's socket, or what stands in for it."""
+
+    def close(self) -> None:
+        """As socket.close."""
+
+
 class Guest(NamedTuple):
     """A client whose user is known and allowed."""
 
     account: Account
     message: HandOver
-    client: socket.socket
-    reply: socket.socket
+    client: Client
+    reply: socket.socket | None
+    """where the login process waits for its answer; None: there is none, and the client hears of a failure from us"""
 
     def close(self) -> None:
         """Give both sockets up."""
         self.client.close()
-        self.reply.close()
+        if self.reply is not None:
+            self.reply.close()
 
 
 class Host:
-    """Serves guests with what the generation prepared; lifeline: the process's control socket."""
+    """Serves guests. lifeline: the process's control socket. output: where to write, if not to the client's own socket."""
 
-    def __init__(self, prepared: Prepared, lifeline: socket.socket) -> None:
-        self._prepared = prepared
-        self._settings = prepared.settings
-        self._log = prepared.log
+    def __init__(
+        self,
+        service: Service,
+        settings: Settings,
+        namespaces: Sequence[Namespace],
+        log: Log,
+        lifeline: socket.socket,
+        *,
+        output: Channel | None = None,
+    ) -> None:
+        self._service = service
+        self._settings = settings
+        self._namespaces = namespaces
+        self._log = log
         self._lifeline = lifeline
+        self._output = output
         self._verbose = self._settings.flag("verbose_proctitle")
 
     def serve(self, guest: Guest) -> bool:
@@ -84,16 +106,16 @@ class Host:
             home=account.home,
             mail=account.mail,
             uid=account.uid,
-            service=self._prepared.service.name,
+            service=self._service.name,
             local_address=message.local_address,
             remote_address=message.remote_address,
             fields=account.fields,
         )
-        return self._prepared.service.open(
+        return self._service.open(
             Visit(
                 who,
                 self._settings,
-                self._prepared.namespaces,
+                self._namespaces,
                 message.tag,
                 message.client_input,
                 lambda level, text: self._say(guest, level, text),
@@ -110,6 +132,7 @@ class Host:
             self._lifeline,
             shutdown_clients=self._settings.flag("shutdown_clients"),
             received=len(guest.message.client_input),
+            output=self._output,
         )
         with Signals(runner) as signals:
             try:
@@ -119,9 +142,7 @@ class Host:
                 outcome = Outcome("Internal error occurred", runner.received, runner.sent, True)
         if signals.received == signals.TERMINATE:
             self._say(guest, Level.WARNING, f"Killed with signal {signals.received}")
-        summary = self._prepared.service.summary(
-            self._settings, opened.session, outcome.received, outcome.sent
-        )
+        summary = self._service.summary(self._settings, opened.session, outcome.received, outcome.sent)
         self._say(guest, Level.INFO, f"{outcome.text} {summary}".rstrip())
         return not outcome.server_ends
 
@@ -133,7 +154,7 @@ class Host:
         stamp = clock.local(clock.now())
         text = f"{stamp.tm_year:04}-{stamp.tm_mon:02}-{stamp.tm_mday:02} {stamp.tm_hour:02}:{stamp.tm_min:02}:{stamp.tm_sec:02}"
         with contextlib.suppress(OSError):
-            guest.client.send(self._prepared.service.internal_error(text), _NOW)
+            (self._output or guest.client).send(self._service.internal_error(text), _NOW)
 
     def _refuse(self, guest: Guest, text: str) -> None:
         self._say(guest, Level.ERROR, text)
@@ -142,6 +163,11 @@ class Host:
 
     def _answer(self, guest: Guest, answer: handover.Accepted | handover.Denied) -> bool:
         """Tell the login process; False when it has gone."""
+        if guest.reply is None:
+            if isinstance(answer, handover.Denied):
+                with contextlib.suppress(OSError):
+                    (self._output or guest.client).send(self._service.refusal, _NOW)
+            return True
         try:
             guest.reply.send(handover.encode_answer(answer), _NOW)
         except OSError:
@@ -165,5 +191,5 @@ class Host:
     def _title(self, who: str) -> None:
         """What ps shows (verbose_proctitle)."""
         if self._verbose:
-            name = self._prepared.service.name
+            name = self._service.name
             setproctitle(name + "".join(letter if letter.isprintable() else "?" for letter in who))

@@ -7,7 +7,6 @@ on the reply pair.
 from __future__ import annotations
 
 import contextlib
-import os
 import select
 import socket
 
@@ -19,7 +18,7 @@ from dovecotpy.ipc.handover import Refused
 from dovecotpy.log import client as log_client
 from dovecotpy.mail import execute, intake
 from dovecotpy.mail.account import Account, AccountError, resolve
-from dovecotpy.mail.asking import REQUEST_SECONDS, AskError, Asker
+from dovecotpy.mail.asking import REQUEST_SECONDS, Asker, AskError
 from dovecotpy.mail.intake import Offer
 from dovecotpy.mail.prepared import Prepared
 from dovecotpy.mail.serving import Guest

@@ -5,6 +5,7 @@ Nothing is imported from here on, and root never comes back.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import socket
@@ -45,7 +46,8 @@ class Tenure:
         except (PrivilegeError, OSError) as error:
             self._fatal(guest, f"{error} (user {account.user})")
             return EXIT_FATAL
-        host = Host(self._prepared, self._lifeline)
+        prepared = self._prepared
+        host = Host(prepared.service, prepared.settings, prepared.namespaces, prepared.log, self._lifeline)
         key = account.key(self._prepared.service.name, self._prepared.generation) if self._reuse else ""
         if not host.serve(guest) or not key:
             return 0
@@ -61,11 +63,9 @@ class Tenure:
         self._prepared.log.fatal(
             text, user=guest.account.user, session=message.session, address=message.remote_address
         )
-        answer = handover.encode_answer(handover.Denied(Refused.INTERNAL, text))
-        try:
-            guest.reply.send(answer, _NOW)
-        except OSError:
-            return
+        if guest.reply is not None:
+            with contextlib.suppress(OSError):
+                guest.reply.send(handover.encode_answer(handover.Denied(Refused.INTERNAL, text)), _NOW)
 
     def _await(self, account: Account, key: str) -> Guest | None:
         """Wait for another guest of the same credentials; None when this process shall end."""

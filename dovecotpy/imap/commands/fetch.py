@@ -227,7 +227,6 @@ class _Fetch:
         try:
             yield from self._sections(self.view.index(uid) + 1, pieces, text)
         finally:
-            self.session.within_literal = False
             text.close()
 
     def _sections(self, number: int, pieces: list[bytes], text: MessageText) -> Iterator[bytes]:
@@ -245,19 +244,12 @@ class _Fetch:
         for item, value in found:
             if isinstance(value, Span):
                 yield b"%b%b {%d}\r\n" % (separator, item.label, value.end - value.start)
-                yield from self._stream(text, value)
+                yield from text.chunks(value)
             else:
                 yield separator + b"%b %b" % (item.label, _literal(text, value))
             separator = b" "
+        self.session.within_literal = False
         yield b")\r\n"
-
-    def _stream(self, text: MessageText, span: Span) -> Iterator[bytes]:
-        started = clock.monotonic()
-        for chunk in text.chunks(span):
-            yield chunk
-            if clock.monotonic() - started > 0.1:
-                started = clock.monotonic()
-                yield b""
 
 
 def _size(found: tuple[BodyItem, Span | bytes | None]) -> int:
