@@ -5,6 +5,7 @@ from __future__ import annotations
 from dovecotpy import clock
 from dovecotpy.auth.request import Request
 from dovecotpy.auth.results import Found
+from dovecotpy.log import client as log_client
 from dovecotpy.log.client import Log
 
 REPEAT_SECONDS = 60
@@ -69,6 +70,10 @@ class Report:
     def plain(self, text: str) -> None:
         """An error of a connection or of the process itself."""
         self._log.error(text)
+
+    def traceback(self, request: Request, error: BaseException) -> None:
+        """A fault of ours that failed one request."""
+        log_client.traceback(self._log, error, **_about(request))
 
     def trace(self, text: str) -> None:
         """A debug line of a connection."""

@@ -59,8 +59,8 @@ def _yes(text: str) -> bool:
 
 
 def _ssl_disable(text: str) -> list[Change]:
-    """`no` must not weaken `ssl = required`, so it says no more than that TLS is not off."""
-    return [Change("ssl", "no" if _yes(text) else "not off")]
+    """`no` is what `ssl` is by default, and must not weaken `ssl = required`."""
+    return [Change("ssl", "no")] if _yes(text) else []
 
 
 IMAP_WORKAROUNDS = ("delay-newmail", "outlook-idle", "netscape-eoh", "tb-extra-mailbox-sep")

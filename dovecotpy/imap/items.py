@@ -80,7 +80,9 @@ def parse_items(arguments: Arguments) -> Plan:
 
 
 class _Reader:
-    """Takes items from tokens; a section with a list of fields is three of them: `BODY[HEADER.FIELDS`, list, `]`."""
+    """Takes items from tokens; a section with a list of fields is three of them: `BODY[HEADER.FIELDS`, list,
+    `]`.
+    """
 
     def __init__(self, arguments: Arguments, tokens: list[Token]) -> None:
         self.arguments = arguments

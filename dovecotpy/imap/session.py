@@ -1,9 +1,9 @@
 """One client's IMAP session after login: octets in, octets out, no socket.
 
-The runner feeds what the client sends and pulls what is due, at most about 64 KiB at a time. A command is a generator
-(`registry.Run`) that is run in slices of at most SLICE seconds; the next one starts when it has ended, so pipelined
-commands are answered in order (RFC 3501 section 5.5). Between two commands input is parsed; in IDLE it is read by the
-line.
+The runner feeds what the client sends and pulls what is due, at most about 64 KiB at a time. A command is a
+generator (`registry.Run`) that is run in slices of at most SLICE seconds; the next one starts when it has
+ended, so pipelined commands are answered in order (RFC 3501 section 5.5). Between two commands input is
+parsed; in IDLE it is read by the line.
 
 | state | input is | left by |
 |---|---|---|
@@ -15,12 +15,11 @@ line.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Generator, Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
 import dovecotpy.imap.commands  # noqa: F401 - fills the table of commands
 from dovecotpy import clock
-from dovecotpy.config.values import Settings
 from dovecotpy.imap.arguments import Arguments
 from dovecotpy.imap.errors import Broken, CommandFailed, Mistaken, Refused
 from dovecotpy.imap.registry import COMMANDS, UPLOADS, Entry, State, Upload, capabilities
@@ -28,11 +27,15 @@ from dovecotpy.imap.view import View
 from dovecotpy.imap.wire import command as wire
 from dovecotpy.imap.wire.name import canonical
 from dovecotpy.imap.wire.response import continuation, status, untagged
+from dovecotpy.imap.wire.tokens import Token
 from dovecotpy.ipc.record import Level
 from dovecotpy.storage.driver import Wait
 from dovecotpy.storage.errors import MailboxReplaced, StoreError
-from dovecotpy.storage.mailbox import Mailbox
-from dovecotpy.storage.store import Store
+
+if TYPE_CHECKING:
+    from dovecotpy.config.values import Settings
+    from dovecotpy.storage.mailbox import Mailbox
+    from dovecotpy.storage.store import Store
 
 CHUNK = 65536
 """Octets that one pull gives at most, but for a single response of more."""
@@ -47,7 +50,9 @@ MAX_LITERALS = 262144
 MAX_BAD_COMMANDS = 20
 """Bad commands in a row; with the last of them: BYE."""
 INACTIVITY = 1800.0
-"""Seconds without input (RFC 3501 section 5.4); then: BYE. A client in IDLE is not timed out, as in the reference."""
+"""Seconds without input (RFC 3501 section 5.4); then: BYE. A client in IDLE is not timed out, as in the
+reference.
+"""
 STILL_HERE = 120.0
 """Seconds between two signs of life in IDLE."""
 PATIENCE = 15.0
@@ -63,20 +68,20 @@ class End(NamedTuple):
 class ImapSession:
     """A session of the protocol described in `docs/decisions/0004-sessions-without-sockets.md`.
 
-    store: the user's, open; closed by its owner after the session. settings: imap_max_line_length, imap_capability,
-    imap_client_workarounds, imap_id_send, imap_id_log, imap_disabled_extensions, mail_max_message_size. tag: of the
-    login command that is still to be answered; empty: the session was started without one, and greets with PREAUTH.
-    client_input: what the client sent behind its login. log: takes a level and a line; the user stands in its prefix.
-    user: the name shown in the PREAUTH greeting.
+    store: the user's, open; closed by its owner after the session. settings: imap_max_line_length,
+    imap_capability, imap_client_workarounds, imap_id_send, imap_id_log, imap_disabled_extensions,
+    mail_max_message_size. tag: of the login command that is still to be answered; empty: the session was
+    started without one, and greets with PREAUTH. client_input: what the client sent behind its login. log:
+    takes a level and a line; the user stands in its prefix. user: the name shown in the PREAUTH greeting.
 
-    `pull` and `tick` let through whatever is no StoreError: a fault of ours, that the runner logs and ends the session
-    for.
+    `pull` and `tick` let through whatever is no StoreError: a fault of ours, that the runner logs and ends
+    the session for.
     """
 
     def __init__(
         self,
-        store: Store,
-        settings: Settings,
+        store: "Store",
+        settings: "Settings",
         tag: str,
         client_input: bytes,
         log: Callable[[Level, str], None],
@@ -102,7 +107,7 @@ class ImapSession:
         self._parser.feed(client_input)
         self._starved = False
         self._output = [self._greeting(tag, user)]
-        self._running: Iterator[bytes] | None = None
+        self._running: Generator[bytes, None, None] | None = None
         self._tag = b"*"
         self._entry: Entry | None = None
         self._by_uid = False
@@ -187,7 +192,7 @@ class ImapSession:
         self._last_input = now
         if self.view is not None:
             self.view.mailbox.drain()
-            self._running = self._guarded(self._updates(expunges=True))
+            self._running = self._guarded(self.updates())
         if now - self._last_output >= STILL_HERE:
             self._last_output = now
             self._output.append(untagged(b"OK", "Still here"))
@@ -202,11 +207,19 @@ class ImapSession:
             self._end("Disconnected in IDLE")
         else:
             self._end("Connection closed")
+        self._stop()
 
     def shut_down(self) -> None:
         """The server ends."""
         if self.ended is None:
             self.bye("Server shutting down.", "Server shutting down")
+            self._stop()
+
+    def _stop(self) -> None:
+        """Let go of the command at work: what it has done stays done."""
+        if self._running is not None:
+            self._running.close()
+            self._running = None
 
     # What commands use
 
@@ -223,7 +236,8 @@ class ImapSession:
         if override and override[:1] != b"+":
             return override
         disabled = frozenset(
-            name.upper().encode("ascii", "replace") for name in self.settings.words("imap_disabled_extensions")
+            name.upper().encode("ascii", "replace")
+            for name in self.settings.words("imap_disabled_extensions")
         )
         names = list(capabilities(disabled))
         if self.max_message:
@@ -240,11 +254,11 @@ class ImapSession:
             name = name[: -len(separator)]
         return canonical(name, separator)
 
-    def open(self, name: bytes, *, writable: bool) -> Mailbox:
+    def open(self, name: bytes, *, writable: bool) -> "Mailbox":
         """Open a mailbox; the caller closes it. Raises StoreError."""
         return self.store.open(name, writable=writable)
 
-    def target(self, name: bytes) -> tuple[Mailbox, bool]:
+    def target(self, name: bytes) -> tuple["Mailbox", bool]:
         """The mailbox to put messages into, and whether the caller must close it. Raises StoreError."""
         if self.view is not None and self.view.writable and self.view.mailbox.name == name:
             return self.view.mailbox, False
@@ -267,6 +281,10 @@ class ImapSession:
         expunges = self._entry is None or self._entry.expunges
         yield from self._updates(expunges=expunges, arrivals=arrivals)
         yield self.tagged(text, code, condition=condition)
+
+    def updates(self) -> Iterator[bytes]:
+        """What is new in the mailbox, expunges included."""
+        return self._updates(expunges=True)
 
     def tagged(self, text: str, code: str | None = None, *, condition: bytes = b"OK") -> bytes:
         """The tagged answer of the command at work."""
@@ -404,7 +422,7 @@ class ImapSession:
         finally:
             self._drop_upload()
 
-    def _uid_command(self, tokens: list[wire.Token]) -> tuple[bytes, list[wire.Token]]:
+    def _uid_command(self, tokens: list[Token]) -> tuple[bytes, list[Token]]:
         word = tokens[0] if tokens else None
         if not isinstance(word, bytes):
             raise Mistaken("Error in IMAP command UID: Missing arguments")
@@ -445,7 +463,7 @@ class ImapSession:
             if error.log is not None:
                 self.log(Level.ERROR, error.log)
 
-    def _guarded(self, work: Iterator[bytes]) -> Iterator[bytes]:
+    def _guarded(self, work: Iterator[bytes]) -> Generator[bytes, None, None]:
         """Work that ends the session when the mailbox is not what it was."""
         try:
             yield from work

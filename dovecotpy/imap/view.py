@@ -66,10 +66,7 @@ class View:
 
     def place(self, uid: int) -> int:
         """Index of a message in the columns; -1 if it is not there."""
-        place = bisect_left(self.columns.uids, uid)
-        if place < len(self.columns.uids) and self.columns.uids[place] == uid:
-            return place
-        return -1
+        return place_in(self.columns, uid)
 
     def index(self, uid: int) -> int:
         """Index of a message in the view (its number less one); -1 if the client does not know it."""
@@ -198,24 +195,32 @@ class View:
         yield b"* %d EXISTS\r\n* %d RECENT\r\n" % (len(self.uids), len(self.recent))
 
     def _tell_flags(self, by_uid: bool) -> Iterator[bytes]:
-        keywords = self.mailbox.keywords()
-        if not keywords <= self.keywords:
-            self.keywords = keywords
-            yield self.flags_response()
+        yield self.new_keywords()
         modseqs = self.columns.modseqs
-        lines = []
+        news = []
         for uid in sorted(self._changed):
-            index, place = self.index(uid), self.place(uid)
-            if index < 0 or place < 0 or self._told.get(uid) == modseqs[place]:
-                continue
-            lines.append(self._flags_line(index, place, by_uid))
-            if len(lines) == LINES:
-                yield b"".join(lines)
-                lines.clear()
+            place = self.place(uid)
+            if place >= 0 and self.index(uid) >= 0 and self._told.get(uid) != modseqs[place]:
+                news.append(uid)
         self._changed.clear()
         self._told.clear()
-        if lines:
-            yield b"".join(lines)
+        for start in range(0, len(news), LINES):
+            yield self.flags_lines(news[start : start + LINES], by_uid=by_uid)
+
+    def new_keywords(self) -> bytes:
+        """FLAGS and PERMANENTFLAGS again if the mailbox has keywords that the client was not told of, else
+        nothing.
+        """
+        keywords = self.mailbox.keywords()
+        if keywords <= self.keywords:
+            return b""
+        self.keywords = keywords
+        return self.flags_response()
+
+    def flags_lines(self, uids: Iterable[int], *, by_uid: bool) -> bytes:
+        """A FETCH response with the flags of each of these messages that is there."""
+        found = ((self.index(uid), self.place(uid)) for uid in uids)
+        return b"".join(self._flags_line(index, place, by_uid) for index, place in found if place >= 0)
 
     def _flags_line(self, index: int, place: int, by_uid: bool) -> bytes:
         rendered = self.flags_at(place)
@@ -245,6 +250,12 @@ class View:
             names.append(b"\\*")
         code = "PERMANENTFLAGS " + parenthesised(names).decode("ascii")
         return flags + untagged(b"OK", "Flags permitted.", code)
+
+
+def place_in(columns: Columns, uid: int) -> int:
+    """Index of a message in some columns; -1 if it is not there."""
+    place = bisect_left(columns.uids, uid)
+    return place if place < len(columns.uids) and columns.uids[place] == uid else -1
 
 
 def with_flag(columns: Columns, bit: int, *, absent: bool = False) -> Sequence[int]:

@@ -8,9 +8,12 @@ handshake in any order and sends VERSION first.
 | both | `VERSION 1 minor` |
 | client | `CPID pid` |
 | server | `MECH name [flags]` for each mechanism, `SPID pid`, `CUID number`, `COOKIE hex`, `DONE` |
-| client | `AUTH id mechanism service=NAME [secured] [valid-client-cert] [cert_username=] [lip=] [rip=] [lport=] [rport=] [nologin] [no-penalty] [session=] [resp=BASE64]` (resp last) |
+| client | `AUTH id mechanism service=NAME [parameters] [resp=BASE64]` |
 | client | `CONT id BASE64` after the server's CONT; `CANCEL id`: forget the request |
 | server | `CONT id BASE64`, `OK id user=NAME [resp=BASE64] [fields]`, `FAIL id [user=NAME] [temp] [reason=] [fields]` |
+
+Parameters of AUTH: `secured`, `valid-client-cert`, `cert_username=`, `lip=`, `rip=`, `lport=`, `rport=`, `nologin`,
+`no-penalty`, `session=`; `resp=`, the initial response, comes last.
 
 Ids are decimal, 1 to 4294967295, unique among the unanswered requests of a connection. Values escape 0x01, TAB, LF, CR as `fields` says (a
 client of minor version 0 does not). Unknown parameters are ignored. A line from a client may have 65,536 octets: a

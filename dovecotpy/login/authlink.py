@@ -297,8 +297,8 @@ class AuthLinks:
         return len(self._links) > 1
 
     def mechanisms(self) -> list[Mechanism]:
-        """What those that are ready offer, in the order of the file."""
-        return [mechanism for link in self._links if link.ready for mechanism in link.mechanisms]
+        """What they offer, in the order of the file; what is lost now will come back, so it still counts."""
+        return [mechanism for link in self._links for mechanism in link.mechanisms]
 
     def tick(self, now: float) -> None:
         """See AuthLink.tick."""

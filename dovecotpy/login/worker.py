@@ -102,14 +102,22 @@ class Worker(Keeper):
 
     def run(self) -> int:
         """Serve until there is nothing left to serve; the exit status."""
+        self.start()
+        while not self.finished:
+            self.step(self._patience())
+        self.close()
+        return 0
+
+    def start(self) -> None:
+        """Listen to the master, connect to auth. Clients are accepted after the master's GO."""
         self.poller.add(self._channel.fileno(), select.EPOLLIN, self._control_ready)
         self.auths.tick(self.now())
-        while not self._over():
-            self.step(self._patience())
+
+    def close(self) -> None:
+        """Let go of everything but clients, of whom there are none left when it has finished."""
         self.auths.close()
         self.queue.close()
         self.poller.close()
-        return 0
 
     def step(self, seconds: float | None) -> None:
         """Wait for something to happen, at most so long, and do it."""
@@ -134,7 +142,9 @@ class Worker(Keeper):
             return TICK
         return None
 
-    def _over(self) -> bool:
+    @property
+    def finished(self) -> bool:
+        """There is nothing left to serve, and nothing will come."""
         if self._clients:
             return False
         return self._ending or (self._service.single and self._served)
@@ -163,6 +173,11 @@ class Worker(Keeper):
             control.send(self._channel, Verb.STATE, *values)
         except OSError:
             self._master_gone()
+
+    @property
+    def clients(self) -> int:
+        """Clients of every kind that it holds."""
+        return len(self._clients)
 
     # Keeper.
 

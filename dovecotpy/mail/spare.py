@@ -115,10 +115,10 @@ class Spare:
         try:
             account = self._admit(offer)
             if account is None:
-                return None
+                return self._still()
         except Refuse as refusal:
             self._refuse(offer, refusal)
-            return 0 if self._taken else None
+            return self._still()
         except Retired:
             offer.close()
             raise
@@ -133,6 +133,10 @@ class Spare:
         if self._prepared.executable:
             return execute.execute(self._prepared, guest, self._lifeline)
         return Tenure(self._prepared, self._lifeline).serve(guest)
+
+    def _still(self) -> int | None:
+        """What `_serve` returns when the client is gone: who said `TAKEN` was replaced already and ends."""
+        return 0 if self._taken else None
 
     def _admit(self, offer: Offer) -> Account | None:
         """Whose client it is, with a slot; None when an idle process has him. Raises Refuse, Retired."""

@@ -22,7 +22,8 @@ class AuthPlan(NamedTuple):
     """What an auth section needs."""
 
     name: str
-    count: int
+    processes: int
+    """auth_count"""
     worker_maximum: int
     """auth_worker_max_count, for each auth process"""
     program: Callable[[], Program]
@@ -44,7 +45,7 @@ class AuthService(Service):
     def start(self) -> None:
         """The fork server first: workers must inherit nothing of a client. Raises OSError."""
         self.pool.start()
-        for _ in range(self._plan.count):
+        for _ in range(self._plan.processes):
             self._start_one()
 
     def _start_one(self) -> None:
@@ -53,14 +54,21 @@ class AuthService(Service):
     @property
     def ready(self) -> bool:
         """Whether all of them are."""
-        self.failure = self.failure or self.pool.failure
-        all_there = len(self.processes) >= self._plan.count
+        all_there = len(self.processes) >= self._plan.processes
         return all_there and self.pool.ready and all(process.ready for process in self.processes)
 
     @property
     def over(self) -> bool:
         """Whether nothing is left of it."""
         return not self.processes and self.pool.over
+
+    @property
+    def trouble(self) -> str:
+        """Why it could not be started, its workers' fork server included."""
+        return self.failure or self.pool.failure
+
+    def settle(self) -> None:
+        """Auth processes are replaced once a second, workers when auth asks."""
 
     def begin(self) -> None:
         """Serve; the auth processes do already."""
@@ -84,7 +92,7 @@ class AuthService(Service):
         if self.retired and now - self._retired_at > GRACE:
             for process in list(self.processes):
                 self.host.part(process)
-        missing = self._plan.count - len(self.processes)
+        missing = self._plan.processes - len(self.processes)
         may = self.begun and not self.retired and not self.host.stopping and self._starts.may_try(now)
         if may and missing > 0:
             self._replace(missing)
@@ -111,7 +119,7 @@ class AuthService(Service):
 
     def _fork_worker(self, descriptors: tuple[int, ...]) -> None:
         """The connection without a worker is closed: auth sees that there is none."""
-        maximum = self._plan.worker_maximum * self._plan.count
+        maximum = self._plan.worker_maximum * self._plan.processes
         if len(self.pool.workers) + self.pool.asked >= maximum:
             if self.host.reports.due("auth_worker_max_count", self.host.now()):
                 self.host.log.warning(f"auth_worker_max_count={self._plan.worker_maximum} reached")

@@ -78,6 +78,11 @@ class Service(ABC):
     def over(self) -> bool:
         """Whether nothing is left of it."""
 
+    @property
+    def trouble(self) -> str:
+        """Why it could not be started; empty as long as it may be."""
+        return self.failure
+
     def begin(self) -> None:
         """Serve: the generation is the current one from now on."""
         self.begun = True
@@ -86,9 +91,11 @@ class Service(ABC):
         """Take nothing new, finish what is held."""
         self.retired = True
 
+    @abstractmethod
     def tick(self) -> None:
         """A second has passed."""
 
+    @abstractmethod
     def settle(self) -> None:
         """After a round of events: replace at once what is missing."""
 
@@ -96,9 +103,11 @@ class Service(ABC):
         """A child sent a message. Raises ControlError."""
         discard(message)
 
+    @abstractmethod
     def hung_up(self, child: Child) -> None:
         """A child's control socket has ended."""
 
+    @abstractmethod
     def ended(self, child: Child, status: int) -> None:
         """A child was reaped."""
 
@@ -224,6 +233,9 @@ class ForkService(Service):
             except OSError as error:
                 self.starts.failed(self.host.now())
                 self.host.log.error(f"Can't start {self.kind} fork server: {error.strerror}")
+
+    def settle(self) -> None:
+        """Workers are made when somebody asks for one."""
 
     def said(self, child: Child, message: control.Message) -> None:
         """From the fork server or from a worker. Raises ControlError."""

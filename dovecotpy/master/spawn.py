@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
-import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import NamedTuple
@@ -25,8 +24,8 @@ _DEFAULT_SIGNALS = (
 class Program(NamedTuple):
     """What is started."""
 
-    module: str
-    """run as `python -I -m <module>`"""
+    command: tuple[str, ...]
+    """path of the interpreter, and the rest of the command line"""
     role: str
     """a key of channel.MAY_SAY"""
     descriptors: Mapping[str, int]
@@ -58,8 +57,8 @@ def start(program: Program, keep: Mapping[str, str]) -> tuple[int, Channel]:
 def _exec(program: Program, environment: Mapping[str, str]) -> int:
     """In a process group of its own: an interrupt from the keyboard is the master's alone to act on."""
     return os.posix_spawn(
-        sys.executable,
-        [sys.executable, "-I", "-m", program.module],
+        program.command[0],
+        program.command,
         environment,
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),

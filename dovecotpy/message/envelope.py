@@ -29,7 +29,7 @@ def envelope(header: Header) -> bytes:
     Raises nothing: a field that is missing or cannot be read gives NIL in its place. Sender and Reply-To fall
     back on From; a repeated address field counts as one list, of any other repeated field the last counts.
     """
-    values = header.values
+    values = header.usual
     sent_from = _addresses(values.get(b"from"))
     sender = _addresses(values.get(b"sender"))
     reply_to = _addresses(values.get(b"reply-to"))

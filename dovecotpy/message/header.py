@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from dovecotpy.message.lines import crlf
+
 MAX_HEADER = 1 << 20
 """Octets of one header block that are looked at for fields; what follows is still part of the block as text."""
 
@@ -28,15 +30,49 @@ class Entry(NamedTuple):
     """After the line end of the last continuation line."""
 
 
-class Header:
-    """A header block: its octets, and its fields when somebody asks."""
+USUAL = frozenset(
+    (
+        b"date",
+        b"subject",
+        b"from",
+        b"sender",
+        b"reply-to",
+        b"to",
+        b"cc",
+        b"bcc",
+        b"in-reply-to",
+        b"message-id",
+        b"references",
+        b"content-type",
+        b"content-transfer-encoding",
+        b"content-id",
+        b"content-description",
+        b"content-md5",
+        b"content-disposition",
+        b"content-language",
+        b"content-location",
+    )
+)
+"""Fields that the server itself reads; picking them out costs half of keeping every field."""
 
-    __slots__ = ("_entries", "_values", "raw")
+
+class Header:
+    """A header block in its CRLF form: its octets, and its fields when somebody asks."""
+
+    __slots__ = ("_entries", "_usual", "_values", "raw")
 
     def __init__(self, raw: bytes) -> None:
         self.raw = raw
+        self._usual: dict[bytes, list[bytes]] | None = None
         self._values: dict[bytes, list[bytes]] | None = None
         self._entries: list[Entry] | None = None
+
+    @property
+    def usual(self) -> dict[bytes, list[bytes]]:
+        """As `values`, but only of the fields in USUAL."""
+        if self._usual is None:
+            self._usual = _usual(self.raw)
+        return self._usual
 
     @property
     def values(self) -> dict[bytes, list[bytes]]:
@@ -47,12 +83,12 @@ class Header:
 
     def get(self, name: bytes) -> bytes | None:
         """The first unfolded value of the field, or None. name: in lower case."""
-        values = self.values.get(name)
+        values = (self.usual if name in USUAL else self.values).get(name)
         return values[0] if values else None
 
     def all(self, name: bytes) -> list[bytes]:
         """Every unfolded value of the field, in order. name: in lower case."""
-        return self.values.get(name, [])
+        return (self.usual if name in USUAL else self.values).get(name, [])
 
     @property
     def entries(self) -> list[Entry]:
@@ -84,7 +120,11 @@ class Header:
 
 
 def parse_header(raw: bytes) -> Header:
-    """The header block raw, with or without the empty line that ends it. Never raises; work is done on first use."""
+    """The header block raw, with or without the empty line that ends it, in any form of line ends.
+
+    Never raises. Fields are looked for on first use.
+    """
+    raw = crlf(raw[:MAX_HEADER])
     return Header(raw if len(raw) <= MAX_HEADER else raw[:MAX_HEADER])
 
 
@@ -96,21 +136,39 @@ def header_end(data: bytes, start: int = 0) -> int:
     return len(data) if at < 0 else at + 4
 
 
+def _unfolded(raw: bytes) -> bytes:
+    return raw.replace(b"\r\n\t", b"\t").replace(b"\r\n ", b" ")
+
+
+def _usual(raw: bytes) -> dict[bytes, list[bytes]]:
+    text = _unfolded(raw)
+    if b" :" in text or b"\t:" in text:
+        values = _values(raw)
+        return {name: values[name] for name in values if name in USUAL}
+    usual: dict[bytes, list[bytes]] = {}
+    for line in text.split(b"\r\n"):
+        name, _, value = line.partition(b":")
+        name = name.lower()
+        if name in USUAL:
+            value = value[:MAX_FIELD].strip()
+            if name in usual:
+                usual[name].append(value)
+            else:
+                usual[name] = [value]
+    return usual
+
+
 def _values(raw: bytes) -> dict[bytes, list[bytes]]:
-    if b"\r" in raw:
-        raw = raw.replace(b"\r\n", b"\n")
-    text = raw.replace(b"\n\t", b"\t").replace(b"\n ", b" ")
     values: dict[bytes, list[bytes]] = {}
-    for line in text.split(b"\n"):
+    for line in _unfolded(raw).split(b"\r\n"):
         name, colon, value = line.partition(b":")
         if colon:
-            if len(value) > MAX_FIELD:
-                value = value[:MAX_FIELD]
             name = name.rstrip().lower()
+            value = value[:MAX_FIELD].strip()
             if name in values:
-                values[name].append(value.strip())
+                values[name].append(value)
             else:
-                values[name] = [value.strip()]
+                values[name] = [value]
     return values
 
 

@@ -50,7 +50,7 @@ class BytesBody:
 
 def crlf(data: bytes) -> bytes:
     """The CRLF form: each LF without a CR before it gets one."""
-    if b"\r\n" in data:
+    if b"\r" in data:
         data = data.replace(b"\r\n", b"\n")
     return data.replace(b"\n", b"\r\n")
 

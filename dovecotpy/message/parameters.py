@@ -7,8 +7,8 @@ stay as they are: decoding is the client's matter.
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
+from dovecotpy.message.string import string
 from dovecotpy.message.tokens import quoted_string, skip_blanks
 
 MAX_PARAMETERS = 1000
@@ -28,20 +28,41 @@ _VALUE = re.compile(rb'[^\s\x00;"(]+')
 _CONTINUATION = re.compile(rb"(.*[^*])\*([0-9]{1,4})(\*?)", re.DOTALL)
 
 
-class ContentType(NamedTuple):
-    """A media type in the sender's case. kind and subkind are the same in lower case."""
+class ContentType:
+    """A media type in the sender's case; kind and subkind are the same in lower case."""
 
-    type: bytes
-    subtype: bytes
-    parameters: Parameters
-    kind: bytes
-    subkind: bytes
+    __slots__ = ("_rendered", "kind", "parameters", "subkind", "subtype", "type")
+
+    def __init__(self, media: bytes, subtype: bytes, parameters: Parameters) -> None:
+        self.type = media
+        self.subtype = subtype
+        self.parameters = parameters
+        self.kind = media.lower()
+        self.subkind = subtype.lower()
+        self._rendered: bytes | None = None
+
+    @property
+    def rendered(self) -> bytes:
+        """Type, subtype and parameters as in BODYSTRUCTURE."""
+        if self._rendered is None:
+            media = b'"message" "rfc822"'
+            if self.kind != b"message" or self.subkind != b"rfc822":
+                media = b"%b %b" % (string(self.type), string(self.subtype))
+            self._rendered = b"%b %b" % (media, render(self.parameters))
+        return self._rendered
+
+    def parameter(self, name: bytes) -> bytes:
+        """The value of the first parameter of this name, which is in lower case; empty if there is none."""
+        for each, value in self.parameters:
+            if each.lower() == name:
+                return value
+        return b""
 
 
-PLAIN_TEXT = ContentType(b"text", b"plain", ((b"charset", b"us-ascii"),), b"text", b"plain")
+PLAIN_TEXT = ContentType(b"text", b"plain", ((b"charset", b"us-ascii"),))
 """What a part without, or with an unreadable, Content-Type is (RFC 2045 section 5.2)."""
 
-MESSAGE = ContentType(b"message", b"rfc822", (), b"message", b"rfc822")
+MESSAGE = ContentType(b"message", b"rfc822", ())
 """What a part of multipart/digest without Content-Type is (RFC 2046 section 5.1.5)."""
 
 _known: dict[bytes, ContentType] = {}
@@ -52,7 +73,7 @@ def content_type(value: bytes) -> ContentType:
     known = _known.get(value)
     if known is None:
         known = _content_type(value)
-        if len(value) <= MAX_CACHED:
+        if len(value) <= MAX_CACHED and known.kind != b"multipart":
             if len(_known) >= CACHE:
                 _known.clear()
             _known[value] = known
@@ -62,10 +83,11 @@ def content_type(value: bytes) -> ContentType:
 def _content_type(value: bytes) -> ContentType:
     media, subtype, at = _media_type(value)
     parameters = parse_parameters(value, at)
-    kind = media.lower()
-    if kind == b"text" and not any(name.lower() in (b"charset", b"charset*") for name, _ in parameters):
+    if media.lower() == b"text" and not any(
+        name.lower() in (b"charset", b"charset*") for name, _ in parameters
+    ):
         parameters += ((b"charset", b"us-ascii"),)
-    return ContentType(media, subtype, parameters, kind, subtype.lower())
+    return ContentType(media, subtype, parameters)
 
 
 def _media_type(value: bytes) -> tuple[bytes, bytes, int]:
@@ -97,6 +119,13 @@ def token(value: bytes) -> bytes | None:
     if not found:
         return None
     return found.group() if skip_blanks(value, found.end()) >= len(value) else None
+
+
+def render(parameters: Parameters) -> bytes:
+    """The parameter list of a BODYSTRUCTURE: NIL or names and values in turn."""
+    if not parameters:
+        return b"NIL"
+    return b"(%b)" % b" ".join([b"%b %b" % (string(name), string(value)) for name, value in parameters])
 
 
 def parse_parameters(value: bytes, at: int) -> Parameters:

@@ -15,26 +15,33 @@ from dovecotpy.message.parameters import (
     MESSAGE,
     PLAIN_TEXT,
     ContentType,
-    Parameters,
     content_type,
     disposition,
+    render,
     token,
 )
+from dovecotpy.message.source import Source, newlines, source
 from dovecotpy.message.string import string
 
 MAX_NESTING = 100
 """Multiparts and enclosed messages inside each other; what lies deeper is one leaf."""
 
 MAX_PARTS = 10000
-"""Parts of one message; the rest is one leaf."""
+"""Parts of one message; the rest of it is one leaf."""
 
 MAX_BOUNDARY = 200
 """Octets; a multipart with a longer boundary is one leaf (RFC 2046 allows 70)."""
 
-WINDOW = 1 << 18
-"""Octets read at once when a large message is searched."""
+MAX_SEARCH = 32
+"""How many times its own size a message may be searched, or SMALL_SEARCH octets if that is more; then the rest
+is one leaf. Each open multipart searches at most once."""
 
-OPAQUE = ContentType(b"application", b"octet-stream", (), b"application", b"octet-stream")
+SMALL_SEARCH = 100 << 20
+
+MAX_ENCODINGS = 100
+"""Spellings of Content-Transfer-Encoding that are remembered."""
+
+OPAQUE = ContentType(b"application", b"octet-stream", ())
 """What a part is shown as that a bound keeps from being taken apart (RFC 2046 section 4.5.1)."""
 
 
@@ -73,109 +80,48 @@ class Part:
     @property
     def encoding(self) -> bytes:
         """Content-Transfer-Encoding in lower case; 7bit where it is missing or no token."""
-        return _encoding(self.header).lower()
+        return _encoding(self.header)[0]
 
 
 def parse(octets: Octets) -> Part:
     """The tree of a message. Never raises on its content; raises what reading it raises."""
-    text = octets.text()
-    return _Parser(_Text(text) if text is not None else _Windows(octets)).message()
-
-
-class _Text:
-    """A message in memory."""
-
-    __slots__ = ("cut", "data", "find", "size")
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-        self.size = len(data)
-        self.find = data.find
-
-    def read(self, start: int, end: int) -> bytes:
-        return self.data[start:end]
-
-    def newlines(self, places: list[int]) -> list[int]:
-        """LFs before each place. places: ascending."""
-        data = self.data
-        counts = []
-        count = at = 0
-        for place in places:
-            if place > at:
-                piece = data[at:place]
-                count += len(piece.replace(b"\n", b"\r\n")) - len(piece)  # four times as fast as bytes.count
-                at = place
-            counts.append(count)
-        return counts
-
-
-class _Windows:
-    """A large message, read in windows."""
-
-    __slots__ = ("octets", "size")
-
-    def __init__(self, octets: Octets) -> None:
-        self.octets = octets
-        self.size = octets.size
-
-    def read(self, start: int, end: int) -> bytes:
-        return self.octets.read(start, end - start)
-
-    def find(self, pattern: bytes, start: int, end: int | None = None) -> int:
-        """As bytes.find."""
-        if end is None or end > self.size:
-            end = self.size
-        overlap = len(pattern) - 1
-        at = start
-        tail = b""
-        for piece in self.octets.chunks(start, end, WINDOW):
-            window = tail + piece
-            found = window.find(pattern)
-            if found >= 0:
-                return at - len(tail) + found
-            at += len(piece)
-            tail = window[-overlap:] if overlap else b""
-        return -1
-
-    def newlines(self, places: list[int]) -> list[int]:
-        """LFs before each place. places: ascending."""
-        counts = []
-        count = at = 0
-        for place in places:
-            for piece in self.octets.chunks(at, place, WINDOW):
-                count += piece.count(b"\n")
-            at = max(at, place)
-            counts.append(count)
-        return counts
+    return _Parser(source(octets)).message()
 
 
 class _Open:
     """The delimiter of an open multipart and what is known of its next place."""
 
-    __slots__ = ("clear", "found", "pattern")
+    __slots__ = ("clear", "found", "length", "pattern")
 
     def __init__(self, boundary: bytes, at: int) -> None:
         self.pattern = b"\r\n--" + boundary
+        self.length = len(self.pattern)
         self.found = -1
         self.clear = at
-        """No occurrence starts before this place (from where the search began)."""
+        """None starts between the place where the search began and this one."""
 
 
 class _Parser:
     """One walk over a message. `event` and `level` say which delimiter ended what was read last."""
 
-    __slots__ = ("counted", "event", "level", "open", "parts", "source")
+    __slots__ = ("budget", "counted", "event", "level", "open", "parts", "source")
 
-    def __init__(self, source: _Text | _Windows) -> None:
+    def __init__(self, source: Source) -> None:
         self.source = source
         self.open: list[_Open] = []
         self.parts = 0
         self.event = source.size
         self.level = -1
         self.counted: list[Part] = []
+        self.budget = max(MAX_SEARCH * source.size, SMALL_SEARCH)
 
     def message(self) -> Part:
         part = self.entity(0, 0, PLAIN_TEXT)
+        if len(self.counted) == 1:
+            only = self.counted[0]
+            if only.body_end - only.body_start < MAX_HEADER:
+                only.lines = newlines(self.source.read(only.body_start, only.body_end))
+                return part
         self.count_lines()
         return part
 
@@ -185,59 +131,61 @@ class _Parser:
         self.level = -1
         length = 0
         for level, opened in enumerate(self.open):
-            if opened.found < at:
-                self.search(opened, at, level)
-            if opened.found >= 0 and opened.found >= at:
-                closer = opened.found < self.event
-                if closer or (opened.found == self.event and len(opened.pattern) >= length):
-                    self.event = opened.found
-                    self.level = level
-                    length = len(opened.pattern)
+            found = opened.found
+            if found < at:
+                found = self.search(opened, at)
+            if found >= 0 and (found < self.event or (found == self.event and opened.length >= length)):
+                self.event = found
+                self.level = level
+                length = opened.length
 
-    def search(self, opened: _Open, at: int, level: int) -> None:
+    def search(self, opened: _Open, at: int) -> int:
         """Look for a delimiter as far as the nearest one known of the outer multiparts."""
         start = max(at, opened.clear)
         if start > self.event:
-            return
-        opened.found = self.source.find(
-            opened.pattern, start, min(self.event + len(opened.pattern), self.source.size)
-        )
-        opened.clear = self.event + 1 if opened.found < 0 else opened.found
+            return -1
+        found = self.source.find(opened.pattern, start, self.event + opened.length)
+        opened.found = found
+        opened.clear = self.event + 1 if found < 0 else found
+        self.budget -= opened.clear - start
+        return found
 
     def entity(self, start: int, depth: int, default: ContentType) -> Part:
         """A header and what it announces, up to the next delimiter of an open multipart."""
-        source = self.source
         self.parts += 1
-        self.seek(max(start - 2, 0) if self.open else start)
-        end = self.event
-        if self.parts > MAX_PARTS:
-            return self.leaf(start, end)
-        body_start = self.header_end(start, end)
-        header = Header(source.read(start, min(body_start, start + MAX_HEADER)))
-        part = Part(start, body_start, header, _content_type(header, default))
+        if self.parts > MAX_PARTS or self.budget < 0:
+            return self.rest(start)
+        if self.open:
+            self.seek(start - 2)
+        body_start = self.header_end(start)
+        header = Header(self.source.read(start, min(body_start, start + MAX_HEADER)))
+        value = header.get(b"content-type")
+        part = Part(start, body_start, header, default if value is None else content_type(value))
         kind = part.content_type.kind
-        if kind == b"multipart":
+        if kind == b"text":
+            self.counted.append(part)
+        elif kind == b"multipart":
             self.multipart(part, depth)
         elif kind == b"message" and part.content_type.subkind == b"rfc822":
             self.enclosed(part, depth)
-        elif kind == b"text":
-            self.counted.append(part)
         part.body_end = max(body_start, self.event)
         return part
 
-    def leaf(self, start: int, end: int) -> Part:
-        """The rest of a message that has too many parts."""
+    def rest(self, start: int) -> Part:
+        """What follows when a bound of the whole message is passed."""
+        self.open.clear()
+        self.seek(start)
         part = Part(start, start, Header(b""), OPAQUE)
-        part.body_end = max(start, end)
+        part.body_end = self.event
         return part
 
-    def header_end(self, start: int, end: int) -> int:
-        source = self.source
-        limit = end + 2 if self.level >= 0 else end
-        if source.read(start, min(start + 2, limit)) == b"\r\n":
+    def header_end(self, start: int) -> int:
+        """After the empty line, whose line end may be that of the delimiter that follows."""
+        limit = max(self.event + 2 if self.level >= 0 else self.event, start)
+        if limit >= start + 2 and self.source.startswith(b"\r\n", start):
             return start + 2
-        at = source.find(b"\r\n\r\n", start, max(limit, start))
-        return at + 4 if at >= 0 else max(limit, start)
+        at = self.source.find(b"\r\n\r\n", start, limit)
+        return at + 4 if at >= 0 else limit
 
     def enclosed(self, part: Part, depth: int) -> None:
         if depth >= MAX_NESTING:
@@ -247,7 +195,7 @@ class _Parser:
         part.children.append(self.entity(part.body_start, depth + 1, PLAIN_TEXT))
 
     def multipart(self, part: Part, depth: int) -> None:
-        boundary = _boundary(part.content_type.parameters)
+        boundary = part.content_type.parameter(b"boundary").rstrip(b" \t")
         if depth >= MAX_NESTING or len(boundary) > MAX_BOUNDARY:
             part.content_type = OPAQUE
             return
@@ -256,23 +204,20 @@ class _Parser:
             self.counted.append(part)
             return
         default = MESSAGE if part.content_type.subkind == b"digest" else PLAIN_TEXT
+        size = self.source.size
         level = len(self.open)
         at = part.body_start - 2
         opened = _Open(boundary, at)
         self.open.append(opened)
         self.seek(at)
-        while self.level == level and self.parts <= MAX_PARTS:
-            at = self.event + len(opened.pattern)
-            if self.source.read(at, at + 2) == b"--":
+        while self.level == level:
+            at = self.event + opened.length
+            if self.source.startswith(b"--", at):
                 self.open.pop()
                 self.seek(at)
                 return
-            line_end = self.source.find(b"\r\n", at)
-            if self.parts >= MAX_PARTS:
-                self.open.pop()
-            part.children.append(
-                self.entity(self.source.size if line_end < 0 else line_end + 2, depth + 1, default)
-            )
+            line_end = self.source.find(b"\r\n", at, size)
+            part.children.append(self.entity(size if line_end < 0 else line_end + 2, depth + 1, default))
         del self.open[level:]
 
     def count_lines(self) -> None:
@@ -283,21 +228,22 @@ class _Parser:
             part.lines = counts[part.body_end] - counts[part.body_start]
 
 
-def _content_type(header: Header, default: ContentType) -> ContentType:
-    value = header.get(b"content-type")
-    return default if value is None else content_type(value)
+_encodings: dict[bytes, tuple[bytes, bytes]] = {}
+_SEVEN_BIT = (b"7bit", b'"7bit"')
 
 
-def _boundary(parameters: Parameters) -> bytes:
-    for name, value in parameters:
-        if name.lower() == b"boundary":
-            return value.rstrip(b" \t")
-    return b""
-
-
-def _encoding(header: Header) -> bytes:
+def _encoding(header: Header) -> tuple[bytes, bytes]:
+    """Content-Transfer-Encoding in lower case, and as in BODYSTRUCTURE."""
     value = header.get(b"content-transfer-encoding")
-    return (token(value) if value is not None else None) or b"7bit"
+    if value is None:
+        return _SEVEN_BIT
+    known = _encodings.get(value)
+    if known is None:
+        name = token(value) or b"7bit"
+        known = (name.lower(), string(name))
+        if len(_encodings) < MAX_ENCODINGS:
+            _encodings[value] = known
+    return known
 
 
 def bodystructure(part: Part, extended: bool) -> bytes:
@@ -334,8 +280,8 @@ def _is_plain(part: Part) -> bool:
     return (
         value.lower() == b"us-ascii"
         and name.lower() == b"charset"
-        and _encoding(part.header).lower() == b"7bit"
-        and _DESCRIBING.isdisjoint(part.header.values)
+        and _encoding(part.header)[0] == b"7bit"
+        and _DESCRIBING.isdisjoint(part.header.usual)
     )
 
 
@@ -356,7 +302,7 @@ def _render_multipart(part: Part, extended: bool, out: list[bytes]) -> None:
         out.append(_EMPTY_EXTENDED if extended else _EMPTY)
     out.append(b" " + string(part.content_type.subtype))
     if extended:
-        out.append(b" " + _parameters(part.content_type.parameters))
+        out.append(b" " + render(part.content_type.parameters))
         out.append(_extension(part.header))
 
 
@@ -367,20 +313,18 @@ _EMPTY_EXTENDED = _EMPTY[:-1] + b" NIL NIL NIL NIL)"
 
 def _render_single(part: Part, extended: bool, out: list[bytes]) -> None:
     kind = part.content_type
-    values = part.header.values
+    values = part.header.usual
     out.append(
-        b"%b %b %b %b %b %b %d"
+        b"%b %b %b %b %d"
         % (
-            b'"message"' if part.is_message else string(kind.type),
-            b'"rfc822"' if part.is_message else string(kind.subtype),
-            _parameters(kind.parameters),
+            kind.rendered,
             _text(values.get(b"content-id")),
             _text(values.get(b"content-description")),
-            string(_encoding(part.header)),
+            _encoding(part.header)[1],
             part.size,
         )
     )
-    if part.is_message:
+    if part.children:
         out.append(b" %b " % envelope(part.children[0].header))
         _render(part.children[0], extended, out)
         out.append(b" %d" % part.lines)
@@ -395,20 +339,10 @@ def _text(values: list[bytes] | None) -> bytes:
     return string(values[0]) if values else b"NIL"
 
 
-def _parameters(parameters: Parameters) -> bytes:
-    if not parameters:
-        return b"NIL"
-    return b"(%b)" % b" ".join([b"%b %b" % (string(name), string(value)) for name, value in parameters])
-
-
 def _extension(header: Header) -> bytes:
     """Disposition, language and location, each with a space before it."""
-    values = header.values
-    if (
-        b"content-disposition" not in values
-        and b"content-language" not in values
-        and b"content-location" not in values
-    ):
+    values = header.usual
+    if _EXTENSION.isdisjoint(values):
         return b" NIL NIL NIL"
     return b" %b %b %b" % (
         _disposition(values.get(b"content-disposition")),
@@ -417,14 +351,15 @@ def _extension(header: Header) -> bytes:
     )
 
 
+_EXTENSION = frozenset((b"content-disposition", b"content-language", b"content-location"))
+
+
 def _disposition(values: list[bytes] | None) -> bytes:
     found = disposition(values[0]) if values else None
-    return b"(%b %b)" % (string(found[0]), _parameters(found[1])) if found else b"NIL"
+    return b"(%b %b)" % (string(found[0]), render(found[1])) if found else b"NIL"
 
 
 def _language(values: list[bytes] | None) -> bytes:
     tags = [tag.strip() for tag in values[0].split(b",")] if values else []
     tags = [string(tag) for tag in tags if tag]
-    if not tags:
-        return b"NIL"
-    return b"(%b)" % b" ".join(tags)
+    return b"(%b)" % b" ".join(tags) if tags else b"NIL"

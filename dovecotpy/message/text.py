@@ -52,7 +52,7 @@ def body_text(octets: Octets, message: Part) -> Iterator[str]:
 
 def _part_text(octets: Octets, part: Part) -> Iterator[str]:
     undo = decoder(part.encoding)
-    charset = _charset(part)
+    charset = part.content_type.parameter(b"charset")
     wide = is_wide(charset)
     held = b""
     for chunk in octets.chunks(part.body_start, part.body_end, CHUNK):
@@ -64,10 +64,3 @@ def _part_text(octets: Octets, part: Part) -> Iterator[str]:
         if cut:
             yield decode_text(data[:cut], charset)
     yield decode_text(held + undo.finish(), charset)
-
-
-def _charset(part: Part) -> bytes:
-    for name, value in part.content_type.parameters:
-        if name.lower() == b"charset":
-            return value
-    return b""

@@ -144,7 +144,7 @@ def attack_neighbours() -> list[str]:
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
     parent = os.getppid()
-    said = [
+    return [
         outcome("kill the parent", lambda: os.kill(parent, signal.SIGKILL)),
         outcome("kill everybody", lambda: os.kill(-1, signal.SIGKILL)),
         outcome("kill a neighbour", lambda: os.kill(os.getpid() - 1, signal.SIGKILL)),
@@ -157,7 +157,6 @@ def attack_neighbours() -> list[str]:
         outcome("leave the chroot", lambda: os.chroot("..")),
         outcome("the password file", lambda: os.open("/etc/passwd", os.O_RDONLY)),
     ]
-    return said
 
 
 ATTACKS = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 
 from tests.mariadb import (  # noqa: F401
     MailDatabase,

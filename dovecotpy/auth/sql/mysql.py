@@ -27,7 +27,8 @@ SOCKETS = (
 
 DEFAULT_PORT = 3306
 _NAMES = frozenset(
-    "host port user password dbname client_flags ssl_cert ssl_key ssl_ca ssl_ca_path ssl_cipher option_file option_group".split()
+    ["host", "port", "user", "password", "dbname", "client_flags", "option_file", "option_group"]
+    + ["ssl_cert", "ssl_key", "ssl_ca", "ssl_ca_path", "ssl_cipher"]
 )
 
 

@@ -103,7 +103,8 @@ class _Fetch:
             names = b" ".join(name + (b" %d" if name == b"UID" else b" %b") for name, _ in columns)
             return _join(b"* %d FETCH (" + names + b")\r\n", range(start + 1, end + 1), columns)
         return b"".join(
-            self._line(uid, {item: column[at] for item, column in values.items()}) for at, uid in enumerate(uids)
+            self._line(uid, {item: column[at] for item, column in values.items()})
+            for at, uid in enumerate(uids)
         )
 
     def _columns(self, start: int, end: int, values: Rendered) -> list[tuple[bytes, Sequence[object]]]:
@@ -184,9 +185,7 @@ class _Fetch:
             for uid in group:
                 yield from self._message(uid, values.get(uid, {}), told=uid in marked)
 
-    def _values(
-        self, uids: "array[int]", items: frozenset[bytes]
-    ) -> dict[int, Mapping[bytes, bytes | None]]:
+    def _values(self, uids: "array[int]", items: frozenset[bytes]) -> dict[int, Mapping[bytes, bytes | None]]:
         return {
             uid: {item: column[at] for item, column in batch.values.items()}
             for batch in self.view.mailbox.fetch(uids, items)

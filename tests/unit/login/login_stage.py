@@ -353,7 +353,7 @@ class Stage:
         self.worker = Worker(
             service, channel, listeners, Log(log_end), set_title=self.titles.append, monotonic=self.clock
         )
-        self.running = self.worker.running()
+        self.worker.start()
 
     def go(self) -> Stage:
         """Let the worker begin, with its auth process connected."""
@@ -375,7 +375,8 @@ class Stage:
 
     def step(self) -> None:
         """Everybody does what is due."""
-        next(self.running, None)
+        if not self.over:
+            self.worker.step(0.001)
         for auth in self.auths.values():
             auth.pump()
         self.mail.pump()

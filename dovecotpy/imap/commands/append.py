@@ -1,0 +1,121 @@
+"""APPEND (RFC 3501 section 6.3.11), with APPENDUID (RFC 4315 section 3).
+
+The message goes from the client into a draft of the mailbox in pieces; whether it may come is decided before
+its octets are asked for. An upload takes any number of messages, so that MULTIAPPEND needs only a longer
+syntax.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from dovecotpy.imap.arguments import Arguments
+from dovecotpy.imap.errors import CommandFailed, Mistaken, Refused
+from dovecotpy.imap.flags import Flags, parse_flags
+from dovecotpy.imap.registry import command, upload
+from dovecotpy.imap.wire.sequence import render_numbers
+from dovecotpy.imap.wire.tokens import Atom, Streamed, String, Token
+from dovecotpy.message.date import parse_internaldate
+from dovecotpy.storage.driver import Draft, DraftBody
+from dovecotpy.storage.errors import MailboxNotFound, StoreError
+from dovecotpy.storage.mailbox import Mailbox
+
+if TYPE_CHECKING:
+    from dovecotpy.imap.session import ImapSession
+
+
+@upload("APPEND", after=1)
+class Append:
+    """The messages of one APPEND on their way into drafts."""
+
+    def __init__(self) -> None:
+        self.mailbox: Mailbox | None = None
+        self.drafts: list[Draft] = []
+        self.error: StoreError | None = None
+        self._opened = False
+        self._body: DraftBody | None = None
+
+    def begin(self, session: "ImapSession", arguments: list[Token], size: int) -> None:
+        """A message of so many octets is announced. Raises CommandFailed, StoreError: it must not come."""
+        taken = Arguments(b"APPEND", list(arguments))
+        name = session.mailbox_name(taken)
+        if self.drafts:
+            raise taken.wrong()
+        flags, internaldate = _options(taken)
+        if not size:
+            raise Refused("Can't save a zero byte message.")
+        if session.max_message and size > session.max_message:
+            raise Refused("Message size is too large.", "TOOBIG")
+        try:
+            self.mailbox, self._opened = session.target(name)
+        except MailboxNotFound as error:
+            raise Refused(str(error), "TRYCREATE") from None
+        self._body = self.mailbox.draft()
+        self.drafts.append(Draft(self._body, flags.system, flags.keywords, internaldate))
+
+    def write(self, data: bytes) -> None:
+        """The next octets. An error of the store waits for the end of the command."""
+        if self.error is not None or self._body is None:
+            return
+        try:
+            self._body.write(data)
+        except StoreError as error:
+            self.error = error
+
+    def abandon(self) -> None:
+        """Throw away what did not become a message. Idempotent."""
+        for draft in self.drafts:
+            draft.body.abandon()
+        self.drafts = []
+        if self.mailbox is not None and self._opened:
+            self.mailbox.close()
+        self.mailbox = None
+
+    def save(self) -> tuple[int, bytes]:
+        """Save all messages or none: UIDVALIDITY and the set of UIDs. Raises StoreError."""
+        if self.error is not None:
+            raise self.error
+        assert self.mailbox is not None
+        appended = self.mailbox.append(self.drafts)
+        self.drafts = []
+        return appended.uidvalidity, render_numbers(appended.uids)
+
+
+def _options(arguments: Arguments) -> tuple[Flags, int | None]:
+    """What stands between mailbox and message: flags and a date, both optional. Raises CommandFailed."""
+    flags = Flags(0, frozenset())
+    if isinstance(arguments.peek(), list):
+        flags = parse_flags(arguments.list())
+    internaldate = None
+    if isinstance(arguments.peek(), String):
+        moment = parse_internaldate(arguments.string())
+        if moment is None:
+            raise Mistaken("Invalid internal date.")
+        internaldate = moment.timestamp
+    arguments.end()
+    return flags, internaldate
+
+
+@command("APPEND")
+def append(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
+    """Put the message that came by `Append` into its mailbox."""
+    taking = session.upload
+    if not isinstance(taking, Append):
+        raise _without_message(session, arguments)
+    tokens = arguments.rest()
+    if not isinstance(tokens[-1], Streamed) or sum(isinstance(token, Streamed) for token in tokens) != 1:
+        raise arguments.wrong()
+    uidvalidity, uids = taking.save()
+    taking.abandon()
+    yield from session.complete("Append completed.", f"APPENDUID {uidvalidity} {uids.decode('ascii')}")
+
+
+def _without_message(session: "ImapSession", arguments: Arguments) -> CommandFailed:
+    """Why an APPEND without a literal is none. A message as a quoted string is no APPEND either."""
+    session.mailbox_name(arguments)
+    if not arguments.more():
+        return arguments.wrong("Missing arguments")
+    if isinstance(arguments.peek(), Atom):
+        return arguments.wrong()
+    return arguments.wrong("Missing message literal.")

@@ -1,0 +1,33 @@
+"""ENABLE (RFC 5161)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from dovecotpy.imap.arguments import Arguments
+from dovecotpy.imap.registry import command
+from dovecotpy.imap.wire.tokens import Atom
+
+if TYPE_CHECKING:
+    from dovecotpy.imap.session import ImapSession
+
+ENABLED: dict[bytes, str] = {}
+"""Extensions that a client switches on: name in capitals, attribute of the session that says so."""
+
+
+@command("ENABLE", capabilities=("ENABLE",))
+def enable(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
+    """Switch extensions on; unknown ones are ignored, and ENABLED names what is new (RFC 5161 section 3.1)."""
+    names = arguments.rest()
+    if not all(isinstance(name, Atom) for name in names):
+        raise arguments.wrong()
+    switched = []
+    for name in names:
+        key = name.upper() if isinstance(name, Atom) else b""
+        attribute = ENABLED.get(key)
+        if attribute is not None and not getattr(session, attribute):
+            setattr(session, attribute, True)
+            switched.append(key)
+    yield b" ".join([b"* ENABLED", *switched]) + b"\r\n"
+    yield from session.complete("Enabled.")

@@ -1,0 +1,53 @@
+"""CREATE, DELETE and RENAME (RFC 3501 sections 6.3.3 to 6.3.5)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from dovecotpy.imap.arguments import Arguments
+from dovecotpy.imap.errors import Refused
+from dovecotpy.imap.registry import command
+from dovecotpy.imap.wire.name import is_valid
+
+if TYPE_CHECKING:
+    from dovecotpy.imap.session import ImapSession
+
+
+def new_name(name: bytes) -> bytes:
+    """The name, if a mailbox may come to have it: canonical modified UTF-7. Raises Refused."""
+    if not is_valid(name):
+        raise Refused("Invalid mailbox name: " + name.decode("utf-8", "replace"), "CANNOT")
+    return name
+
+
+@command("CREATE")
+def create(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
+    """Create a mailbox; a separator at the end of the name says only that it will have children."""
+    name = session.mailbox_name(arguments)
+    arguments.end()
+    session.store.create(new_name(name))
+    yield from session.complete("Create completed.")
+
+
+@command("DELETE")
+def delete(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
+    """Delete a mailbox with its messages. The selected one is left first, as in the reference."""
+    name = session.mailbox_name(arguments)
+    arguments.end()
+    if session.view is not None and session.view.mailbox.name == name and name != b"INBOX":
+        session.leave_mailbox()
+    session.store.delete(name)
+    yield from session.complete("Delete completed.")
+
+
+@command("RENAME")
+def rename(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
+    """Rename a mailbox with its children; of INBOX the messages move to the new name (RFC 3501 section
+    6.3.5).
+    """
+    old = session.mailbox_name(arguments)
+    new = session.mailbox_name(arguments)
+    arguments.end()
+    session.store.rename(old, new_name(new))
+    yield from session.complete("Rename completed.")

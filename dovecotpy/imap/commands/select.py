@@ -1,0 +1,61 @@
+"""SELECT and EXAMINE (RFC 3501 sections 6.3.1 and 6.3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from dovecotpy.imap.arguments import Arguments
+from dovecotpy.imap.registry import command
+from dovecotpy.imap.view import View
+from dovecotpy.imap.wire.response import untagged
+from dovecotpy.storage import flags as bits
+
+if TYPE_CHECKING:
+    from dovecotpy.imap.session import ImapSession
+
+_UNSEEN = bytes(not value & bits.SEEN for value in range(256))
+
+
+@command("SELECT")
+def select(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
+    """Open a mailbox to read and write."""
+    return _open(session, arguments, writable=True)
+
+
+@command("EXAMINE")
+def examine(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
+    """Open a mailbox to read; nothing in it changes by that, \\Recent neither."""
+    return _open(session, arguments, writable=False)
+
+
+def _open(session: "ImapSession", arguments: Arguments, *, writable: bool) -> Iterator[bytes]:
+    """Whatever was selected before is left, also if this fails (RFC 3501 section 6.3.1)."""
+    name = session.mailbox_name(arguments)
+    arguments.end()
+    session.leave_mailbox()
+    mailbox = session.open(name, writable=writable)
+    try:
+        view = View(mailbox, writable=writable and mailbox.writable)
+    except BaseException:
+        mailbox.close()
+        raise
+    session.view = view
+    yield describe(view)
+    code = "READ-WRITE" if view.writable else "READ-ONLY"
+    yield session.tagged("Select completed.", code)
+
+
+def describe(view: View) -> bytes:
+    """The untagged responses for a mailbox that is being selected, in the reference's order."""
+    columns = view.columns
+    pieces = [
+        view.flags_response(),
+        b"* %d EXISTS\r\n* %d RECENT\r\n" % (len(view.uids), len(view.recent)),
+    ]
+    unseen = columns.flags.tobytes().translate(_UNSEEN).find(1)
+    if unseen >= 0:
+        pieces.append(untagged(b"OK", "First unseen.", f"UNSEEN {unseen + 1}"))
+    pieces.append(untagged(b"OK", "UIDs valid", f"UIDVALIDITY {columns.uidvalidity}"))
+    pieces.append(untagged(b"OK", "Predicted next UID", f"UIDNEXT {columns.uidnext}"))
+    return b"".join(pieces)

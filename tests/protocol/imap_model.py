@@ -1,0 +1,336 @@
+"""A model of the store in memory, with the interface that sessions see: what a mailbox is, in the fewest lines."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from dovecotpy import clock
+from dovecotpy.message.header import Header, parse_header
+from dovecotpy.message.lines import BytesBody, Octets
+from dovecotpy.message.structure import bodystructure, parse
+from dovecotpy.message.envelope import envelope
+from dovecotpy.message.text import body_text
+from dovecotpy.search.evaluate import evaluate
+from dovecotpy.storage import errors
+from dovecotpy.storage.driver import Capabilities, Columns, Wait
+
+
+class Message:
+    def __init__(self, data: bytes, flags: int, keywords: frozenset[str], date: int) -> None:
+        self.data, self.flags, self.keywords, self.date = data, flags, keywords, date
+        self.uid = self.modseq = 0
+
+
+class Box:
+    """What is shared by all sessions."""
+
+    def __init__(self, uidvalidity: int) -> None:
+        self.uidvalidity = uidvalidity
+        self.messages: dict[int, Message] = {}
+        self.uidnext = 1
+        self.modseq = 1
+        self.vanished: list[tuple[int, int]] = []
+        self.unclaimed: set[int] = set()
+        self.replaced = False
+
+    def add(self, data: bytes, flags: int = 0, keywords: Iterable[str] = (), date: int = 837586565) -> int:
+        message = Message(data, flags, frozenset(keywords), date)
+        message.uid, self.uidnext = self.uidnext, self.uidnext + 1
+        self.messages[message.uid] = message
+        self.unclaimed.add(message.uid)
+        self.touch(message)
+        return message.uid
+
+    def touch(self, message: Message) -> None:
+        self.modseq += 1
+        message.modseq = self.modseq
+
+    def remove(self, uid: int) -> None:
+        if self.messages.pop(uid, None) is not None:
+            self.modseq += 1
+            self.vanished.append((self.modseq, uid))
+            self.unclaimed.discard(uid)
+
+
+class ModelBody(BytesBody):
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data, crlf=False)
+
+    def fd(self) -> None:
+        return None
+
+    def close(self) -> None:
+        pass
+
+
+class ModelDraft:
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+        self.size = 0
+        self.abandoned = False
+
+    def write(self, data: bytes) -> None:
+        self.pieces.append(data)
+        self.size += len(data)
+
+    def abandon(self) -> None:
+        self.abandoned = True
+
+
+class Changes(NamedTuple):
+    modseq: int
+    appeared: list[int]
+    changed: list[int]
+    vanished: list[tuple[int, int]]
+    complete: bool
+
+
+class Batch(NamedTuple):
+    uids: Sequence[int]
+    values: dict[bytes, list[bytes | None]]
+
+
+class Stored(NamedTuple):
+    changed: Sequence[int]
+    modified: Sequence[int]
+    gone: Sequence[int]
+
+
+class Appended(NamedTuple):
+    uidvalidity: int
+    uids: Sequence[int]
+
+
+class Copied(NamedTuple):
+    uidvalidity: int
+    source: Sequence[int]
+    destination: Sequence[int]
+
+
+class Status(NamedTuple):
+    messages: int
+    recent: int
+    unseen: int
+    uidnext: int
+    uidvalidity: int
+
+
+class Space(NamedTuple):
+    type: str = "private"
+    prefix: bytes = b""
+    separator: bytes = b"."
+    hidden: bool = False
+    list: bool = True
+    inbox: bool = True
+
+
+class Listed(NamedTuple):
+    name: bytes
+    separator: bytes
+    attributes: frozenset[bytes]
+
+
+class ModelMailbox:
+    def __init__(self, name: bytes, box: Box, writable: bool) -> None:
+        self.name, self.box, self.writable = name, box, writable
+        self.uidvalidity, self.guid = box.uidvalidity, name.ljust(16)
+        self.capabilities = Capabilities(True, True, False, 26, True)
+        self.closed = False
+
+    def refresh(self) -> int:
+        if self.box.replaced:
+            raise errors.MailboxReplaced("Mailbox UIDVALIDITY changed")
+        return self.box.modseq
+
+    def columns(self) -> Columns:
+        messages = [self.box.messages[uid] for uid in sorted(self.box.messages)]
+        sets = [frozenset(), *{message.keywords for message in messages if message.keywords}]
+        return Columns(
+            self.box.modseq,
+            self.uidvalidity,
+            self.box.uidnext,
+            array("I", [message.uid for message in messages]),
+            array("B", [message.flags for message in messages]),
+            array("I", [sets.index(message.keywords) for message in messages]),
+            array("Q", [message.modseq for message in messages]),
+            array("q", [Octets.of(message.data).size for message in messages]),
+            array("q", [message.date for message in messages]),
+            array("q", [-1] * len(messages)),
+            tuple(sets),
+        )
+
+    def keywords(self) -> frozenset[str]:
+        return frozenset().union(*(message.keywords for message in self.box.messages.values()))
+
+    def changes(self, since: int) -> Changes:
+        changed = [uid for uid, message in self.box.messages.items() if message.modseq > since]
+        vanished = [(uid, uid) for modseq, uid in self.box.vanished if modseq > since]
+        return Changes(self.box.modseq, changed, changed, vanished, True)
+
+    def claim_recent(self) -> frozenset[int]:
+        claimed = frozenset(self.box.unclaimed)
+        self.box.unclaimed.clear()
+        return claimed
+
+    def recent(self) -> frozenset[int]:
+        return frozenset(self.box.unclaimed)
+
+    def fetch(self, uids: Sequence[int], items: frozenset[bytes]) -> Iterator[Batch]:
+        there = [uid for uid in uids if uid in self.box.messages]
+        for start in range(0, len(there), 100):
+            part = array("I", there[start : start + 100])
+            yield Batch(part, {item: [self._item(uid, item) for uid in part] for item in items})
+
+    def _item(self, uid: int, item: bytes) -> bytes:
+        octets = Octets.of(self.box.messages[uid].data)
+        part = parse(octets)
+        if item == b"ENVELOPE":
+            return envelope(part.header)
+        if item == b"RFC822.SIZE":
+            return b"%d" % octets.size
+        return bodystructure(part, item == b"BODYSTRUCTURE")
+
+    def _message(self, uid: int) -> Message:
+        if uid not in self.box.messages:
+            raise errors.MessageGone("Message is gone")
+        return self.box.messages[uid]
+
+    def body(self, uid: int) -> ModelBody:
+        return ModelBody(self._message(uid).data)
+
+    def store(self, uids: Sequence[int], op: Any, flags: int, keywords: frozenset[str]) -> Stored:
+        changed = []
+        for uid in uids:
+            message = self.box.messages.get(uid)
+            if message is None:
+                continue
+            before = (message.flags, message.keywords)
+            if op.name == "ADD":
+                message.flags, message.keywords = message.flags | flags, message.keywords | keywords
+            elif op.name == "REMOVE":
+                message.flags, message.keywords = message.flags & ~flags, message.keywords - keywords
+            else:
+                message.flags, message.keywords = flags, keywords
+            if before != (message.flags, message.keywords):
+                self.box.touch(message)
+                changed.append(uid)
+        return Stored(changed, [], [uid for uid in uids if uid not in self.box.messages])
+
+    def draft(self) -> ModelDraft:
+        return ModelDraft()
+
+    def append(self, drafts: Sequence[Any]) -> Appended:
+        uids = []
+        for draft in drafts:
+            date = int(clock.now()) if draft.internaldate is None else draft.internaldate
+            uids.append(self.box.add(b"".join(draft.body.pieces), draft.flags, draft.keywords, date))
+        return Appended(self.uidvalidity, uids)
+
+    def copy(self, uids: Sequence[int], to: "ModelMailbox", *, move: bool) -> Copied:
+        messages = [self._message(uid) for uid in uids]
+        new = [to.box.add(each.data, each.flags, each.keywords, each.date) for each in messages]
+        return Copied(to.uidvalidity, uids, new)
+
+    def expunge(self, uids: Sequence[int]) -> Sequence[int]:
+        for uid in uids:
+            self.box.remove(uid)
+        return uids
+
+    def search(self, query: Any, within: Sequence[int], budget: float) -> Iterator[Any]:
+        return evaluate(query, self.columns(), self, within, clock.monotonic)
+
+    def header(self, uid: int) -> Header:
+        return parse(Octets.of(self.box.messages[uid].data)).header
+
+    def decoded_text(self, uid: int) -> Iterator[str]:
+        octets = Octets.of(self.box.messages[uid].data)
+        return body_text(parse(octets), octets)
+
+    def size(self, uid: int) -> int:
+        return Octets.of(self.box.messages[uid].data).size
+
+    def wait(self) -> Wait:
+        return Wait(None, 30.0)
+
+    def drain(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class ModelStore:
+    """One user's mailboxes; several sessions may share one."""
+
+    separator = b"."
+
+    def __init__(self) -> None:
+        self.boxes: dict[bytes, Box] = {b"INBOX": Box(1000)}
+        self.namespaces = (Space(),)
+        self._subscriptions: list[bytes] = []
+        self._next_uidvalidity = 1001
+        self.opened: list[ModelMailbox] = []
+
+    def mailboxes(self) -> Iterator[Listed]:
+        for name in sorted(self.boxes):
+            yield Listed(name, b".", frozenset())
+
+    def _find(self, name: bytes) -> Box:
+        if name not in self.boxes:
+            raise errors.MailboxNotFound(f"Mailbox doesn't exist: {name.decode('ascii', 'replace')}")
+        return self.boxes[name]
+
+    def open(self, name: bytes, *, writable: bool) -> ModelMailbox:
+        mailbox = ModelMailbox(name, self._find(name), writable)
+        self.opened.append(mailbox)
+        return mailbox
+
+    def exists(self, name: bytes) -> bool:
+        return name in self.boxes
+
+    def create(self, name: bytes) -> None:
+        name = name.rstrip(b".")
+        if name in self.boxes:
+            raise errors.MailboxExists("Mailbox exists.")
+        self.boxes[name] = Box(self._next_uidvalidity)
+        self._next_uidvalidity += 1
+
+    def delete(self, name: bytes) -> None:
+        if name == b"INBOX":
+            raise errors.CannotDo("INBOX can't be deleted.")
+        self._find(name).replaced = True
+        del self.boxes[name]
+
+    def rename(self, old: bytes, new: bytes) -> None:
+        if new in self.boxes:
+            raise errors.MailboxExists("Target mailbox already exists")
+        box = self._find(old)
+        for name in [name for name in self.boxes if name == old or name.startswith(old + b".")]:
+            if old == b"INBOX" and name != old:
+                continue
+            self.boxes[new + name[len(old) :]] = self.boxes.pop(name)
+        if old == b"INBOX":
+            self.boxes[b"INBOX"], self.boxes[new] = box, Box(self._next_uidvalidity)
+            self._next_uidvalidity += 1
+            for uid, message in sorted(box.messages.items()):
+                self.boxes[new].add(message.data, message.flags, message.keywords, message.date)
+                box.remove(uid)
+
+    def subscriptions(self) -> list[bytes]:
+        return list(self._subscriptions)
+
+    def subscribe(self, name: bytes, wanted: bool) -> None:
+        if name in self._subscriptions:
+            self._subscriptions.remove(name)
+        if wanted:
+            self._subscriptions.append(name)
+
+    def status(self, name: bytes) -> Status:
+        box = self._find(name)
+        unseen = sum(not message.flags & 8 for message in box.messages.values())
+        return Status(len(box.messages), len(box.unclaimed), unseen, box.uidnext, box.uidvalidity)
+
+    def close(self) -> None:
+        pass
