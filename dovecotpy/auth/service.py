@@ -134,6 +134,10 @@ class AuthService:
             )
         self._claimable[session.pid] = session
 
+    def knows(self, session: ClientSession) -> bool:
+        """Whether requests of this client can be claimed."""
+        return self._claimable.get(session.pid) is session
+
     def leave(self, session: ClientSession) -> None:
         """A client's connection has ended."""
         if self._claimable.get(session.pid) is session:
@@ -415,12 +419,12 @@ class ClientSession:
 
     def _accept(self, pending: Pending) -> None:
         request = pending.request
-        fields = {name: value for name, value in request.fields.items() if name not in ("nodelay", "reason")}
+        fields = {name: value for name, value in request.fields.items() if name != "nodelay"}
         if "proxy" in fields or "proxy_maybe" in fields:
             fields.setdefault("pass", request.password)
         request.password = ""
         self._settled(pending)
-        if request.nologin or pending.owner is None:
+        if request.nologin or not self._service.knows(self):
             self.pending.pop(pending.id, None)
         else:
             pending.state = State.ACCEPTED

@@ -7,31 +7,21 @@ from __future__ import annotations
 
 import select
 import socket
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Mapping
 
 import dovecotpy
 from dovecotpy import clock
 from dovecotpy.ipc import control, fdpass, record
 from dovecotpy.ipc.record import Level, Record
 from dovecotpy.log.layout import Line
-from dovecotpy.log.sinks import Sink
-from dovecotpy.log.source import Source
+from dovecotpy.log.output import Output
+from dovecotpy.log.source import OWN, Source
 from dovecotpy.log.throttle import Throttle, Verdict
 
 MAX_BATCH = 64
 """Records read from one kind before the others have their turn."""
 TICK = 1.0
 """Seconds between two looks at what was throttled or lost."""
-OWN = Source("log")
-"""The kind whose pair does not keep the log process alive: its own stderr."""
-
-
-class Output(NamedTuple):
-    """A sink and how lines look in it."""
-
-    sink: Sink
-    render: Callable[[Line, float], list[bytes]]
 
 
 class LogServer:

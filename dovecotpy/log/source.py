@@ -22,6 +22,10 @@ class Source(NamedTuple):
         return self.kind in MAIL_KINDS
 
 
+OWN = Source("log")
+"""The log process itself: its pair, which is its stderr, does not keep it alive."""
+
+
 def parse(word: str, auths: Mapping[str, str]) -> Source:
     """The source in a descriptor's name such as `imap` or `auth.0`; `auths` has the sections' names by number."""
     kind, _, number = word.partition(".")

@@ -187,7 +187,7 @@ class Client:
     @property
     def restless(self) -> bool:
         """Whether `tick` must be called."""
-        return self._state != _PROXYING or (self._proxy is not None and self._proxy.closing)
+        return self._state != _PROXYING or (self._proxy is not None and self._proxy.restless)
 
     @property
     def proxying(self) -> bool:

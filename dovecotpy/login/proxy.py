@@ -21,7 +21,7 @@ ROUNDS = 4
 SILENCE = 1.0
 """Seconds without output from the mail process after which a client that closed its side is taken to be gone."""
 STALLED = 300.0
-"""Seconds without progress in writing to a client whose session has ended."""
+"""Seconds without progress in writing to a client that does not read; then it is closed."""
 
 _FLAGS = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
 _GONE = select.EPOLLHUP | select.EPOLLERR
@@ -72,9 +72,9 @@ class Proxy:
         poller.add(inner.fileno(), select.EPOLLIN, self._inner_ready)
 
     @property
-    def closing(self) -> bool:
-        """One side is closed: `tick` must be called from now on."""
-        return self._outer_closed or self._inner_closed
+    def restless(self) -> bool:
+        """`tick` must be called: one side is closed, or the client does not read."""
+        return self._outer_closed or self._inner_closed or bool(self._down)
 
     def held(self) -> int:
         """Octets that were taken from one side and not yet by the other."""
@@ -86,7 +86,7 @@ class Proxy:
             return
         idle = now - self._moved_at
         silent = self._outer_closed and idle >= SILENCE and not self._up
-        if silent or (self.closing and idle >= STALLED):
+        if silent or (self.restless and idle >= STALLED):
             self.close()
 
     def close(self) -> None:
@@ -111,12 +111,12 @@ class Proxy:
 
     def _move(self, now: float) -> None:
         try:
-            moved = self._move_up()
-            moved = self._move_down() or moved
+            closed = self._move_up()
+            moved = self._move_down()
         except StreamLost:
             self.close()
             return
-        if moved:
+        if moved or closed:
             self._moved_at = now
         if self._inner_closed and not self._down:
             self.close()
@@ -124,24 +124,21 @@ class Proxy:
             self._watch()
 
     def _move_up(self) -> bool:
-        """From the client to the mail process; whether something moved."""
-        moved = False
+        """From the client to the mail process; whether the client closed its side now."""
         for _ in range(ROUNDS):
             if not self._up:
                 if self._outer_closed or self._inner_closed:
-                    break
+                    return False
                 data = self._stream.receive()
                 if data is None:
-                    break
+                    return False
                 if not data:
                     self._outer_closed = True
-                    moved = True
-                    break
+                    return True
                 self._up = data
             if not self._write_up():
-                break
-            moved = True
-        return moved
+                return False
+        return False
 
     def _write_up(self) -> bool:
         try:
@@ -155,7 +152,7 @@ class Proxy:
         return True
 
     def _move_down(self) -> bool:
-        """From the mail process to the client; whether something moved."""
+        """From the mail process to the client; whether the client took something."""
         moved = False
         for _ in range(ROUNDS):
             if not self._down and not self._read_down():

@@ -337,12 +337,13 @@ class LoginSession(ABC):
         """A correct password: what the passdb wants done with it."""
         self.busy = True
         if "proxy" in fields:
-            self._act(Note("proxy: not available for this user's server"))
-            self._internal_failure("the passdb asks for a proxy")
+            self.successes += 1
+            self._internal_failure("the passdb asks for a proxy, which is not available")
         elif "host" in fields:
             self._refer(fields)
         elif "nologin" in fields:
             self.busy = False
+            self.attempts += 1
             reason = visible(fields.get("reason", ""))
             self._fail(
                 "AUTHENTICATIONFAILED", reason or "Authentication failed.", reason or "login not allowed"
@@ -356,6 +357,7 @@ class LoginSession(ABC):
         self._reply_referral(fields, refused=refused)
         if refused:
             self.busy = False
+            self.attempts += 1
             self._act(Note("Login attempt failed (referred to another server)"))
         else:
             self._finish("Login with referral")

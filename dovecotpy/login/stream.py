@@ -97,6 +97,9 @@ class TlsStream:
         except SSL.WantWriteError:
             self._waits(read=False)
             return False
+        except SSL.ZeroReturnError as error:
+            self._broken = True
+            raise StreamLost("") from error
         except (SSL.Error, OSError) as error:
             self._broken = True
             raise StreamLost(reason(error)) from error

@@ -80,6 +80,8 @@ def context(settings: Settings, notice: Notice | None) -> SSL.Context:
     made = SSL.Context(SSL.TLS_SERVER_METHOD)
     made.set_mode(SSL.MODE_RELEASE_BUFFERS)
     made.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_CIPHER_SERVER_PREFERENCE)
+    # who closes without a TLS goodbye, as many do, is still told what was on its way to him
+    made.set_options(SSL.OP_IGNORE_UNEXPECTED_EOF)
     made.set_session_id(_SESSION_CONTEXT)
     _limit_versions(made, settings.text("ssl_min_protocol"))
     _choose_ciphers(made, settings.text("ssl_cipher_list"))

@@ -94,14 +94,16 @@ class Runner:
     def run(self) -> Outcome:
         """Serve until the end. What the session raises is let through; the client stays open for a last word."""
         self._watch(self._lifeline.fileno(), select.POLLIN)
+        session = self._session
         while not self._over:
+            worked = session.working
             chunk = self._gather()
             if chunk:
                 self._write(chunk)
-            elif self._session.ended is not None:
-                self._over = self._session.ended.text
+            elif session.ended is not None:
+                self._over = session.ended.text
                 self._linger()
-            else:
+            elif session.working or not worked:
                 self._look()
         return Outcome(self._over, self._received, self._sent, self._retired or bool(self._signalled))
 

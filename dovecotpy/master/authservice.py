@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -68,7 +67,9 @@ class AuthService(Service):
         return self.failure or self.pool.failure
 
     def settle(self) -> None:
-        """Auth processes are replaced once a second, workers when auth asks."""
+        """Auth processes that ended are replaced, unless they fail."""
+        self.pool.settle()
+        self._replace_missing()
 
     def begin(self) -> None:
         """Serve; the auth processes do already."""
@@ -92,9 +93,12 @@ class AuthService(Service):
         if self.retired and now - self._retired_at > GRACE:
             for process in list(self.processes):
                 self.host.part(process)
+        self._replace_missing()
+
+    def _replace_missing(self) -> None:
         missing = self._plan.processes - len(self.processes)
-        may = self.begun and not self.retired and not self.host.stopping and self._starts.may_try(now)
-        if may and missing > 0:
+        wanted = missing > 0 and self.begun and not self.retired and not self.host.stopping
+        if wanted and self._starts.may_try(self.host.now()):
             self._replace(missing)
 
     def _replace(self, missing: int) -> None:
@@ -138,5 +142,3 @@ class AuthService(Service):
         """An auth process was reaped."""
         if isinstance(child, Process):
             self.process_ended(child, status, self._starts)
-            if not os.WIFEXITED(status):
-                self._starts.failed(self.host.now())

@@ -46,6 +46,8 @@ class Channel:
         self._number = sock.fileno()
         self._allowed = MAY_SAY[role]
         self._queue: deque[_Queued] = deque()
+        self.crowded: set[int] = set()
+        """where the descriptor is put when packets wait; the loop gives all channels the same set"""
         self.ended = False
         """nothing more will come and nothing more is sent"""
         self.breach = ""
@@ -68,10 +70,11 @@ class Channel:
         if self.ended:
             return
         if len(self._queue) >= MAX_QUEUED:
-            self.breach = f"does not read its control socket ({MAX_QUEUED} packets wait)"
-            self.ended = True
+            self._breach(f"does not read its control socket ({MAX_QUEUED} packets wait)")
+            self.crowded.add(self._number)
             return
         self._queue.append(_Queued(packet, tuple(os.dup(number) for number in descriptors)))
+        self.crowded.add(self._number)
 
     def flush(self) -> None:
         """There is room again."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from dovecotpy.ipc.control import LoginState
@@ -46,6 +47,8 @@ class Worker(Child):
     def __init__(self, pid: int, kind: str, channel: Channel, service: Service, parent: Process) -> None:
         super().__init__(pid, kind, channel, service)
         self.parent = parent
+        self.born = 0.0
+        """monotonic seconds at which it was announced"""
         self.retired = False
         """it was told to take nothing new"""
 
@@ -111,10 +114,14 @@ class Children:
         found = self._by_pid.pop((0, pid), None)
         if found is not None:
             return found
-        for key, child in self._by_pid.items():
-            if child.pid == pid and isinstance(child, Worker) and child.parent.status is not None:
-                return self._by_pid.pop(key)
-        return None
+        keys = [key for key, child in self._by_pid.items() if child.pid == pid]
+        return self._by_pid.pop(keys[-1]) if keys else None
+
+    def forget(self, parent: Process, keep: Callable[[int], bool]) -> None:
+        """A fork server has ended: its workers that are not ours now were reaped by it, and nobody will tell."""
+        for key, child in list(self._by_pid.items()):
+            if key[0] == parent.pid and not keep(child.pid):
+                del self._by_pid[key]
 
     def living(self) -> list[Child]:
         """Those whose end is not known yet."""

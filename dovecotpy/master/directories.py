@@ -110,6 +110,14 @@ def bind_queue(path: str, owner: Owner) -> socket.socket:
     return _bind(path, socket.SOCK_DGRAM, owner)
 
 
+def unlink_bound(sock: socket.socket) -> None:
+    """Close a socket that was bound here, and remove its name."""
+    path = sock.getsockname()
+    sock.close()
+    with contextlib.suppress(OSError):
+        os.unlink(path)
+
+
 def _bind(path: str, kind: int, owner: Owner) -> socket.socket:
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)

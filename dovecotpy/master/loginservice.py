@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from dovecotpy.ipc import control
 from dovecotpy.ipc.control import LoginState, Verb
-from dovecotpy.master import reasons
+from dovecotpy.master import reaping, reasons
 from dovecotpy.master.channel import discard
-from dovecotpy.master.children import LoginWorker, Process, Worker
+from dovecotpy.master.children import Child, LoginWorker, Worker
 from dovecotpy.master.logins import LoginCounts, LoginLimits, LoginOrders, LoginRule
 from dovecotpy.master.service import ForkService, Host
 from dovecotpy.master.spawn import Program
@@ -26,6 +26,8 @@ class LoginService(ForkService):
         super().__init__(host, "login", program)
         self.protocol = protocol
         self.rule = LoginRule(limits)
+        self.listening: set[Worker] = set()
+        """workers that accept, or will when they have come to it"""
 
     def begin(self) -> None:
         """Fork the first ones at once."""
@@ -34,8 +36,22 @@ class LoginService(ForkService):
 
     def counts(self) -> LoginCounts:
         """What there is now; one that is asked for counts as listening."""
-        listening = sum(worker.state is LoginState.LISTENING for worker in self._mine())
-        return LoginCounts(len(self.workers) + self.asked, listening + self.asked)
+        return LoginCounts(len(self.workers) + self.asked, len(self.listening) + self.asked)
+
+    def worker_born(self, worker: Worker) -> None:
+        """It will accept in a moment."""
+        self.listening.add(worker)
+
+    def retire_worker(self, worker: Worker) -> None:
+        """It accepts no more."""
+        super().retire_worker(worker)
+        self.listening.discard(worker)
+
+    def hung_up(self, child: Child) -> None:
+        """A worker has gone."""
+        super().hung_up(child)
+        if isinstance(child, Worker):
+            self.listening.discard(child)
 
     def tick(self) -> None:
         """Once a second: the rule."""
@@ -50,6 +66,7 @@ class LoginService(ForkService):
 
     def settle(self) -> None:
         """Between two ticks: what is missing."""
+        self.revive()
         if self.may_fork:
             self._order(self.rule.refill(self.counts()))
 
@@ -88,11 +105,14 @@ class LoginService(ForkService):
         if state is not worker.state:
             worker.state = state
             worker.since = self.host.now()
-            self._notice_exhaustion()
+            self._recount(worker)
 
-    def _notice_exhaustion(self) -> None:
-        ready = any(worker.known and worker.state is LoginState.LISTENING for worker in self._mine())
-        if not ready:
+    def _recount(self, worker: LoginWorker) -> None:
+        if worker.state is LoginState.LISTENING and not worker.retired:
+            self.listening.add(worker)
+            return
+        self.listening.discard(worker)
+        if not self.listening:
             self.rule.ran_out()
 
     def worker_ended(self, worker: Worker, status: int) -> None:
@@ -104,14 +124,14 @@ class LoginService(ForkService):
             self.birth_failed()
 
     def kill(self, pid: int) -> bool:
-        """End the worker with that pid by its fork server; False when it is none of ours."""
+        """End the worker with that pid; False when it is none of ours."""
         for worker in self.workers:
             if worker.pid != pid:
                 continue
-            if isinstance(self.server, Process) and worker.parent is self.server:
-                self.server.channel.send(Verb.KILL, pid)
+            if worker.parent.channel.ended:
+                reaping.kill(pid)
             else:
-                self.host.part(worker)
+                worker.parent.channel.send(Verb.KILL, pid)
             return True
         return False
 

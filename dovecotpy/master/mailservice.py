@@ -39,6 +39,8 @@ class MailService(ForkService):
         super().__init__(host, plan.protocol, program)
         self._plan = plan
         self.rule = SpareRule(plan.spares, plan.limits.processes)
+        self.spares: set[Worker] = set()
+        """workers that wait for a hand-over"""
         self._idle: dict[str, list[MailWorker]] = {}
 
     def begin(self) -> None:
@@ -64,22 +66,24 @@ class MailService(ForkService):
 
     def settle(self) -> None:
         """Spares up to the target, at once."""
+        self.revive()
         if not self.may_fork:
             return
-        spares = self._spares()
+        spares = len(self.spares)
         if not spares and self.workers:
             self.rule.ran_out()
-        sessions = len(self.workers) - len(spares)
-        if sessions > 2 * self._plan.limits.processes:
-            return
-        self.fork(self.rule.wanted(len(spares) + self.asked, sessions))
+        sessions = len(self.workers) - spares
+        if sessions <= 2 * self._plan.limits.processes:
+            self.fork(self.rule.wanted(spares + self.asked, sessions))
 
-    def _spares(self) -> list[MailWorker]:
-        return [
-            worker
-            for worker in self.workers
-            if isinstance(worker, MailWorker) and not worker.taken and not worker.retired
-        ]
+    def worker_born(self, worker: Worker) -> None:
+        """One more spare."""
+        self.spares.add(worker)
+
+    def retire_worker(self, worker: Worker) -> None:
+        """It is no spare any more."""
+        super().retire_worker(worker)
+        self.spares.discard(worker)
 
     def worker_said(self, worker: Worker, message: control.Message) -> None:
         """What a spare, a session or an idle worker wants. Raises ControlError."""
@@ -88,6 +92,7 @@ class MailService(ForkService):
             return
         if message.verb is Verb.TAKEN:
             worker.taken = True
+            self.spares.discard(worker)
             self.birth_succeeded()
         elif message.verb is Verb.SLOT:
             self._slot(worker, message)
@@ -138,6 +143,7 @@ class MailService(ForkService):
             raise control.ControlError("IDLE without an inbox")
         self.host.slots.free(worker)
         worker.taken = True
+        self.spares.discard(worker)
         worker.forget_inbox()
         inbox = socket.socket(fileno=message.descriptors[0])
         if worker.retired or self.retired or self.host.stopping:
@@ -184,11 +190,12 @@ class MailService(ForkService):
         """The claim of a worker ends with its control socket."""
         super().hung_up(child)
         if isinstance(child, MailWorker):
+            self.spares.discard(child)
             self._forget_idle(child)
             self.host.slots.free(child)
 
     def worker_ended(self, worker: Worker, status: int) -> None:
         """A spare that ends as none should slows down what follows."""
-        unused = isinstance(worker, MailWorker) and not worker.taken
+        unused = isinstance(worker, MailWorker) and not worker.taken and self.early(worker)
         if unused and reasons.abnormal(status) and not worker.expected and not self.host.stopping:
             self.birth_failed()

@@ -53,7 +53,7 @@ class Plan:
         self.base_dir = self.general.text("base_dir").rstrip("/") or "/"
         self.login_dir = os.path.join(self.base_dir, self.general.text("login_dir")).rstrip("/")
         self._programs = programs
-        self._key_password = key_password
+        self.key_password = key_password
         self.protocols = tuple(name for name in PROTOCOLS if server.serves(name))
 
     @property
@@ -65,6 +65,11 @@ class Plan:
     def shutdown_clients(self) -> bool:
         """Whether sessions end with the server."""
         return self.general.flag("shutdown_clients")
+
+    def fixed(self) -> dict[str, str]:
+        """What a running server cannot change."""
+        user = self.server.imap.settings.text("login_user")
+        return {"base_dir": self.base_dir, "login_dir": self.login_dir, "login_user": user}
 
     def login_group(self) -> int | None:
         """The primary group of login_user; None when not started as root. Raises KeyError for an unknown user."""
@@ -174,8 +179,8 @@ class Plan:
         }
         for name in ("verbose", "ssl_require_client_cert", "ssl_username_from_cert"):
             extra[f"auth_{name}"] = any(auth.settings.flag(name) for auth in self.server.auths)
-        if self._key_password:
-            extra["ssl_key_password"] = self._key_password
+        if self.key_password:
+            extra["ssl_key_password"] = self.key_password
         return extra
 
     def mail_plan(self, protocol: str) -> MailPlan:

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
+
+from dovecotpy import clock
+
+_STEP = 0.01
 
 
 def ended() -> Iterator[tuple[int, int]]:
@@ -34,3 +39,16 @@ def kill(pid: int) -> bool:
         return False
     os.kill(pid, signal.SIGKILL)
     return True
+
+
+def wait(pid: int, seconds: float) -> bool:
+    """Reap a child of this process within so many seconds; False when it lives longer."""
+    deadline = clock.monotonic() + seconds
+    while clock.monotonic() < deadline:
+        try:
+            if os.waitpid(pid, os.WNOHANG)[0]:
+                return True
+        except ChildProcessError:
+            return True
+        time.sleep(_STEP)
+    return False

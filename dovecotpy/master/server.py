@@ -24,8 +24,8 @@ from dovecotpy.master.children import Child, Children, Process, Worker
 from dovecotpy.master.clockwatch import ClockWatch
 from dovecotpy.master.ending import Ending
 from dovecotpy.master.generations import Change, Generations, Outcome
-from dovecotpy.master.logservice import LogService
 from dovecotpy.master.loginservice import LoginService
+from dovecotpy.master.logservice import LogService
 from dovecotpy.master.plan import Plan
 from dovecotpy.master.reports import Reports
 from dovecotpy.master.service import Service
@@ -68,11 +68,13 @@ class Master:
 
     def __init__(self, plan: Plan, means: Means) -> None:
         self.plan = plan
+        self._log_plan = plan
         self.slots = Slots()
         self.reports = Reports()
         self.children = Children()
         self.ignore_versions = plan.ignore_versions
         self._means = means
+        self._crowded: set[int] = set()
         self._epoll = select.epoll()
         self._epoll.register(means.signals.fileno(), select.EPOLLIN)
         self.log_service = LogService(self, self._log_program)
@@ -136,14 +138,17 @@ class Master:
         """Exec a child. Raises OSError."""
         pid, channel = spawn.start(program, self._means.environment)
         process = Process(pid, kind, channel, service, self.now())
-        self.children.add(process)
-        self._epoll.register(channel.fileno(), select.EPOLLIN)
+        self._listen_to(process)
         return process
 
     def adopt(self, worker: Worker) -> None:
         """Listen to a worker that a fork server made."""
-        self.children.add(worker)
-        self._epoll.register(worker.channel.fileno(), select.EPOLLIN)
+        self._listen_to(worker)
+
+    def _listen_to(self, child: Child) -> None:
+        self.children.add(child)
+        child.channel.crowded = self._crowded
+        self._epoll.register(child.channel.fileno(), select.EPOLLIN)
 
     def part(self, child: Child) -> None:
         """Close a child's control socket: it sees the end."""
@@ -165,7 +170,7 @@ class Master:
                 return
 
     def _log_program(self, readers: Mapping[str, int], stderr: int) -> Program:
-        return self.plan.log_program(readers, stderr, self._means.standard_error)
+        return self._log_plan.log_program(readers, stderr, self._means.standard_error)
 
     def _turn_until(self, done: Callable[[], bool]) -> None:
         tick = self.now() + TICK
@@ -214,12 +219,18 @@ class Master:
             child.channel.ended = True
 
     def _watch_room(self) -> None:
-        """Ask for writability only of those for whom something waits."""
-        for child in self.children.speaking_now():
-            wanted = select.EPOLLIN | (select.EPOLLOUT if child.channel.waiting else 0)
-            if wanted != child.interest:
-                self._epoll.modify(child.channel.fileno(), wanted)
-                child.interest = wanted
+        """Ask for writability of those for whom something waits, and only of them."""
+        for descriptor in list(self._crowded):
+            child = self.children.speaking(descriptor)
+            if child is None:
+                self._crowded.discard(descriptor)
+                continue
+            waiting = child.channel.waiting
+            self._epoll.modify(descriptor, select.EPOLLIN | (select.EPOLLOUT if waiting else 0))
+            if not waiting:
+                self._crowded.discard(descriptor)
+            if child.channel.ended:
+                self.part(child)
 
     def _signalled(self) -> None:
         for number in self._means.signals.take():
@@ -237,13 +248,15 @@ class Master:
 
     def _gone(self, child: Child | None, pid: int, status: int) -> None:
         if child is None:
-            self.log.error(reasons.describe(pid, "unknown", status))
+            if not self.stopping:
+                self.log.error(reasons.describe(pid, "unknown", status))
             return
         child.status = status
         if isinstance(child, Process):
             for message in child.channel.receive():
                 self._hear(child, message)
             self.part(child)
+            self.children.forget(child, reaping.own)
         text = reasons.describe(pid, child.kind, status, child.said_why)
         if text and not child.expected:
             self.log.error(text)
@@ -298,7 +311,7 @@ class Master:
         self.log.warning("SIGHUP received - reloading configuration")
         try:
             plan = self._means.load()
-            errors = self._means.sockets.stage(self.plan, plan)
+            errors = self._means.sockets.stage(plan)
         except ReloadError as error:
             for line in error.lines:
                 self.log.error(line)
@@ -315,9 +328,10 @@ class Master:
 
     def _renew_log(self, plan: Plan) -> None:
         """The log files are opened anew; another log process is needed for other settings or other kinds."""
-        same = plan.log_settings() == self.plan.log_settings() and plan.auth_names() == self.plan.auth_names()
+        known = self._log_plan
+        same = plan.log_settings() == known.log_settings() and plan.auth_names() == known.auth_names()
+        self._log_plan = plan
         if self.log_service.provide(plan.log_kinds()) or not same:
-            self.plan = self.plan.with_log_of(plan)
             self.log_service.renew()
         else:
             self.log_service.reopen()

@@ -29,8 +29,11 @@ class Host(Protocol):
     log: Log
     slots: Slots
     reports: Reports
-    stopping: bool
     ignore_versions: bool
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the server ends."""
 
     def now(self) -> float:
         """Monotonic seconds."""
@@ -225,7 +228,11 @@ class ForkService(Service):
         worker.channel.send(Verb.RETIRE)
 
     def tick(self) -> None:
-        """Start a fork server that has ended again, when its delay has passed."""
+        """A second has passed."""
+        self.revive()
+
+    def revive(self) -> None:
+        """Start a fork server that has ended again, at once or when its delay has passed."""
         gone = self.server is None and self.begun and not self.retired and not self.host.stopping
         if gone and self.starts.may_try(self.host.now()):
             try:
@@ -236,6 +243,7 @@ class ForkService(Service):
 
     def settle(self) -> None:
         """Workers are made when somebody asks for one."""
+        self.revive()
 
     def said(self, child: Child, message: control.Message) -> None:
         """From the fork server or from a worker. Raises ControlError."""
@@ -257,6 +265,10 @@ class ForkService(Service):
                 self.process_ready(server, self.starts)
         if message.verb is not Verb.FORKED:
             discard(message)
+
+    def early(self, worker: Worker) -> bool:
+        """Whether it ended so soon that the next one would too."""
+        return self.host.now() - worker.born < EARLY
 
     def _could_not_fork(self, text: str) -> None:
         self.asked = max(0, self.asked - 1)
@@ -280,6 +292,7 @@ class ForkService(Service):
         self.asked = max(0, self.asked - 1)
         channel = Channel(socket.socket(fileno=message.descriptors[0]), self.worker_role)
         worker = self.worker_class(message.number(0), self.kind, channel, self, server)
+        worker.born = self.host.now()
         self.workers.add(worker)
         self.host.adopt(worker)
         if self.retired or self.host.stopping:

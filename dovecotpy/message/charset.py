@@ -23,11 +23,11 @@ _PYTHON = {
     "utf-8": "utf-8 utf8 unicode-1-1-utf-8 unicode20utf8 x-unicode20utf8 csutf8 utf-8-mac x-utf-8",
     "utf-7": "utf-7 utf7 unicode-1-1-utf-7 x-unicode-2-0-utf-7 csutf7",
     "utf-16": "utf-16 utf16 ucs-2 iso-10646-ucs-2 unicode csunicode csutf16",
-    "utf-16-be": "utf-16be unicodefffe unicodebig csutf16be",
-    "utf-16-le": "utf-16le unicodefeff unicodelittle csutf16le",
+    "utf-16-be": "utf-16be utf-16-be unicodefffe unicodebig csutf16be",
+    "utf-16-le": "utf-16le utf-16-le unicodefeff unicodelittle csutf16le",
     "utf-32": "utf-32 utf32 ucs-4 iso-10646-ucs-4 csutf32",
-    "utf-32-be": "utf-32be csutf32be",
-    "utf-32-le": "utf-32le csutf32le",
+    "utf-32-be": "utf-32be utf-32-be csutf32be",
+    "utf-32-le": "utf-32le utf-32-le csutf32le",
     "iso8859-1": "iso-8859-1 iso8859-1 iso88591 latin1 latin-1 l1 iso-ir-100 ibm819 cp819 csisolatin1 8859-1",
     "iso8859-2": "iso-8859-2 iso8859-2 iso88592 latin2 latin-2 l2 iso-ir-101 csisolatin2 8859-2",
     "iso8859-3": "iso-8859-3 iso8859-3 latin3 l3 iso-ir-109 csisolatin3",
@@ -171,6 +171,19 @@ def decode_text(data: bytes, name: bytes = b"") -> str:
 def is_wide(name: bytes) -> bool:
     """Whether the charset uses several octets for every character, so that an octet 10 need not be a line end."""
     return _normalized(name).startswith(_WIDE)
+
+
+def settled(name: bytes, data: bytes) -> bytes:
+    """The charset of a text that starts with data: UTF-16 and UTF-32 get the octet order of their mark (RFC 2781).
+
+    Without a mark it is big-endian. What follows can then be decoded in pieces.
+    """
+    python = _NAMES.get(_normalized(name))
+    if python == "utf-16":
+        return b"utf-16le" if data.startswith(codecs.BOM_UTF16_LE) else b"utf-16be"
+    if python == "utf-32":
+        return b"utf-32le" if data.startswith(codecs.BOM_UTF32_LE) else b"utf-32be"
+    return name
 
 
 def _ascii_compatible(name: bytes) -> bool:

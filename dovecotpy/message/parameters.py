@@ -23,7 +23,10 @@ MAX_CACHED = 100
 Parameters = tuple[tuple[bytes, bytes], ...]
 
 _TOKEN = re.compile(rb'[^\s\x00()<>@,;:\\"/\[\]?=]+')
-_ATTRIBUTE = re.compile(rb'[^\s\x00()<>@,;:\\"/\[\]?=]+')
+_USUAL_TYPE = re.compile(rb"([A-Za-z0-9.+_-]+)/([A-Za-z0-9.+_-]+)[ \t]*(?=;|\Z)")
+_USUAL_PARAMETER = re.compile(
+    rb';[ \t]*([A-Za-z0-9_-]+)=(?:"([^"\\]*)"|([A-Za-z0-9!#$%&\'+.^_`{|}~-]+))[ \t]*(?=;|\Z)'
+)
 _VALUE = re.compile(rb'[^\s\x00;"(]+')
 _CONTINUATION = re.compile(rb"(.*[^*])\*([0-9]{1,4})(\*?)", re.DOTALL)
 
@@ -90,8 +93,18 @@ def _content_type(value: bytes) -> ContentType:
     return ContentType(media, subtype, parameters)
 
 
+def _names_charset(parameters: Parameters) -> bool:
+    for name, _ in parameters:
+        if name.lower() in (b"charset", b"charset*"):
+            return True
+    return False
+
+
 def _media_type(value: bytes) -> tuple[bytes, bytes, int]:
     """Type, subtype and the place after them; text/plain where one of them is missing."""
+    found = _USUAL_TYPE.match(value)
+    if found:
+        return found.group(1), found.group(2), found.end()
     found = _TOKEN.match(value, skip_blanks(value, 0))
     if not found:
         return b"text", b"plain", 0
@@ -131,14 +144,29 @@ def render(parameters: Parameters) -> bytes:
 def parse_parameters(value: bytes, at: int) -> Parameters:
     """The parameters from place at on; text that is no parameter is skipped up to the next semicolon."""
     plain: list[tuple[bytes, bytes]] = []
+    size = len(value)
+    while at < size:
+        found = _USUAL_PARAMETER.match(value, at)
+        if found is None:
+            return _any_parameters(value, at, plain)
+        name, quoted, text = found.groups()
+        plain.append((name, text if quoted is None else quoted))
+        at = found.end()
+        if len(plain) >= MAX_PARAMETERS:
+            break
+    return tuple(plain)
+
+
+def _any_parameters(value: bytes, at: int, plain: list[tuple[bytes, bytes]]) -> Parameters:
+    """parse_parameters() for any spelling; plain: those found before."""
     pieces: dict[bytes, list[tuple[int, bytes, bytes, bytes]]] = {}
     size = len(value)
-    for _ in range(MAX_PARAMETERS):
+    for _ in range(MAX_PARAMETERS - len(plain)):
         at = value.find(b";", at) + 1
         if at == 0:
             break
         at = skip_blanks(value, at)
-        found = _ATTRIBUTE.match(value, at)
+        found = _TOKEN.match(value, at)
         if not found:
             continue
         name = found.group()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dovecotpy.message.charset import decode_text, is_wide
+from dovecotpy.message.charset import decode_text, is_wide, settled
 from dovecotpy.message.encoded_word import decode_words
 from dovecotpy.message.header import Header
 from dovecotpy.message.lines import Octets
@@ -55,8 +55,12 @@ def _part_text(octets: Octets, part: Part) -> Iterator[str]:
     charset = part.content_type.parameter(b"charset")
     wide = is_wide(charset)
     held = b""
+    unsettled = wide
     for chunk in octets.chunks(part.body_start, part.body_end, CHUNK):
         data = held + undo.feed(chunk)
+        if unsettled and len(data) >= 4:
+            charset = settled(charset, data)
+            unsettled = False
         cut = len(data) & ~3 if wide else data.rfind(b"\n") + 1
         if not cut and len(data) > MAX_LINE:
             cut = len(data)

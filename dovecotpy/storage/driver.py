@@ -19,6 +19,10 @@ class Ref(NamedTuple):
     key: bytes
 
 
+UNKNOWN_DATE = -(1 << 62)
+"""An internal date that nobody looked at yet; `BoxDriver.dates` does."""
+
+
 class Row(NamedTuple):
     """One message as the store knows it."""
 
@@ -28,7 +32,7 @@ class Row(NamedTuple):
     """bits of `storage.flags`"""
     keywords: frozenset[str]
     internaldate: int
-    """seconds since the epoch"""
+    """seconds since the epoch, or UNKNOWN_DATE"""
     savedate: int | None
     guid: bytes
     size: int | None
@@ -54,6 +58,8 @@ class Delta(NamedTuple):
     stamp: bytes
     recent: list[int]
     """UIDs among `appeared` that no session was told of yet"""
+    known: bool
+    """False: a name that was not found is not proven gone, or a new one waits for the lock; ask again"""
 
 
 class Draft(NamedTuple):
@@ -171,6 +177,18 @@ class BoxDriver(Protocol):
 
     def draft(self) -> DraftBody:
         """A new message to write into. Raises NoSpace, StoreError."""
+
+    def sync(self, known: Columns, since: bytes) -> Delta:
+        """As `Locked.sync`, taking the lock only where something must be written; without it, what can be seen is told.
+
+        Raises MailboxReplaced, StoreError.
+        """
+
+    def ref(self, uid: int) -> Ref | None:
+        """Where a message is, as known since the last sync."""
+
+    def dates(self, uids: Sequence[int]) -> list[tuple[int, int]]:
+        """INTERNALDATE and the date of saving for each, in seconds since the epoch."""
 
     def body(self, ref: Ref) -> Body:
         """A message's octets. Raises Moved (sync, then again) or MessageGone."""

@@ -1,4 +1,6 @@
-"""A model of the store in memory, with the interface that sessions see: what a mailbox is, in the fewest lines."""
+"""A model of the store in memory, with the interface that sessions see: what a mailbox is, in the fewest
+lines.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +9,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from dovecotpy import clock
-from dovecotpy.message.header import Header, parse_header
+from dovecotpy.message.envelope import envelope
+from dovecotpy.message.header import Header
 from dovecotpy.message.lines import BytesBody, Octets
 from dovecotpy.message.structure import bodystructure, parse
-from dovecotpy.message.envelope import envelope
 from dovecotpy.message.text import body_text
 from dovecotpy.search.evaluate import evaluate
 from dovecotpy.storage import errors

@@ -19,10 +19,10 @@ from dovecotpy.imap.wire.tokens import Atom, Streamed, String, Token
 from dovecotpy.message.date import parse_internaldate
 from dovecotpy.storage.driver import Draft, DraftBody
 from dovecotpy.storage.errors import MailboxNotFound, StoreError
-from dovecotpy.storage.mailbox import Mailbox
 
 if TYPE_CHECKING:
     from dovecotpy.imap.session import ImapSession
+    from dovecotpy.storage.mailbox import Mailbox
 
 
 @upload("APPEND", after=1)

@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from dovecotpy import clock
+from dovecotpy.imap import internaldate
 from dovecotpy.imap import items as wanted
 from dovecotpy.imap.arguments import Arguments
 from dovecotpy.imap.items import BodyItem, Plan, parse_items
@@ -14,7 +14,6 @@ from dovecotpy.imap.registry import State, command
 from dovecotpy.imap.text import MessageText
 from dovecotpy.imap.view import View
 from dovecotpy.ipc.record import Level
-from dovecotpy.message.date import format_internaldate
 from dovecotpy.message.section import Span
 from dovecotpy.storage import flags as bits
 from dovecotpy.storage.errors import MailboxReplaced, MessageGone, StoreError
@@ -116,7 +115,7 @@ class _Fetch:
         if b"FLAGS" in simple:
             found.append((b"FLAGS", view.render.many(columns, start, end, view.recent)))
         if b"INTERNALDATE" in simple:
-            found.append((b"INTERNALDATE", list(map(date, columns.dates[start:end]))))
+            found.append((b"INTERNALDATE", list(map(internaldate.render, columns.dates[start:end]))))
         if wanted.SIZE in simple:
             sizes = values.get(wanted.SIZE) or list(map(b"%d".__mod__, columns.sizes[start:end]))
             found.append((wanted.SIZE, sizes))
@@ -146,7 +145,7 @@ class _Fetch:
         if b"FLAGS" in simple or with_flags:
             pieces.append(b"FLAGS " + flags)
         if b"INTERNALDATE" in simple:
-            pieces.append(b"INTERNALDATE " + date(timestamp))
+            pieces.append(b"INTERNALDATE " + internaldate.render(timestamp))
         if wanted.SIZE in simple:
             known = values.get(wanted.SIZE) or (b"%d" % size if size >= 0 else None)
             if known is None:
@@ -274,16 +273,3 @@ def _join(line: bytes, numbers: Sequence[int], columns: Sequence[tuple[bytes, Se
     for at, (_, column) in enumerate(columns, 1):
         values[at::step] = column
     return (line * count) % tuple(values)
-
-
-def date(timestamp: int) -> bytes:
-    """INTERNALDATE in the local time zone, with its quotes."""
-    return format_internaldate(timestamp, _zone(timestamp))
-
-
-def _zone(timestamp: int) -> int:
-    """Minutes east of UTC at a moment."""
-    try:
-        return clock.local(timestamp).tm_gmtoff // 60
-    except (OverflowError, ValueError, OSError):
-        return 0

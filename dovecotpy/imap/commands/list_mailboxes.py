@@ -60,7 +60,7 @@ def list_subscribed(session: "ImapSession", arguments: Arguments) -> Iterator[by
         yield _root(session, reference, b"LSUB")
     else:
         rows = [Row(name, _separator(session, name), frozenset()) for name in session.store.subscriptions()]
-        yield from _answer(b"LSUB", _matching(reference + pattern, rows))
+        yield from _answer(b"LSUB", _matching(reference + pattern, rows, subscribed=True))
     yield from session.complete("Lsub completed.")
 
 
@@ -103,9 +103,10 @@ def _with_children(rows: list[Row]) -> list[Row]:
     ]
 
 
-def _matching(text: bytes, rows: Iterable[Row]) -> Iterator[Row]:
-    """The rows that match, and the levels above other rows that match and are no rows themselves, in order of
-    name.
+def _matching(text: bytes, rows: Iterable[Row], *, subscribed: bool = False) -> Iterator[Row]:
+    """The rows that match, and the levels above rows that match and are no rows themselves, in order of name.
+
+    subscribed: a level is told only for the sake of rows below it that do not match (RFC 3501 section 6.3.9).
     """
     rows = sorted(rows)
     patterns = {row.separator: Pattern(text, row.separator) for row in rows}
@@ -113,11 +114,12 @@ def _matching(text: bytes, rows: Iterable[Row]) -> Iterator[Row]:
     told: set[bytes] = set()
     for row in rows:
         pattern = patterns[row.separator]
-        for level in parents(row.name, row.separator):
+        matches = pattern.matches(row.name)
+        for level in parents(row.name, row.separator) if not (matches and subscribed) else ():
             if level not in known and level not in told and level and pattern.matches(level):
                 told.add(level)
                 yield Row(level, row.separator, frozenset((b"\\Noselect", b"\\HasChildren")))
-        if row.name not in told and pattern.matches(row.name):
+        if matches and row.name not in told:
             told.add(row.name)
             yield row
 

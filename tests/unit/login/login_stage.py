@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import socket
 import ssl
 import struct
@@ -22,6 +21,7 @@ from dovecotpy.login.imap import ImapLogin
 from dovecotpy.login.logline import LogFormat
 from dovecotpy.login.tls import Contexts
 from dovecotpy.login.worker import Listener, Service, Worker
+from tests.unit.login.login_certificates import Pair
 
 PLAIN = Mechanism("PLAIN", frozenset({"plaintext"}))
 LOGIN = Mechanism("LOGIN", frozenset({"plaintext"}))
@@ -453,9 +453,12 @@ def client_context() -> ssl.SSLContext:
     return context
 
 
-def readable(sock: socket.socket) -> bool:
-    """Whether something can be read without waiting."""
-    return bool(select.select([sock], [], [], 0)[0])
+def certified(pair: Pair | None) -> ssl.SSLContext:
+    """TLS as a client speaks it that has a certificate."""
+    context = client_context()
+    if pair is not None:
+        context.load_cert_chain(pair.certificate, pair.key)
+    return context
 
 
 def _listener() -> socket.socket:

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.login.login_stage import LOGIN, PLAIN, SCRAM, settings
 
 from dovecotpy.ipc.handover import Denied, Refused
 from dovecotpy.login import policy as policies
@@ -32,6 +31,7 @@ from dovecotpy.login.session import (
     Respond,
     StartTls,
 )
+from tests.unit.login.login_stage import LOGIN, PLAIN, SCRAM, settings
 
 FAR = Peer("192.0.2.9", 143, "192.0.2.1", 40000)
 NEAR = Peer("192.0.2.9", 143, "192.0.2.9", 40000)
@@ -433,7 +433,7 @@ def test_a_passdb_that_wants_a_proxy_gets_a_clear_refusal() -> None:
     ! ok user proxy host=192.0.2.7
     S: a1 NO [UNAVAILABLE] Internal login failure. Refer to server log for more information.
     S: * BYE Internal login failure. Refer to server log for more information.
-    A: Finish Internal login failure: the passdb asks for a proxy, which is not available (no auth attempts)
+    A: Finish Internal login failure: the passdb asks for a proxy, which is not available (internal failure, 1 successful auths)
     """
     play(transcript, started(session(NEAR)))
 

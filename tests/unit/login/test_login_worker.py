@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.unit.login.login_stage import Stage, stage
 
 from dovecotpy.ipc.control import LoginState, Verb
 from dovecotpy.ipc.handover import Accepted, Denied, Refused
+from tests.unit.login.login_stage import Stage, stage
 
 
 @pytest.fixture(autouse=True)
@@ -108,7 +108,7 @@ def test_clients_wait_for_the_auth_process_before_they_are_greeted() -> None:
         made.pass_time(31.0)
         assert caller.expect(b"\r\n") == b"* OK Waiting for authentication process to respond..\r\n"
         assert made.lines == [
-            "Timeout waiting for handshake from auth server. my pid=%d, server=default" % made.worker.pid
+            f"Timeout waiting for handshake from auth server. my pid={made.worker.pid}, server=default"
         ]
         made.auth.mute = False
         made.pass_time(1.5)
@@ -451,3 +451,16 @@ def test_accepted_names_the_mail_process() -> None:
         made.call().say(b"a LOGIN demo demo", b"a OK")
         made.rounds()
         assert made.lines == ["Login: user=<demo>, mpid=31337"]
+
+
+def test_the_wall_clock_is_not_asked_while_serving(local: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    def asked() -> float:
+        raise AssertionError("the wall clock was asked")
+
+    monkeypatch.setattr("dovecotpy.clock.now", asked)
+    caller = local.call()
+    caller.say(b"a LOGIN demo bad", b"a NO")
+    local.pass_time(61.0)
+    caller.say(b"a LOGIN demo demo", b"a OK")
+    local.rounds()
+    assert len(local.lines) == 2

@@ -27,6 +27,8 @@ class Wire:
         self.receiver.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         self.client = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         self.reply = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        for sock in (*self.client, *self.reply):
+            sock.settimeout(10)
 
     def good(self) -> tuple[int, int]:
         return self.client[0].fileno(), self.reply[0].fileno()
@@ -57,6 +59,7 @@ def test_an_honest_hand_over(wire: Wire) -> None:
     offer = intake.examine(wire.pass_on(handover.encode(MESSAGE), wire.good()), os.getuid(), "imap")
     assert offer.message == MESSAGE
     assert offer.sender == os.getpid()
+    wire.reply[0].close()
     offer.client.send(b"x")
     assert wire.client[1].recv(1) == b"x"
     offer.close()

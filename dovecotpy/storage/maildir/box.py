@@ -1,0 +1,405 @@
+"""One Maildir as a driver: descriptors, what is known of its files, watch, locks, bodies and drafts."""
+
+from __future__ import annotations
+
+import os
+import stat
+import struct
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from dovecotpy import clock
+from dovecotpy.storage import files
+from dovecotpy.storage.driver import Capabilities, Columns, Delta, Moved, Ref, Row, UNKNOWN_DATE, Wait
+from dovecotpy.storage.errors import InUse, MailboxReplaced, MessageGone, NoSpace, PermissionDenied, StoreError
+from dovecotpy.storage.files import Shared
+from dovecotpy.storage.maildir import filename, uidlist
+from dovecotpy.storage.maildir.body import FileBody, FileDraft
+from dovecotpy.storage.maildir.context import Context
+from dovecotpy.storage.maildir.dotlock import Dotlock
+from dovecotpy.storage.maildir.filename import Info
+from dovecotpy.storage.maildir.keywords import Keywords
+from dovecotpy.storage.maildir.listing import Marks
+from dovecotpy.storage.maildir.locked import LockedMaildir
+from dovecotpy.storage.maildir.sync import Sync
+from dovecotpy.storage.maildir.uidlist import Uidlist
+
+if TYPE_CHECKING:
+    from dovecotpy.storage.notify import Event, Watch
+
+SHARED_FILE = "dovecot-shared"
+TEMPORARY_SECONDS = 36 * 3600
+"""A file in tmp/ that did not change for so long belongs to a delivery that died."""
+MAX_KEYWORDS = 2000
+_STAMP = struct.Struct("<QqQqQQ")
+
+
+class MaildirBox:
+    """One mailbox. Takes over the descriptors `directory` and `control` (they may be the same).
+
+    shown: its name, for log lines. guid and uidvalidity are known after the first sync or `adopt`.
+    """
+
+    def __init__(self, context: Context, shown: str, directory: int, control: int, *, writable: bool) -> None:
+        self.context = context
+        self.shown = shown
+        self.directory = directory
+        self.control = control
+        self.new_directory = self.cur_directory = self.tmp_directory = -1
+        self.guid = b""
+        self.uidvalidity = 0
+        self.uidlist = Uidlist(control)
+        self.keywords = Keywords(control)
+        self.dotlock = Dotlock(control, uidlist.NAME + ".lock", exclusive=context.options.dotlock_use_excl)
+        self.new: dict[str, int] = {}
+        """names in new/ to UIDs"""
+        self.cur: dict[str, int] = {}
+        """names in cur/ to UIDs"""
+        self.names: dict[int, str] = {}
+        """UIDs to names, in whichever directory"""
+        self.ghosts: dict[int, str] = {}
+        """told UIDs that no listing has shown yet: base names, empty where not known"""
+        self.dead: set[str] = set()
+        """base names whose expunge was told"""
+        self.absent: dict[str, int] = {}
+        """base names in the uidlist without a file, since when (Unix seconds)"""
+        self.told = 0
+        """UIDs below were told, so that no message may appear among them"""
+        self.reserved = 0
+        """UIDs below are reserved on disk"""
+        self.surplus: dict[int, frozenset[str]] | None = None
+        self.shared: Shared | None = None
+        self.known: Marks | None = None
+        """what `names` is true of; None: a listing is due"""
+        self._loader: Callable[[], Sequence[tuple[int, str]] | None] | None = None
+        self._watches: tuple[Watch, Watch] | None = None
+        self._own: set[tuple[bool, bool, str]] = set()
+        self._infos: dict[str, tuple[int, frozenset[str]]] = {}
+        self._open_directories(writable)
+        self.capabilities = Capabilities(True, False, False, MAX_KEYWORDS, self.writable)
+
+    # Directories
+
+    def _open_directories(self, writable: bool) -> None:
+        try:
+            self.cur_directory = self._subdirectory("cur")
+            self.new_directory = self._subdirectory("new")
+            self.tmp_directory = self._subdirectory("tmp")
+            self.shared = self._find_shared()
+            self.writable = writable and os.access(".", os.W_OK, dir_fd=self.cur_directory, effective_ids=True)
+            if self.writable:
+                self._clean_temporary()
+        except OSError as error:
+            self.close()
+            raise files.translated(error, f"open({self.shown}/cur, new, tmp)") from error
+
+    def _subdirectory(self, name: str) -> int:
+        try:
+            return os.open(name, files.DIRECTORY, dir_fd=self.directory)
+        except FileNotFoundError:
+            self._check_alive()
+            os.mkdir(name, dir_fd=self.directory)
+            return os.open(name, files.DIRECTORY, dir_fd=self.directory)
+
+    def _check_alive(self) -> None:
+        if os.fstat(self.directory).st_nlink == 0:
+            raise MailboxReplaced("Mailbox was deleted")
+
+    def _find_shared(self) -> Shared | None:
+        try:
+            found = os.stat(SHARED_FILE, dir_fd=self.directory, follow_symlinks=False)
+        except OSError:
+            return None
+        return Shared(stat.S_IMODE(found.st_mode), found.st_gid)
+
+    def _clean_temporary(self) -> None:
+        """Remove what dead deliveries left; looked at only when tmp/ was not touched for long or is not empty for sure."""
+        found = os.fstat(self.tmp_directory)
+        if clock.file_time() - found.st_mtime < TEMPORARY_SECONDS:
+            return
+        if clock.file_time() - found.st_atime < TEMPORARY_SECONDS and found.st_atime > found.st_mtime:
+            return
+        for name in os.listdir(self.tmp_directory):
+            try:
+                entry = os.stat(name, dir_fd=self.tmp_directory, follow_symlinks=False)
+                if stat.S_ISREG(entry.st_mode) and clock.file_time() - entry.st_ctime > TEMPORARY_SECONDS:
+                    os.unlink(name, dir_fd=self.tmp_directory)
+            except OSError:
+                continue
+
+    # What is known
+
+    def marks(self) -> Marks:
+        """Stat of both directories and of the uidlist. Raises MailboxReplaced, OSError."""
+        new = os.fstat(self.new_directory)
+        cur = os.fstat(self.cur_directory)
+        if not cur.st_nlink or not new.st_nlink:
+            raise MailboxReplaced("Mailbox was deleted")
+        try:
+            listed = os.stat(uidlist.NAME, dir_fd=self.control, follow_symlinks=False)
+        except FileNotFoundError:
+            return Marks((new.st_ino, new.st_mtime_ns), (cur.st_ino, cur.st_mtime_ns), (0, 0))
+        return Marks(
+            (new.st_ino, new.st_mtime_ns), (cur.st_ino, cur.st_mtime_ns), (listed.st_ino, listed.st_size)
+        )
+
+    def stamp(self) -> bytes:
+        """Equal to an earlier one: proven unchanged since. Empty: not known. Raises MailboxReplaced, StoreError."""
+        try:
+            now = self.marks()
+        except OSError as error:
+            raise files.translated(error, f"stat({self.shown})") from error
+        if self._watches is not None and self.take_events() != []:
+            self.known = None
+        if self.known is None or now != self.known:
+            return b""
+        return packed(now)
+
+    def adopt(
+        self,
+        stamp: bytes,
+        uidvalidity: int,
+        guid: bytes,
+        told: int,
+        load: Callable[[], Sequence[tuple[int, str]] | None],
+    ) -> bool:
+        """Take what an index remembers as known; True if the mailbox is proven unchanged since.
+
+        load: gives UIDs and paths (`cur/name`) later, when they are needed; None if they are lost.
+        """
+        self.uidvalidity, self.guid, self.told = uidvalidity, guid, told
+        self._loader = load
+        try:
+            now = self.marks()
+        except OSError as error:
+            raise files.translated(error, f"stat({self.shown})") from error
+        if not stamp or packed(now) != stamp:
+            return False
+        self.known = now
+        return True
+
+    def load(self, known: Columns) -> None:
+        """Make sure that names are there, from the index or as ghosts that the next listing finds."""
+        if self._loader is None:
+            return
+        loader, self._loader = self._loader, None
+        remembered = loader()
+        if remembered is None:
+            self.ghosts = dict.fromkeys(known.uids, "")
+            self.known = None
+            return
+        for uid, path in remembered:
+            folder, _, name = path.partition("/")
+            (self.new if folder == "new" else self.cur)[name] = uid
+            self.names[uid] = name
+
+    def remembered(self) -> list[tuple[int, str]] | None:
+        """For an index: UIDs and paths; None while they were not needed."""
+        if self._loader is not None:
+            return None
+        new = self.new
+        return [(uid, ("new/" if name in new else "cur/") + name) for uid, name in self.names.items()]
+
+    def settle(self, own: bool) -> None:
+        """After changes of ours: what is known stays known if the watch saw nothing but them, else a listing is due."""
+        if self.known is None:
+            return
+        if not own or self._watches is None:
+            self.known = None
+            return
+        now = self.marks()
+        events = self.take_events()
+        self.known = now if events == [] else None
+
+    # The watch
+
+    def watch(self) -> bool:
+        """Watch both directories from now on; False: not possible."""
+        if self._watches is not None:
+            return True
+        if self.context.options.poll:
+            return False
+        new = self.context.watcher.watch(self.directory, "new")
+        if new is None:
+            return False
+        cur = self.context.watcher.watch(self.directory, "cur")
+        if cur is None:
+            new.close()
+            return False
+        self._watches = (new, cur)
+        self._own.clear()
+        return True
+
+    def expect(self, is_new: bool, came: bool, name: str) -> None:
+        """A change that we are about to make ourselves."""
+        if self._watches is not None:
+            self._own.add((is_new, came, name))
+
+    def take_events(self) -> list[tuple[bool, Event]] | None:
+        """What others did since the last call: (in new/, event); None if some were lost."""
+        if self._watches is None:
+            return None
+        self.context.watcher.read()
+        taken: list[tuple[bool, Event]] = []
+        lost = False
+        for is_new, watch in ((True, self._watches[0]), (False, self._watches[1])):
+            events = watch.take()
+            if events is None:
+                lost = True
+                continue
+            for event in events:
+                mine = (is_new, event.came, event.name)
+                if mine in self._own:
+                    self._own.discard(mine)
+                else:
+                    taken.append((is_new, event))
+        return None if lost else taken
+
+    def events(self) -> Wait:
+        """How to notice what others do."""
+        watched = self.watch()
+        return Wait(self.context.watcher.fileno() if watched else None, self.context.options.interval)
+
+    def drain(self) -> bool:
+        """Read what the descriptor has; True when the mailbox may have changed."""
+        if self._watches is None:
+            return True
+        events = self.take_events()
+        if events == []:
+            return False
+        self.known = None
+        return True
+
+    # Names and flags
+
+    def path(self, uid: int) -> tuple[int, str] | None:
+        """Directory and name of a message."""
+        name = self.names.get(uid)
+        if name is None:
+            return None
+        return (self.new_directory if name in self.new else self.cur_directory), name
+
+    def ref(self, uid: int) -> Ref | None:
+        """Where a message is, as known since the last sync."""
+        name = self.names.get(uid)
+        return None if name is None else Ref(os.fsencode(filename.base_of(name)))
+
+    def put(self, uid: int, name: str, *, is_new: bool) -> None:
+        """A message is at this name."""
+        self.forget(uid)
+        self.names[uid] = name
+        (self.new if is_new else self.cur)[name] = uid
+
+    def forget(self, uid: int) -> None:
+        """A message is not at its name any more."""
+        name = self.names.pop(uid, None)
+        if name is not None and self.new.pop(name, None) is None:
+            self.cur.pop(name, None)
+
+    def refresh_keywords(self) -> None:
+        """Read `dovecot-keywords` again if it changed. Raises OSError."""
+        if self.keywords.refresh():
+            self._infos.clear()
+            self.surplus = None
+
+    def row(self, uid: int, name: str) -> Row:
+        """What a name says of its message."""
+        base, _, info = name.partition(":")
+        found = self._infos.get(info)
+        if found is None:
+            found = self._infos[info] = self._understood(filename.parse_info(info))
+        flags, keywords = found
+        if self.surplus:
+            keywords |= self.surplus.get(uid, frozenset())
+        key = os.fsencode(base)
+        return Row(uid, Ref(key), flags, keywords, UNKNOWN_DATE, None, key, filename.crlf_size(base))
+
+    def _understood(self, info: Info) -> tuple[int, frozenset[str]]:
+        names = self.keywords.names
+        return info.flags, frozenset([names[letter] for letter in info.keywords if letter in names])
+
+    def load_surplus(self) -> None:
+        """Keywords beyond the letters; they exist only where all letters are taken."""
+        if self.surplus is None and self.keywords.full and self.guid and self.context.state.exists():
+            self.surplus = self.context.state.keywords(self.guid.decode())
+
+    def dates(self, uids: Sequence[int]) -> list[tuple[int, int]]:
+        """mtime and ctime of each message; of one that is gone, the time in its name."""
+        found = []
+        for uid in uids:
+            where = self.path(uid)
+            try:
+                if where is None:
+                    raise FileNotFoundError
+                entry = os.stat(where[1], dir_fd=where[0], follow_symlinks=False)
+                found.append((int(entry.st_mtime // 1), int(entry.st_ctime // 1)))
+            except OSError:
+                seconds = filename.order(self.names.get(uid, ""))[0]
+                found.append((seconds, seconds))
+        return found
+
+    # Messages
+
+    def body(self, ref: Ref) -> FileBody:
+        """A message's octets. Raises Moved (sync, then again) or MessageGone."""
+        base = os.fsdecode(ref.key)
+        uid = self.uidlist.uids.get(base)
+        name = self.names.get(uid) if uid is not None else None
+        if name is None or filename.base_of(name) != base:
+            name = next((each for each in self.names.values() if filename.base_of(each) == base), None)
+        if name is None:
+            raise MessageGone("Some of the requested messages no longer exist.")
+        return self._open_body(self.new_directory if name in self.new else self.cur_directory, name)
+
+    def body_of(self, uid: int) -> FileBody:
+        """The same by UID."""
+        where = self.path(uid)
+        if where is None:
+            raise Moved if uid in self.ghosts else MessageGone("Some of the requested messages no longer exist.")
+        return self._open_body(*where)
+
+    def _open_body(self, directory: int, name: str) -> FileBody:
+        return FileBody(directory, name, f"{self.shown}/{'new' if directory == self.new_directory else 'cur'}")
+
+    def draft(self) -> FileDraft:
+        """A new message to write into. Raises NoSpace, StoreError."""
+        if not self.writable:
+            raise PermissionDenied("Permission denied")
+        return FileDraft(
+            self.tmp_directory,
+            self.context.names.make(),
+            crlf=self.context.options.mail_save_crlf,
+            shared=self.shared,
+        )
+
+    # Writing
+
+    def lock(self, deadline: float) -> LockedMaildir:
+        """The right to write, by `clock.monotonic()` deadline: a context manager. Entering raises InUse, StoreError.
+
+        On a full disk no lock file can be made; then flags and expunges work without it and everything else raises NoSpace.
+        """
+        return LockedMaildir(self, deadline)
+
+    def sync(self, known: Columns, since: bytes) -> Delta:
+        """What changed. The lock is taken only where something must be written. Raises MailboxReplaced, InUse, StoreError."""
+        try:
+            return Sync(self, known).run()
+        except OSError as error:
+            raise files.translated(error, f"sync({self.shown})") from error
+
+    def close(self) -> None:
+        """Give back descriptors and watches. Idempotent."""
+        if self._watches is not None:
+            for watch in self._watches:
+                watch.close()
+            self._watches = None
+        descriptors = {self.directory, self.control, self.new_directory, self.cur_directory, self.tmp_directory}
+        for descriptor in descriptors - {-1}:
+            os.close(descriptor)
+        self.directory = self.control = self.new_directory = self.cur_directory = self.tmp_directory = -1
+
+
+def packed(marks: Marks) -> bytes:
+    """The stamp of what a mailbox looks like."""
+    return _STAMP.pack(*marks.new, *marks.cur, *marks.uidlist)

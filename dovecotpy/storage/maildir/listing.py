@@ -1,0 +1,88 @@
+"""Looking into new/ and cur/, and what a look proves.
+
+A directory that changes while it is read may leave out names that were there all the time, so a name that a listing lacks is not yet
+gone. Under a watch, the kernel's events during the listing complete it: a base name that no event touched is listed exactly when it
+is there. Without a watch only a listing counts during which neither mtime moved, begun when both were older than a clock tick.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple
+
+from dovecotpy import clock
+
+if TYPE_CHECKING:
+    from dovecotpy.storage.maildir.box import MaildirBox
+    from dovecotpy.storage.notify import Event
+
+TICK = 0.05
+"""Seconds within which two changes may carry the same mtime."""
+
+
+class Marks(NamedTuple):
+    """What changes when a Maildir does."""
+
+    new: tuple[int, int]
+    """inode and mtime in nanoseconds"""
+    cur: tuple[int, int]
+    uidlist: tuple[int, int]
+    """inode and size; zeros where there is none"""
+
+    @property
+    def aged(self) -> bool:
+        """No later change can carry these mtimes any more."""
+        now = clock.file_time()
+        return all(abs(now - mark[1] / 1e9) > TICK for mark in (self.new, self.cur))
+
+
+class Listing(NamedTuple):
+    """The names in both directories."""
+
+    new: Iterable[str]
+    cur: Iterable[str]
+    before: Marks
+    after: Marks
+    quiet: bool
+    """nothing changed meanwhile: complete as it is"""
+    watched: bool
+    """the events meanwhile are in it"""
+    touched: frozenset[str]
+    """base names that came or went meanwhile"""
+
+    def proves_gone(self, base: str) -> bool:
+        """A base name that this listing lacks is gone."""
+        return self.quiet or (self.watched and base not in self.touched)
+
+
+def look(box: MaildirBox) -> Listing:
+    """Take one listing: new/ before cur/, because messages move from the one to the other. Raises OSError."""
+    watched = box.watch()
+    if watched:
+        box.take_events()
+    before = box.marks()
+    aged = before.aged
+    new: Iterable[str] = os.listdir(box.new_directory)
+    cur: Iterable[str] = os.listdir(box.cur_directory)
+    after = box.marks()
+    if not watched:
+        return Listing(new, cur, before, after, aged and before == after, False, frozenset())
+    events = box.take_events()
+    if events is None:
+        return Listing(new, cur, before, after, False, False, frozenset())
+    still = before[:2] == after[:2]
+    if not events:
+        return Listing(new, cur, before, after, still, still, frozenset())
+    in_new, in_cur = set(new), set(cur)
+    for is_new, event in events:
+        _apply(in_new if is_new else in_cur, event)
+    touched = frozenset(event.name.partition(":")[0] for _, event in events)
+    return Listing(in_new, in_cur, before, after, False, True, touched)
+
+
+def _apply(names: set[str], event: Event) -> None:
+    if event.came:
+        names.add(event.name)
+    else:
+        names.discard(event.name)

@@ -1,0 +1,214 @@
+"""`dovecotpy-state`: what cannot be rebuilt from the mail itself, one SQLite file in the CONTROL root.
+
+Rows are keyed by mailbox GUID. The file is opened only when something in it is needed: a login that selects a known mailbox never opens
+it. Each write is one transaction (journal_mode=DELETE, synchronous=FULL) under an flock or fcntl lock on `dovecotpy-state.lock`, because
+SQLite's own waiting starves writers.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import time
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from dovecotpy import clock
+from dovecotpy.storage import files
+from dovecotpy.storage.errors import InUse, Internal
+
+NAME = "dovecotpy-state"
+LOCK = "dovecotpy-state.lock"
+UIDS_AHEAD = 256
+MODSEQS_AHEAD = 65536
+LOCK_SECONDS = 10.0
+VERSION = 1
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS reserve (guid TEXT PRIMARY KEY, uid INTEGER NOT NULL, modseq INTEGER NOT NULL, boot TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS mailbox (guid TEXT PRIMARY KEY, name TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS keyword (guid TEXT, uid INTEGER, keyword TEXT, PRIMARY KEY (guid, uid, keyword)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+"""
+
+
+def _read_boot() -> str:
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+BOOT = _read_boot()
+"""This boot of the machine; empty where it cannot be known, which counts as another boot each time."""
+
+
+class Reserve(NamedTuple):
+    """What may be given away: the first number that is free for certain, and the first one that is not reserved yet."""
+
+    first: int
+    end: int
+
+
+class State:
+    """The State of one CONTROL root. directory: its descriptor, kept by the caller. path: the same directory's path, for SQLite."""
+
+    __slots__ = ("_connection", "_directory", "_lock", "_method", "_path", "_sync")
+
+    def __init__(self, directory: int, path: str, *, method: str = "fcntl", sync: bool = True) -> None:
+        self._directory = directory
+        self._path = path
+        self._method = method
+        self._sync = sync
+        self._connection: sqlite3.Connection | None = None
+        self._lock = -1
+
+    def exists(self) -> bool:
+        """Whether there is a State at all."""
+        return files.identify(self._directory, NAME) != files.NOWHERE
+
+    def _open(self) -> sqlite3.Connection:
+        if self._connection is None:
+            try:
+                mode = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+                self._lock = os.open(LOCK, mode, 0o666, dir_fd=self._directory)
+                path = os.path.join(self._path, NAME)
+                connection = sqlite3.connect(path, timeout=LOCK_SECONDS, isolation_level=None, cached_statements=32)
+                self._prepare(connection)
+            except (OSError, sqlite3.Error) as error:
+                self.close()
+                raise _failed("open", error) from error
+            self._connection = connection
+        return self._connection
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        connection.execute("PRAGMA synchronous=" + ("FULL" if self._sync else "OFF"))
+        if connection.execute("PRAGMA user_version").fetchone()[0] >= VERSION:
+            return
+        self._take()
+        try:
+            connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={VERSION}; COMMIT;")
+        finally:
+            self._give_back()
+
+    def _take(self) -> None:
+        deadline = clock.monotonic() + LOCK_SECONDS
+        lock = fcntl.flock if self._method == "flock" else fcntl.lockf
+        while True:
+            try:
+                lock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except OSError:
+                if clock.monotonic() >= deadline:
+                    raise InUse("Timeout while waiting for lock") from None
+                time.sleep(0.005)
+
+    def _give_back(self) -> None:
+        lock = fcntl.flock if self._method == "flock" else fcntl.lockf
+        lock(self._lock, fcntl.LOCK_UN)
+
+    def reserve(self, guid: str, *, uid: int, count: int = 1, modseq: int = 0) -> Reserve:
+        """Make sure that `count` UIDs from `uid` on are reserved, on disk, before one is used.
+
+        After another boot the UIDs of the old reserve may have been given without a trace, so the first one is beyond it.
+        Raises InUse, StoreError.
+        """
+        with _Transaction(self, self._open()) as connection:
+            row = connection.execute("SELECT uid, modseq, boot FROM reserve WHERE guid=?", (guid,)).fetchone()
+            if row is not None and (row[2] != BOOT or not BOOT):
+                uid = max(uid, row[0])
+            end, high = (row[0], row[1]) if row is not None else (0, 0)
+            if uid + count > end or row is None or row[2] != BOOT:
+                end = max(end, uid + count + UIDS_AHEAD)
+                high = max(high, modseq + MODSEQS_AHEAD)
+                connection.execute("REPLACE INTO reserve VALUES (?, ?, ?, ?)", (guid, end, high, BOOT))
+            return Reserve(uid, end)
+
+    def reserved_modseq(self, guid: str) -> int:
+        """The first modseq beyond the reserve; 1 where nothing was reserved."""
+        row = self._open().execute("SELECT modseq FROM reserve WHERE guid=?", (guid,)).fetchone()
+        return int(row[0]) if row is not None else 1
+
+    def uidvalidity(self, now: int) -> int:
+        """A UIDVALIDITY that no mailbox of this root had: the time, or one more than the last."""
+        with _Transaction(self, self._open()) as connection:
+            row = connection.execute("SELECT value FROM counter WHERE name='uidvalidity'").fetchone()
+            value = now if row is None else max(now, int(row[0]) + 1)
+            connection.execute("REPLACE INTO counter VALUES ('uidvalidity', ?)", (value,))
+            return value
+
+    def owner(self, guid: str) -> str:
+        """The name of the mailbox that used a GUID last; empty if none did."""
+        row = self._open().execute("SELECT name FROM mailbox WHERE guid=?", (guid,)).fetchone()
+        return str(row[0]) if row is not None else ""
+
+    def own(self, guid: str, name: str) -> None:
+        """Note that this mailbox has that GUID."""
+        with _Transaction(self, self._open()) as connection:
+            connection.execute("REPLACE INTO mailbox VALUES (?, ?)", (guid, name))
+
+    def keywords(self, guid: str) -> dict[int, frozenset[str]]:
+        """Keywords that have no letter of their own in file names, by UID."""
+        found: dict[int, set[str]] = {}
+        for uid, keyword in self._open().execute("SELECT uid, keyword FROM keyword WHERE guid=?", (guid,)):
+            found.setdefault(uid, set()).add(keyword)
+        return {uid: frozenset(words) for uid, words in found.items()}
+
+    def set_keywords(self, guid: str, words: Mapping[int, Iterable[str]]) -> None:
+        """Replace what the messages have. Durable. Raises InUse, StoreError."""
+        with _Transaction(self, self._open()) as connection:
+            for uid, keywords in words.items():
+                connection.execute("DELETE FROM keyword WHERE guid=? AND uid=?", (guid, uid))
+                connection.executemany("INSERT INTO keyword VALUES (?, ?, ?)", [(guid, uid, each) for each in keywords])
+
+    def forget(self, guid: str) -> None:
+        """A mailbox was deleted."""
+        with _Transaction(self, self._open()) as connection:
+            for table in ("reserve", "mailbox", "keyword"):
+                connection.execute(f"DELETE FROM {table} WHERE guid=?", (guid,))
+
+    def close(self) -> None:
+        """Idempotent; opens again when needed."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+
+class _Transaction:
+    """A write under the lock: committed, or rolled back when anything is raised."""
+
+    __slots__ = ("_connection", "_state")
+
+    def __init__(self, state: State, connection: sqlite3.Connection) -> None:
+        self._state = state
+        self._connection = connection
+
+    def __enter__(self) -> sqlite3.Connection:
+        self._state._take()
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            self._state._give_back()
+            raise _failed("write", error) from error
+        return self._connection
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        try:
+            self._connection.execute("ROLLBACK" if error is not None else "COMMIT")
+        except sqlite3.Error as failure:
+            if self._connection.in_transaction:
+                self._connection.rollback()
+            raise _failed("commit", failure) from failure
+        finally:
+            self._state._give_back()
+        if isinstance(error, sqlite3.Error):
+            raise _failed("write", error) from error
+
+
+def _failed(what: str, error: Exception) -> Internal:
+    return Internal.because(f"{what}({NAME}) failed: {error}")
