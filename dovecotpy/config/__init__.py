@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dovecotpy.config.check import Finding, check
+    from dovecotpy.config.checks import Finding, check
+    from dovecotpy.config.dumping import dump
     from dovecotpy.config.errors import ConfigurationError
-    from dovecotpy.config.load import load
+    from dovecotpy.config.loading import load
     from dovecotpy.config.process import for_process
     from dovecotpy.config.values import Configuration, Server, Settings
 
@@ -21,6 +22,7 @@ __all__ = [
     "Server",
     "Settings",
     "check",
+    "dump",
     "for_process",
     "load",
 ]
@@ -28,12 +30,13 @@ __all__ = [
 _HOME = {
     "Configuration": "values",
     "ConfigurationError": "errors",
-    "Finding": "check",
+    "Finding": "checks",
     "Server": "values",
     "Settings": "values",
-    "check": "check",
+    "check": "checks",
+    "dump": "dumping",
     "for_process": "process",
-    "load": "load",
+    "load": "loading",
 }
 
 

@@ -24,11 +24,15 @@ from dovecotpy.config.table import (
 )
 from dovecotpy.config.values import Namespace, Passdb, Userdb
 
-NEWER_BLOCKS = frozenset({"service", "mailbox", "inet_listener", "unix_listener", "fifo_listener", "local", "remote"})
+NEWER_BLOCKS = frozenset(
+    {"service", "mailbox", "inet_listener", "unix_listener", "fifo_listener", "local", "remote"}
+)
 NEWER_SETTINGS = frozenset({"dovecot_config_version", "dovecot_storage_version", "mail_driver", "mail_path"})
 NEWER = " (this looks like a configuration of Dovecot 2: the language here is that of 1.x)"
 
-_CONFLICTS = {change: old.conflict for old in legacy.ROOT_LEGACY.values() if old.conflict for change in [old.instead]}
+_CONFLICTS = {
+    change: old.conflict for old in legacy.ROOT_LEGACY.values() if old.conflict for change in [old.instead]
+}
 
 
 class Place:
@@ -97,7 +101,13 @@ class ServerBlock(Block):
         self.server = server
 
     def names(self) -> Iterable[str]:
-        return [*ROOT_SETTINGS, *(f"auth_{name}" for name in AUTH_SETTINGS), *legacy.ROOT_LEGACY, "auth", "login"]
+        return [
+            *ROOT_SETTINGS,
+            *(f"auth_{name}" for name in AUTH_SETTINGS),
+            *legacy.ROOT_LEGACY,
+            "auth",
+            "login",
+        ]
 
     def set(self, key: str, text: str) -> None:
         if key in ROOT_SETTINGS:
@@ -107,7 +117,9 @@ class ServerBlock(Block):
         elif key == "auth":
             self.server.open_auth(text)
         elif key == "login":
-            self.place.warn_once(key, "login = NAME does nothing any more, write protocol imap { } and protocol pop3 { }")
+            self.place.warn_once(
+                key, "login = NAME does nothing any more, write protocol imap { } and protocol pop3 { }"
+            )
         elif key.startswith("auth_") and knows_auth(key):
             set_auth(self.place, self.server.auth, key, text)
         else:
@@ -191,6 +203,8 @@ class LdaBlock(Block):
         setting = ROOT_SETTINGS.get(key) or LDA_SETTINGS.get(key)
         if setting:
             self._lda.root.set(setting, text, key)
+        elif key.startswith("["):
+            raise unknown(key, LDA_SETTINGS)
         else:
             self._lda.other[key] = text
 
@@ -201,13 +215,15 @@ class LdaBlock(Block):
 
 
 class FreeBlock(Block):
-    """The inside of `plugin { }` and `dict { }`: any key with any value."""
+    """The inside of `plugin { }` and `dict { }`: any key with any value, but none that could be taken for the head of a block of settings."""
 
     def __init__(self, place: Place, into: list[dict[str, str]]) -> None:
         super().__init__(place)
         self._into = into
 
     def set(self, key: str, text: str) -> None:
+        if key.startswith("["):
+            raise unknown(key, self.names())
         for mapping in self._into:
             mapping[key] = text
 
@@ -364,7 +380,9 @@ def set_auth(place: Place, auth: AuthDraft, key: str, text: str) -> None:
 
 def _one_line_database(place: Place, auth: AuthDraft, name: str, text: str) -> None:
     """`auth_passdb = DRIVER ARGS` and `auth_userdb = DRIVER ARGS`, as 0.99 had it."""
-    place.warn_once(name, f"auth_{name} = DRIVER ARGS is of 0.99, write {name} DRIVER {{ args = ARGS }} in an auth block")
+    place.warn_once(
+        name, f"auth_{name} = DRIVER ARGS is of 0.99, write {name} DRIVER {{ args = ARGS }} in an auth block"
+    )
     driver, _, args = text.partition(" ")
     if name == "passdb":
         auth.passdbs.append(Passdb(driver.lower(), args.strip()))

@@ -116,5 +116,3 @@ class Draft:
         if about not in self._told:
             self._told.add(about)
             self.warnings.append(text)
-
-

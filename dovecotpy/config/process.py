@@ -32,10 +32,14 @@ def for_process(server: Server, kind: str, protocol: str) -> Settings:
     """
     letters = _MAIL_OF.get(protocol, "P") if kind == "mail" else LETTERS[kind]
     settings = server.protocol("lda" if kind == "deliver" else protocol).settings
-    mine = settings.only(name for name in settings if _uses(letters, ROOT_SETTINGS.get(name) or LDA_SETTINGS.get(name)))
+    mine = settings.only(
+        name for name in settings if _uses(letters, ROOT_SETTINGS.get(name) or LDA_SETTINGS.get(name))
+    )
     if kind != "login":
         return mine
-    flags = {f"auth_{name}": any(auth.settings.flag(name) for auth in server.auths) for name in AUTH_FLAGS_OF_LOGIN}
+    flags = {
+        f"auth_{name}": any(auth.settings.flag(name) for auth in server.auths) for name in AUTH_FLAGS_OF_LOGIN
+    }
     return mine.changed(flags)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -102,7 +103,11 @@ class Setting:
         if self.kind is Kind.SIZE:
             return _size(text)
         if self.kind is Kind.WORDS:
-            return tuple(re.split(f"[{re.escape(self.separators)}]+", text.strip(self.separators))) if text else ()
+            return (
+                tuple(re.split(f"[{re.escape(self.separators)}]+", text.strip(self.separators)))
+                if text
+                else ()
+            )
         if self.kind is Kind.CHOICE:
             return self._choice(text)
         return text
@@ -121,6 +126,12 @@ class Setting:
         """The typed default. protocol: imap, pop3 or lda; it matters to few."""
         other = {"pop3": self.for_pop3, "lda": self.for_lda}.get(protocol)
         return self.parse(self.default if other is None else other)
+
+    def resolve(self, value: Value, base_dir: str) -> Value:
+        """A path that may be relative, from the root; anything else as it is."""
+        if self.kind is Kind.RELATIVE_PATH and isinstance(value, str) and value:
+            return os.path.join(base_dir, value)
+        return value
 
     @property
     def per_protocol(self) -> bool:

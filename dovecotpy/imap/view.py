@@ -83,11 +83,11 @@ class View:
         if by_uid:
             return self._uid_spans(ranges)
         count = len(self.uids)
-        settled = sequence.settle(ranges, count)
         if not count:
-            if any(high for _, high in settled if high > 1):
+            if not all(sequence.STAR in pair for pair in ranges):
                 raise Mistaken("Invalid messageset")
             return []
+        settled = sequence.settle(ranges, count)
         if settled and settled[-1][1] > count:
             raise Mistaken("Invalid messageset")
         return [(low - 1, high) for low, high in settled]
@@ -157,6 +157,10 @@ class View:
         modseqs = self.columns.modseqs
         self._told.update({uid: modseqs[place] for uid, place in places.items() if place >= 0})
 
+    def untold(self, uids: Iterable[int]) -> set[int]:
+        """Those of these messages whose flags changed without the client having been told yet."""
+        return self._changed.intersection(uids)
+
     def updates(self, *, expunges: bool, arrivals: bool, by_uid: bool = False) -> Iterator[bytes]:
         """Look at the store and tell what is new, in legal order: EXPUNGE, EXISTS, RECENT, FETCH. Raises
         StoreError.
@@ -191,6 +195,7 @@ class View:
         recent = self.mailbox.claim_recent() if self.writable else self.mailbox.recent()
         self.uids += new
         self.last_uid = new[-1]
+        self._changed.difference_update(new)
         self.recent.update(recent.intersection(new))
         yield b"* %d EXISTS\r\n* %d RECENT\r\n" % (len(self.uids), len(self.recent))
 

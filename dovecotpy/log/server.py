@@ -20,6 +20,8 @@ from dovecotpy.log.throttle import Throttle, Verdict
 
 MAX_BATCH = 64
 """Records read from one kind before the others have their turn."""
+MAX_STDERR_LINES = 100
+"""Lines a second that a mail process may write to stderr, as libraries and tracebacks do; its own records have a setting."""
 TICK = 1.0
 """Seconds between two looks at what was throttled or lost."""
 
@@ -43,6 +45,7 @@ class LogServer:
         self._errors = errors
         self._infos = infos
         self._throttle = throttle
+        self._stderr_throttle = Throttle(MAX_STDERR_LINES)
         self._retiring = False
         self._poll = select.poll()
 
@@ -128,9 +131,10 @@ class LogServer:
 
     def _take(self, source: Source, packet: fdpass.Packet) -> None:
         pid = packet.credentials.pid if packet.credentials else 0
+        throttle = self._throttle if packet.data.startswith(record.MARK) else self._stderr_throttle
         for said in record.decode(packet.data):
             line = Line(source, pid, said)
-            verdict = self._throttle.judge(pid, clock.monotonic()) if source.mail else Verdict.WRITE
+            verdict = throttle.judge(pid, clock.monotonic()) if source.mail else Verdict.WRITE
             if verdict is Verdict.FIRST_DROPPED:
                 warning = "Sending log messages too fast, throttling.."
                 self.write(line._replace(record=said._replace(level=Level.ERROR, text=warning)))
@@ -142,7 +146,8 @@ class LogServer:
         self._sources.pop(descriptor)[1].close()
 
     def _look_back(self) -> None:
-        for pid, dropped in self._throttle.expired(clock.monotonic()):
+        now = clock.monotonic()
+        for pid, dropped in (*self._throttle.expired(now), *self._stderr_throttle.expired(now)):
             text = f"process {pid} sent log messages too fast, {dropped} lines were dropped"
             self._say(Level.WARNING, f"{text} (see mail_log_max_lines_per_sec)")
 

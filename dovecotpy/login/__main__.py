@@ -52,11 +52,12 @@ def main() -> int:
 
 def serve(start: Start, channel: socket.socket, log: Log) -> None:
     """Become a fork server and be one until the master has enough of it. Raises what `main` tells the master."""
-    if start.version != dovecotpy.__version__:
+    settings = start.settings["settings"]
+    ignored = "version_ignore" in settings and settings.flag("version_ignore")
+    if start.version != dovecotpy.__version__ and not ignored:
         raise policy.PolicyError(
             f"Dovecot version mismatch: Master is v{start.version}, login is v{dovecotpy.__version__}"
         )
-    settings = start.settings["settings"]
     service = prepare(settings, auth_names(start), auth_flags(start), log)
     listeners = listeners_of(start)
     confined = kernel.supported() and seccomp.available()

@@ -91,8 +91,7 @@ class Occupancy:
         self._prelogin -= 1
         self._prelogin_tls -= tls
         self._proxying += tls
-        if not tls:
-            self._left()
+        self._left()
 
     def ended(self, *, tls: bool) -> None:
         """A client before login has gone."""

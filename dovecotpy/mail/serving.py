@@ -126,6 +126,8 @@ class Host:
         if not self._answer(guest, handover.Accepted(os.getpid())):
             self._say(guest, Level.ERROR, "The login process has gone before its client could be served")
             return True
+        if guest.reply is not None:
+            guest.reply.close()
         runner = Runner(
             opened.session,
             guest.client,

@@ -90,6 +90,8 @@ class AuthService(Service):
         """Replace what has ended; end what was retired too long ago."""
         self.pool.tick()
         now = self.host.now()
+        if len(self.processes) == self._plan.processes:
+            self.process_lasts(max(self.processes, key=lambda process: process.started), self._starts)
         if self.retired and now - self._retired_at > GRACE:
             for process in list(self.processes):
                 self.host.part(process)
@@ -117,8 +119,6 @@ class AuthService(Service):
             self._fork_worker(message.descriptors)
         else:
             self.process_said(child, message)
-            if child.ready:
-                self.process_ready(child, self._starts)
         discard(message)
 
     def _fork_worker(self, descriptors: tuple[int, ...]) -> None:

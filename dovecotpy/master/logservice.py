@@ -100,6 +100,7 @@ class LogService(Service):
 
     def tick(self) -> None:
         """Start it again when it has ended."""
+        self.process_lasts(self.process, self._starts)
         if self.process is None and self.begun and self._starts.may_try(self.host.now()):
             try:
                 self.start()
@@ -116,8 +117,6 @@ class LogService(Service):
         discard(message)
         if isinstance(child, Process):
             self.process_said(child, message)
-            if child.ready:
-                self.process_ready(child, self._starts)
 
     def hung_up(self, child: Child) -> None:
         """It ends."""

@@ -121,7 +121,7 @@ class Master:
         return 0
 
     def end(self) -> None:
-        """Begin to end everything; `run` returns when it has ended."""
+        """Begin to end everything; `run` returns when it has ended. The second time: wait for nobody."""
         if self._ending is None:
             self._means.sockets.close()
             self._ending = Ending(self, self.plan.shutdown_clients)
@@ -130,6 +130,7 @@ class Master:
 
     def abort(self) -> None:
         """After a failed start: end what was started, at once."""
+        self.end()
         self.end()
         self._turn_until(lambda: self._ending is not None and self._ending.over(self.now()))
         self._finish()

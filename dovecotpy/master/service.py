@@ -144,7 +144,7 @@ class Service(ABC):
         """An exec'ed child ended: count it as a failed start when it came early."""
         how = reasons.describe(process.pid, process.kind, status, process.said_why)
         if not self.begun:
-            self.fail(how or process.failure or f"{process.kind} process ended at its start")
+            self.fail(f"{how or f'{process.kind} process ended at its start'}, see the log")
             return
         if process.expected or self.host.stopping:
             return
@@ -155,8 +155,10 @@ class Service(ABC):
                 f"Temporary failure in creating {process.kind} processes, slowing down for now"
             )
 
-    def process_ready(self, process: Process, backoff: Backoff) -> None:
-        """An exec'ed child is at work."""
+    def process_lasts(self, process: Process | None, backoff: Backoff) -> None:
+        """Once a second: an exec'ed child that has been at work for a while ends the delays."""
+        if process is None or not process.ready or self.host.now() - process.started < EARLY:
+            return
         if backoff.succeeded():
             self.host.log.info(f"Created {process.kind} processes successfully, unstalling")
 
@@ -229,6 +231,7 @@ class ForkService(Service):
 
     def tick(self) -> None:
         """A second has passed."""
+        self.process_lasts(self.server, self.starts)
         self.revive()
 
     def revive(self) -> None:
@@ -261,8 +264,6 @@ class ForkService(Service):
             self._could_not_fork(message.text(0))
         else:
             self.process_said(server, message)
-            if server.ready:
-                self.process_ready(server, self.starts)
         if message.verb is not Verb.FORKED:
             discard(message)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from dovecotpy.message.lines import crlf
+from dovecotpy.message.lines import Octets, crlf
 
 MAX_HEADER = 1 << 20
 """Octets of one header block that are looked at for fields; what follows is still part of the block as text."""
@@ -126,6 +126,23 @@ def parse_header(raw: bytes) -> Header:
     """
     raw = crlf(raw[:MAX_HEADER])
     return Header(raw if len(raw) <= MAX_HEADER else raw[:MAX_HEADER])
+
+
+def read_header(octets: Octets) -> Header:
+    """The header of a message, of which no more than the header is read. Raises what reading raises."""
+    text = octets.text()
+    if text is not None:
+        return Header(text[: min(header_end(text), MAX_HEADER)])
+    raw = bytearray()
+    for chunk in octets.chunks(0, MAX_HEADER):
+        start = max(len(raw) - 3, 0)
+        raw += chunk
+        if raw.startswith(b"\r\n"):
+            return Header(b"\r\n")
+        end = raw.find(b"\r\n\r\n", start)
+        if end >= 0:
+            return Header(bytes(raw[: end + 4]))
+    return Header(bytes(raw))
 
 
 def header_end(data: bytes, start: int = 0) -> int:

@@ -28,6 +28,7 @@ _USUAL_PARAMETER = re.compile(
     rb';[ \t]*([A-Za-z0-9_-]+)=(?:"([^"\\]*)"|([A-Za-z0-9!#$%&\'+.^_`{|}~-]+))[ \t]*(?=;|\Z)'
 )
 _VALUE = re.compile(rb'[^\s\x00;"(]+')
+_PERCENT = re.compile(rb"%([0-9A-Fa-f]{2})")
 _CONTINUATION = re.compile(rb"(.*[^*])\*([0-9]{1,4})(\*?)", re.DOTALL)
 
 
@@ -94,10 +95,7 @@ def _content_type(value: bytes) -> ContentType:
 
 
 def _names_charset(parameters: Parameters) -> bool:
-    for name, _ in parameters:
-        if name.lower() in (b"charset", b"charset*"):
-            return True
-    return False
+    return any(name.lower() in (b"charset", b"charset*") for name, _ in parameters)
 
 
 def _media_type(value: bytes) -> tuple[bytes, bytes, int]:
@@ -132,6 +130,12 @@ def token(value: bytes) -> bytes | None:
     if not found:
         return None
     return found.group() if skip_blanks(value, found.end()) >= len(value) else None
+
+
+def extended_value(value: bytes) -> bytes:
+    """The octets of an extended value `charset'language'percent-encoded` (RFC 2231 section 4), charset disregarded."""
+    text = value.split(b"'", 2)[-1]
+    return _PERCENT.sub(lambda found: bytes.fromhex(found.group(1).decode("ascii")), text)
 
 
 def render(parameters: Parameters) -> bytes:

@@ -17,6 +17,7 @@ from dovecotpy.message.parameters import (
     ContentType,
     content_type,
     disposition,
+    extended_value,
     render,
     token,
 )
@@ -169,6 +170,8 @@ class _Parser:
         elif kind == b"message" and part.content_type.subkind == b"rfc822":
             self.enclosed(part, depth)
         part.body_end = max(body_start, self.event)
+        if part.children:
+            part.body_end = max(part.body_end, part.children[-1].body_end)
         return part
 
     def rest(self, start: int) -> Part:
@@ -195,7 +198,7 @@ class _Parser:
         part.children.append(self.entity(part.body_start, depth + 1, PLAIN_TEXT))
 
     def multipart(self, part: Part, depth: int) -> None:
-        boundary = part.content_type.parameter(b"boundary").rstrip(b" \t")
+        boundary = _boundary(part.content_type)
         if depth >= MAX_NESTING or len(boundary) > MAX_BOUNDARY:
             part.content_type = OPAQUE
             return
@@ -226,6 +229,13 @@ class _Parser:
         counts = dict(zip(places, self.source.newlines(places), strict=True))
         for part in self.counted:
             part.lines = counts[part.body_end] - counts[part.body_start]
+
+
+def _boundary(kind: ContentType) -> bytes:
+    boundary = kind.parameter(b"boundary")
+    if not boundary:
+        boundary = extended_value(kind.parameter(b"boundary*"))
+    return boundary.rstrip(b" \t")
 
 
 _encodings: dict[bytes, tuple[bytes, bytes]] = {}

@@ -248,7 +248,7 @@ class ModelMailbox:
 
     def decoded_text(self, uid: int) -> Iterator[str]:
         octets = Octets.of(self.box.messages[uid].data)
-        return body_text(parse(octets), octets)
+        return body_text(octets, parse(octets))
 
     def size(self, uid: int) -> int:
         return Octets.of(self.box.messages[uid].data).size

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 from dovecotpy.storage import flags as bits
 from dovecotpy.storage.driver import Draft
 
-DATE = 837592965
-"""17-Jul-1996 02:09:25 -0700... as INTERNALDATE of every message that names no other."""
+DATE = 837596665
+"""17-Jul-1996 02:44:25 -0700: INTERNALDATE of a message that names no other."""
 
 
 class Letter(NamedTuple):
@@ -34,16 +34,23 @@ def plain(number: int, size: int = 0) -> bytes:
 
 
 MINUTES = (
-    b"Date: Wed, 17 Jul 1996 02:23:25 -0700 (PDT)\r\n"
-    b"From: Terry Gray <gray@cac.washington.edu>\r\n"
-    b"Subject: IMAP4rev1 WG mtg summary and minutes\r\n"
-    b"To: imap@cac.washington.edu\r\n"
-    b"cc: minutes@CNRI.Reston.VA.US, John Klensin <KLENSIN@MIT.EDU>\r\n"
-    b"Message-Id: <B27397-0100000@cac.washington.edu>\r\n"
-    b"MIME-Version: 1.0\r\n"
-    b"Content-Type: TEXT/PLAIN; CHARSET=US-ASCII\r\n\r\n"
-) + b"".join(b"%-30d\r\n" % line for line in range(91)) + b"x" * 114 + b"\r\n"
-"""The message of the examples of RFC 3501 section 8, as far as that tells it: 3,028 octets in 92 lines of body."""
+    (
+        b"Date: Wed, 17 Jul 1996 02:23:25 -0700 (PDT)\r\n"
+        b"From: Terry Gray <gray@cac.washington.edu>\r\n"
+        b"Subject: IMAP4rev1 WG mtg summary and minutes\r\n"
+        b"To: imap@cac.washington.edu\r\n"
+        b"cc: minutes@CNRI.Reston.VA.US, John Klensin <KLENSIN@MIT.EDU>\r\n"
+        b"Message-Id: <B27397-0100000@cac.washington.edu>\r\n"
+        b"MIME-Version: 1.0\r\n"
+        b"Content-Type: TEXT/PLAIN; CHARSET=US-ASCII\r\n\r\n"
+    )
+    + b"".join(b"%-30d\r\n" % line for line in range(91))
+    + b"x" * 114
+    + b"\r\n"
+)
+"""The message of the examples of RFC 3501 section 8, as far as that tells it: 3,028 octets in 92 lines of
+body.
+"""
 
 NESTED = b"""\
 From: =?utf-8?q?J=C3=B6rg?= <joerg@example.org>\r

@@ -30,25 +30,30 @@ class Dialect:
     hash_comments: bool
     double_quoted_literals: bool
     """`"…"` is a literal, not an identifier"""
+    marker: str
+    """what stands for a parameter in a statement for the driver"""
+
+    def escaped(self, text: str) -> str:
+        """SQL text as the driver wants it: with markers of the form `%s` a percent sign is doubled."""
+        return text.replace("%", "%%") if self.marker == "%s" else text
 
 
-MYSQL = Dialect("mysql", backslash_escapes=True, hash_comments=True, double_quoted_literals=True)
-SQLITE = Dialect("sqlite", backslash_escapes=False, hash_comments=False, double_quoted_literals=True)
+MYSQL = Dialect("mysql", backslash_escapes=True, hash_comments=True, double_quoted_literals=True, marker="%s")
+SQLITE = Dialect(
+    "sqlite", backslash_escapes=False, hash_comments=False, double_quoted_literals=True, marker="?"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """SQL for SQLAlchemy's text(), its parameters named p0, p1, …, each with the template of its value."""
+    """A statement for the database's driver, and for each of its markers the template of a value."""
 
     text: str
     parameters: tuple[tuple[Literal | Variable, ...], ...]
 
-    def values(self, given: Mapping[str, str]) -> dict[str, str]:
-        """The parameters' values. given: %-variables by letter."""
-        return {
-            f"p{number}": "".join(piece.evaluate(given) for piece in template)
-            for number, template in enumerate(self.parameters)
-        }
+    def values(self, given: Mapping[str, str]) -> tuple[str, ...]:
+        """The parameters' values, in order. given: %-variables by letter."""
+        return tuple("".join(piece.evaluate(given) for piece in template) for template in self.parameters)
 
     def variables(self) -> frozenset[str]:
         """The variables that the query depends on."""
@@ -60,11 +65,6 @@ class Query:
 def bind(template: str, dialect: Dialect) -> Query:
     """A query as the administrator wrote it, with its variables bound. Raises BindingError."""
     return _Binder(_tokens(template), dialect).query()
-
-
-def escaped(text: str) -> str:
-    """SQL text that text() gives back as it is: a colon would start a parameter there."""
-    return text.replace(":", "\\:")
 
 
 Token = str | Variable
@@ -115,7 +115,7 @@ class _Binder:
         elif token == "#" and self._dialect.hash_comments:
             self._verbatim("#", "\n", "a comment")
         else:
-            self._out.append(escaped(token))
+            self._out.append(self._dialect.escaped(token))
             self._position += 1
 
     def _bare(self, variable: Variable) -> None:
@@ -128,7 +128,7 @@ class _Binder:
         self._position += 1
 
     def _parameter(self, template: tuple[Literal | Variable, ...]) -> None:
-        self._out.append(f" :p{len(self._parameters)} ")
+        self._out.append(self._dialect.marker)
         self._parameters.append(template)
 
     def _literal(self, quote: str) -> None:
@@ -154,7 +154,7 @@ class _Binder:
         if any(isinstance(piece, Variable) for piece in value):
             self._parameter(tuple(value))
         else:
-            self._out.append(escaped("".join(raw) + quote))
+            self._out.append(self._dialect.escaped("".join(raw) + quote))
 
     def _is_escape(self, token: str) -> bool:
         following = self._peek(1)
@@ -185,7 +185,7 @@ class _Binder:
                 raise BindingError(f"Missing closing {closing}")
             text += token
             self._position += 1
-        self._out.append(escaped(text))
+        self._out.append(self._dialect.escaped(text))
 
 
 _BACKSLASHED = {"n": "\n", "t": "\t", "r": "\r", "0": "\0", "b": "\b", "Z": "\x1a", "%": "\\%", "_": "\\_"}

@@ -45,7 +45,6 @@ class Database:
         self._failures = 0
         self._blocked_until = 0.0
         self._down = ""
-        self._statements: dict[Query, sqlalchemy.TextClause] = {}
 
     def _make_engine(self, settings: SqlSettings, inform: Callable[[str], None]) -> sqlalchemy.Engine:
         options: dict[str, Any] = {
@@ -68,7 +67,7 @@ class Database:
     def rows(self, query: Query, given: dict[str, str]) -> list[Row]:
         """The first rows of the query's answer. given: %-variables by letter. Raises DatabaseDown, QueryFailed."""
         values = query.values(given)
-        if not all(_is_text(value) for value in values.values()):
+        if not all(map(_is_text, values)):
             return []
         connection = self._connection()
         try:
@@ -80,7 +79,7 @@ class Database:
             connection.close()
         return self._again(query, values)
 
-    def _again(self, query: Query, values: dict[str, str]) -> list[Row]:
+    def _again(self, query: Query, values: tuple[str, ...]) -> list[Row]:
         """Once more: the connection was lost between its check and the query's end."""
         connection = self._connection()
         try:
@@ -90,11 +89,8 @@ class Database:
         finally:
             connection.close()
 
-    def _run(self, connection: sqlalchemy.Connection, query: Query, values: dict[str, str]) -> list[Row]:
-        statement = self._statements.get(query)
-        if statement is None:
-            statement = self._statements.setdefault(query, sqlalchemy.text(query.text))
-        result = connection.execute(statement, values)
+    def _run(self, connection: sqlalchemy.Connection, query: Query, values: tuple[str, ...]) -> list[Row]:
+        result = connection.exec_driver_sql(query.text, values)
         if not result.returns_rows:
             return []
         names = list(result.keys())

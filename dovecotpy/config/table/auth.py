@@ -42,7 +42,9 @@ AUTH = (
         where=Where.AUTH,
         acted_on=True,
     ),
-    Setting("count", Kind.NUMBER, "1", "MA", "Auth processes of this block.", where=Where.AUTH, acted_on=True),
+    Setting(
+        "count", Kind.NUMBER, "1", "MA", "Auth processes of this block.", where=Where.AUTH, acted_on=True
+    ),
     Setting(
         "executable",
         Kind.PATH,

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from dovecotpy.config.setting import Kind, Setting, Where
 
-FACILITIES = ("auth", "authpriv", "cron", "daemon", "ftp", "kern", "lpr", "mail", "news", "syslog", "user", "uucp")
+FACILITIES = (
+    "auth",
+    "authpriv",
+    "cron",
+    "daemon",
+    "ftp",
+    "kern",
+    "lpr",
+    "mail",
+    "news",
+    "syslog",
+    "user",
+    "uucp",
+)
 
 GENERAL = (
     Setting(

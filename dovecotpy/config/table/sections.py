@@ -93,7 +93,14 @@ LDA = (
         "Sender of rejections. Deliver needs it.",
         where=Where.LDA,
     ),
-    Setting("hostname", Kind.TEXT, "", "D", "Host name in what deliver writes. Empty: the system's.", where=Where.LDA),
+    Setting(
+        "hostname",
+        Kind.TEXT,
+        "",
+        "D",
+        "Host name in what deliver writes. Empty: the system's.",
+        where=Where.LDA,
+    ),
     Setting(
         "auth_socket_path",
         Kind.RELATIVE_PATH,

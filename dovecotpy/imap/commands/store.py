@@ -39,12 +39,13 @@ def store(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
     view.look()
     for start in range(0, len(uids), GROUP):
         group = uids[start : start + GROUP]
-        before = view.columns
+        before, untold = view.columns, view.untold(group)
         stored = view.mailbox.store(group, operation, flags.system, flags.keywords)
         gone = gone or bool(stored.gone)
         view.look()
         if silent:
-            view.told(_as_expected(view, before, group, operation, flags))
+            expected = _as_expected(view, before, group, operation, flags)
+            view.told([uid for uid in expected if uid not in untold])
             yield b""
         else:
             view.told(group)

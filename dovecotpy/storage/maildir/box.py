@@ -318,6 +318,10 @@ class MaildirBox:
         names = self.keywords.names
         return info.flags, frozenset([names[letter] for letter in info.keywords if letter in names])
 
+    def forget_meanings(self) -> None:
+        """The letters mean something else now."""
+        self._infos.clear()
+
     def load_surplus(self) -> None:
         """Keywords beyond the letters; they exist only where all letters are taken."""
         if self.surplus is None and self.keywords.full and self.guid and self.context.state.exists():

@@ -126,6 +126,8 @@ class FakeAuth:
             data = sock.recv(65536)
         except BlockingIOError:
             return
+        except ConnectionResetError:
+            data = b""
         if not data:
             sock.close()
             del self._peers[sock]

@@ -29,17 +29,9 @@ zones = st.integers(-14 * 60, 14 * 60)
 @given(moments, zones, st.booleans(), st.booleans())
 def test_the_usual_spelling(timestamp: int, zone: int, weekday: bool, comment: bool) -> None:
     shown = time.gmtime(timestamp + zone * 60)
-    text = "%d %s %d %02d:%02d:%02d %s%02d%02d" % (
-        shown.tm_mday,
-        calendar.month_abbr[shown.tm_mon],
-        shown.tm_year,
-        shown.tm_hour,
-        shown.tm_min,
-        shown.tm_sec,
-        "-" if zone < 0 else "+",
-        abs(zone) // 60,
-        abs(zone) % 60,
-    )
+    month = calendar.month_abbr[shown.tm_mon]
+    offset = f"{'-' if zone < 0 else '+'}{abs(zone) // 60:02}{abs(zone) % 60:02}"
+    text = f"{shown.tm_mday} {month} {shown.tm_year} {shown.tm_hour:02}:{shown.tm_min:02}:{shown.tm_sec:02} {offset}"
     text = ("Mon, " if weekday else "") + text + (" (XYZ)" if comment else "")
     assert parse_date(text.encode()) == (timestamp, zone)
 

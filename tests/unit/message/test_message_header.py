@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dovecotpy.message import header as header_module
-from dovecotpy.message.header import header_end, parse_header
+from dovecotpy.message import lines
+from dovecotpy.message.header import header_end, parse_header, read_header
 
 RAW = (
     b"From someone@example.org Thu Jan  1 00:00:00 1970\r\n"
@@ -66,6 +67,26 @@ def test_a_header_cut_in_a_line_gets_its_line_end() -> None:
 )
 def test_only_an_empty_line_ends_the_header(data: bytes, end: int) -> None:
     assert header_end(data) == end
+
+
+@pytest.mark.parametrize("whole", [0, 1 << 20])
+@pytest.mark.parametrize("block", [1, 2, 5, 65536])
+@pytest.mark.parametrize(
+    ("message", "raw"),
+    [
+        (b"A: b\nC: d\n\nbody\n\nmore", b"A: b\r\nC: d\r\n\r\n"),
+        (b"\nbody\n\n", b"\r\n"),
+        (b"A: b", b"A: b"),
+        (b"", b""),
+        (b"A: " + b"x" * (2 << 20), b"A: " + b"x" * ((1 << 20) - 3)),
+    ],
+)
+def test_reading_the_header_alone(
+    message: bytes, raw: bytes, block: int, whole: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lines, "WHOLE", whole)
+    monkeypatch.setattr(lines, "BLOCK", block if len(message) < 100 else 65536)
+    assert read_header(lines.Octets.of(message)).raw == raw
 
 
 def test_bare_line_feeds_are_understood() -> None:

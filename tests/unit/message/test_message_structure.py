@@ -281,6 +281,19 @@ def test_an_inner_boundary_may_be_a_prefix_of_the_outer_and_the_other_way_round(
         assert part.children[1].size == 5
 
 
+@pytest.mark.parametrize(
+    "parameter",
+    [
+        b"boundary*=us-ascii'en'%3Dx%20y",
+        b'boundary*0="=x"; boundary*1=" y"',
+        b"boundary*0*=''%3D; boundary*1=x%20y",
+    ],
+)
+def test_a_boundary_in_the_spelling_of_rfc_2231(parameter: bytes) -> None:
+    message = b"Content-Type: multipart/mixed; %b\n\n--=x y\n\none\n--=x y--\n" % parameter
+    assert [child.size for child in tree(message)[1].children] == [3]
+
+
 def test_an_outer_delimiter_ends_everything_inside() -> None:
     message = (
         b"Content-Type: multipart/mixed; boundary=out\n\n--out\nContent-Type: message/rfc822\n\n"

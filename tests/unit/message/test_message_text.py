@@ -295,7 +295,9 @@ def test_what_search_sees() -> None:
 
 
 @pytest.mark.parametrize("encoding", [b"8bit", b"base64", b"quoted-printable"])
-@pytest.mark.parametrize("name", ["utf-8", "iso-2022-jp", "utf-16", "utf-16-le", "utf-32-be", "gb18030", "shift_jis"])
+@pytest.mark.parametrize(
+    "name", ["utf-8", "iso-2022-jp", "utf-16", "utf-16-le", "utf-32-be", "gb18030", "shift_jis"]
+)
 def test_long_text_comes_in_pieces_without_damage(
     name: str, encoding: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -306,7 +308,9 @@ def test_long_text_comes_in_pieces_without_damage(
     if encoding == b"base64":
         encoded = base64.encodebytes(encoded)
     elif encoding == b"quoted-printable":
-        encoded = quopri.encodestring(encoded)
+        encoded = b"=\n".join(
+            b"".join(b"=%02X" % octet for octet in encoded[at : at + 24]) for at in range(0, len(encoded), 24)
+        )
     elif b"\r\n" not in encoded:
         encoded, expected = b"ascii\r\n" * 1000, "ascii\r\n" * 1000
         name = "us-ascii"

@@ -8,10 +8,18 @@ from typing import NamedTuple
 
 from dovecotpy.config import blocks
 from dovecotpy.config.blocks import Block, Place
-from dovecotpy.config.draft import AuthDraft, Draft, ProtocolDraft, ServerDraft, SocketDraft, Values
+from dovecotpy.config.draft import (
+    PROTOCOLS,
+    AuthDraft,
+    Draft,
+    ProtocolDraft,
+    ServerDraft,
+    SocketDraft,
+    Values,
+)
 from dovecotpy.config.errors import StatementError, at
 from dovecotpy.config.grammar import Assignment, Closing, Opening, Statement
-from dovecotpy.config.setting import Kind, Setting, Where
+from dovecotpy.config.setting import Setting, Where
 from dovecotpy.config.source import Placed, Source
 from dovecotpy.config.table import AUTH_SETTINGS, LDA_SETTINGS, ROOT_SETTINGS, SOCKET_SETTINGS
 from dovecotpy.config.values import (
@@ -76,7 +84,9 @@ class Reader:
         if not self._open:
             return
         last = self._open[-1]
-        never = ", ".join(f'"{block.opening} {{" of {block.where(last.path)}' for block in reversed(self._open))
+        never = ", ".join(
+            f'"{block.opening} {{" of {block.where(last.path)}' for block in reversed(self._open)
+        )
         raise at(last.path, last.opening.line, f"Missing '}}': never closed is {never}")
 
     def _block(self) -> Block:
@@ -106,7 +116,7 @@ class Reader:
             return ("lda",)
         if isinstance(inside, blocks.ProtocolBlock):
             return ("imap", "pop3")
-        return blocks.PROTOCOLS
+        return PROTOCOLS
 
     def _context(self, placed: Placed) -> str:
         statement = placed.statement
@@ -175,13 +185,8 @@ def _without_effect(table: dict[str, Setting], values: Values, protocol: str, pr
 
 def _server(draft: ServerDraft) -> Server:
     protocols = {name: _settings(name, protocol) for name, protocol in draft.protocols.items()}
-    served = _words(protocols["imap"], "protocols")
-    if not any(word.startswith("imap") for word in served):
-        served_by_pop3 = _words(protocols["pop3"], "protocols")
-        first = "pop3" if any(word.startswith("pop3") for word in served_by_pop3) else "imap"
-    else:
-        first = "imap"
-    general = {name: protocols[first][name] for name, setting in ROOT_SETTINGS.items() if setting.where is Where.GENERAL}
+    first = protocols[_first_served(protocols)]
+    general = {name: first[name] for name, setting in ROOT_SETTINGS.items() if setting.where is Where.GENERAL}
     for name in ("imap", "pop3"):
         protocols[name].update(general)
     base = str(general["base_dir"])
@@ -195,6 +200,14 @@ def _server(draft: ServerDraft) -> Server:
         auths=tuple(_auth(auth, base) for auth in draft.auths),
         dicts=draft.dicts,
     )
+
+
+def _first_served(protocols: dict[str, dict[str, Value]]) -> str:
+    """The protocol whose values count for the server as a whole."""
+    for name in ("imap", "pop3"):
+        if any(word.startswith(name) for word in _words(protocols[name], "protocols")):
+            return name
+    return "imap"
 
 
 def _words(values: dict[str, Value], name: str) -> tuple[str, ...]:
@@ -217,23 +230,19 @@ def _filled(table: dict[str, Setting], values: Values, protocol: str = "imap") -
 
 
 def _protocol(values: dict[str, Value], draft: ProtocolDraft) -> Protocol:
-    tables = {**ROOT_SETTINGS, **LDA_SETTINGS}
-    resolved = {
-        name: _resolved(tables.get(name), value, str(values["base_dir"])) for name, value in values.items()
-    }
-    return Protocol(Settings(resolved), tuple(draft.namespaces), draft.plugin)
+    settings = _resolved({**ROOT_SETTINGS, **LDA_SETTINGS}, values, str(values["base_dir"]))
+    return Protocol(settings, tuple(draft.namespaces), draft.plugin)
 
 
-def _resolved(setting: Setting | None, value: Value, base: str) -> Value:
-    """A path that may be relative, from the root; anything else as it is."""
-    if setting and setting.kind is Kind.RELATIVE_PATH and isinstance(value, str) and value:
-        return os.path.join(base, value)
-    return value
+def _resolved(table: dict[str, Setting], values: dict[str, Value], base: str) -> Settings:
+    """Values with no relative path among them."""
+    return Settings(
+        {name: table[name].resolve(value, base) if name in table else value for name, value in values.items()}
+    )
 
 
 def _auth(draft: AuthDraft, base: str) -> Auth:
-    values = _filled(AUTH_SETTINGS, draft.values)
-    settings = Settings({name: _resolved(AUTH_SETTINGS[name], value, base) for name, value in values.items()})
+    settings = _resolved(AUTH_SETTINGS, _filled(AUTH_SETTINGS, draft.values), base)
     sockets = tuple(_socket(socket, base) for socket in draft.sockets)
     return Auth(draft.name, settings, tuple(draft.passdbs), tuple(draft.userdbs), sockets)
 

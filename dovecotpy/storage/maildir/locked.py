@@ -1,0 +1,472 @@
+"""A Maildir while `dovecot-uidlist.lock` is held: everything that writes."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Collection, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from dovecotpy import clock
+from dovecotpy.ipc.record import Level
+from dovecotpy.storage import files
+from dovecotpy.storage.driver import Changed, Columns, Delta, Draft, Gone, Moved, Ref, Row
+from dovecotpy.storage.errors import Internal, LimitReached, MailboxReplaced, MessageGone, NoSpace, StoreError
+from dovecotpy.storage.maildir import courier, filename, uidlist
+from dovecotpy.storage.maildir.body import FileDraft
+from dovecotpy.storage.maildir.filename import Info
+from dovecotpy.storage.maildir.sync import Sync, locate
+from dovecotpy.storage.maildir.uidlist import Broken
+
+if TYPE_CHECKING:
+    from dovecotpy.storage.maildir.box import MaildirBox
+
+KEEP_LINES = 24 * 3600
+"""Seconds that the uidlist keeps the line of a message whose file is missing."""
+PLACES = 100
+"""Tries to find a name that is not taken."""
+_NO_LINK = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.EACCES)
+
+
+class LockedMaildir:
+    """The right to write. A context manager; entering it again while the lock is held costs nothing."""
+
+    __slots__ = ("_bare", "_box", "_deadline", "_nested")
+
+    def __init__(self, box: MaildirBox, deadline: float) -> None:
+        self._box = box
+        self._deadline = deadline
+        self._nested = False
+        self._bare = False
+
+    def __enter__(self) -> LockedMaildir:
+        box = self._box
+        if box.dotlock.held:
+            self._nested = True
+            return self
+        try:
+            box.dotlock.take(self._deadline, "Timeout while waiting for lock")
+        except NoSpace:
+            self._bare = True
+            return self
+        try:
+            self._read_list()
+        except BaseException:
+            box.dotlock.release()
+            raise
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if not self._nested and not self._bare:
+            self._box.dotlock.release()
+
+    # The uidlist
+
+    def _read_list(self) -> None:
+        """Take note of what others appended; repair or make the file where it is needed."""
+        box = self._box
+        try:
+            again = box.uidlist.refresh()
+        except Broken as broken:
+            box.context.log(
+                Level.ERROR,
+                f"Broken file {box.shown}/{uidlist.NAME} line {broken.line}: {broken.reason}",
+            )
+            os.unlink(uidlist.NAME, dir_fd=box.control)
+            again = box.uidlist.refresh()
+        except OSError as error:
+            raise files.translated(error, f"read({box.shown}/{uidlist.NAME})") from error
+        try:
+            if box.uidlist.uidvalidity == 0:
+                self._make_list()
+            self._check_validity()
+            if again and not box.uidlist.guid:
+                box.uidlist.set_guid(os.urandom(16).hex())
+                self._rewrite(sync=box.context.sync)
+            elif not box.uidlist.complete or box.uidlist.duplicates:
+                self._report_duplicates()
+                self._rewrite()
+            elif box.uidlist.version != 3:
+                self._rewrite()
+        except OSError as error:
+            raise files.translated(error, f"write({box.shown}/{uidlist.NAME})") from error
+        box.guid = box.uidlist.guid.encode()
+
+    def _check_validity(self) -> None:
+        box = self._box
+        if box.uidvalidity and box.uidvalidity != box.uidlist.uidvalidity:
+            raise MailboxReplaced("Mailbox UIDVALIDITY changed")
+        box.uidvalidity = box.uidlist.uidvalidity
+
+    def _make_list(self) -> None:
+        """A new list: from what an index or an open session knows, else from Courier's, else empty."""
+        box = self._box
+        known = sorted(box.names.items()) or [(uid, base) for uid, base in sorted(box.ghosts.items()) if base]
+        found = None if box.uidvalidity else courier.uids(box.directory)
+        if box.uidvalidity and (known or box.told <= 1):
+            box.uidlist.start(box.uidvalidity, max(box.told, 1), (box.guid or _fresh_guid()).decode())
+            box.uidlist.take_over((filename.base_of(name), uid) for uid, name in known)
+        elif found is not None:
+            box.uidlist.start(found[0], found[1], _fresh_guid().decode())
+            box.uidlist.take_over(found[2])
+        else:
+            box.uidlist.start(self._fresh_uidvalidity(), 1, _fresh_guid().decode())
+        self._rewrite(sync=box.context.sync)
+        if box.context.sync:
+            files.sync_directory(box.control)
+
+    def _fresh_uidvalidity(self) -> int:
+        try:
+            return self._box.context.state.uidvalidity(int(clock.now()))
+        except StoreError as error:
+            self._box.context.log(Level.WARNING, error.log or str(error))
+            return int(clock.now())
+
+    def _report_duplicates(self) -> None:
+        box = self._box
+        for line, name, old, new in box.uidlist.duplicates:
+            box.context.log(
+                Level.WARNING,
+                f"{box.shown}/{uidlist.NAME}: Duplicate file entry at line {line}: {name} (uid {old} -> {new})",
+            )
+
+    def _rewrite(self, without: Collection[str] = (), *, sync: bool = False) -> None:
+        box = self._box
+        box.uidlist.rewrite(without=without, sync=sync, shared=box.shared)
+        box.dead.difference_update(without)
+        for base in without:
+            box.absent.pop(base, None)
+
+    def tidy(self) -> None:
+        """Drop lines without a file when they are a quarter of the list. A full disk or a lost lock leaves it as it is."""
+        box = self._box
+        if self._bare:
+            return
+        least = max(uidlist.STALE_LEAST, len(box.uidlist.uids) // uidlist.STALE_SHARE)
+        limit = clock.now() - KEEP_LINES
+        stale = {base for base, since in box.absent.items() if since < limit} | box.dead
+        stale &= box.uidlist.uids.keys()
+        if len(stale) < least or not box.dotlock.keep():
+            return
+        try:
+            self._rewrite(stale)
+        except OSError as error:
+            box.context.log(Level.WARNING, f"rewriting {box.shown}/{uidlist.NAME} failed: {error.strerror}")
+
+    def assign(self, bases: Sequence[str], *, keys: str = "") -> list[int]:
+        """Give UIDs to base names, in this order; reserved and written down before anybody is told. Raises StoreError."""
+        box = self._box
+        if self._bare:
+            raise NoSpace("Not enough disk space")
+        if not bases:
+            return []
+        sync = self._reserve(len(bases))
+        first = box.uidlist.uidnext
+        if first + len(bases) > uidlist.MAX_UID:
+            raise Internal.because(f"{box.shown}/{uidlist.NAME}: no UIDs left")
+        again = [base for base in bases if base in box.uidlist.uids]
+        if not box.dotlock.keep():
+            raise Internal.because(f"{box.shown}/{uidlist.NAME}.lock was broken by somebody else while we held it")
+        try:
+            if again:
+                self._rewrite(again)
+            box.uidlist.append([(first + at, keys, base) for at, base in enumerate(bases)], sync=sync)
+        except OSError as error:
+            raise files.translated(error, f"write({box.shown}/{uidlist.NAME})") from error
+        return list(range(first, first + len(bases)))
+
+    def _reserve(self, count: int) -> bool:
+        """Reserve UIDs ahead; True if there is no reserve, so that the list itself must be synced."""
+        box = self._box
+        if not box.context.sync or box.uidlist.uidnext + count <= box.reserved:
+            return False
+        try:
+            self._settle_clash()
+            reserve = box.context.state.reserve(box.guid.decode(), uid=box.uidlist.uidnext, count=count)
+        except StoreError as error:
+            if isinstance(error, NoSpace):
+                raise
+            box.context.log(Level.WARNING, error.log or str(error))
+            return True
+        box.uidlist.uidnext = max(box.uidlist.uidnext, reserve.first)
+        box.reserved = reserve.end
+        return False
+
+    def _settle_clash(self) -> None:
+        """A folder copied with its uidlist has the GUID of its original: the copy gets one of its own."""
+        box = self._box
+        guid = box.guid.decode()
+        owner = box.context.state.owner(guid)
+        if owner == box.shown:
+            return
+        if owner and box.context.is_clash(guid, owner):
+            box.uidlist.set_guid(_fresh_guid().decode())
+            self._rewrite(sync=box.context.sync)
+            box.guid = box.uidlist.guid.encode()
+            guid = box.guid.decode()
+        box.context.state.own(guid, box.shown)
+
+    # Messages
+
+    def sync(self, known: Columns, since: bytes) -> Delta:
+        """As `MaildirBox.sync`, under the lock."""
+        return self._box.sync(known, since)
+
+    def save(self, drafts: Sequence[Draft]) -> list[Row]:
+        """Place messages: all or none, durable as an OK promises. Raises NoSpace, LimitReached, StoreError."""
+        box = self._box
+        bodies = [_file_draft(draft) for draft in drafts]
+        for draft, body in zip(drafts, bodies, strict=True):
+            body.finish(draft.internaldate, sync=box.context.sync)
+        infos = self._infos([(draft.flags, draft.keywords) for draft in drafts])
+        bases = [f"{body.name},S={body.stored},W={body.size}" for body in bodies]
+
+        def put(at: int, base: str) -> None:
+            is_new, name = _target(base, infos[at])
+            box.expect(is_new, True, name)
+            os.link(
+                bodies[at].name,
+                name,
+                src_dir_fd=box.tmp_directory,
+                dst_dir_fd=box.new_directory if is_new else box.cur_directory,
+                follow_symlinks=False,
+            )
+
+        rows = self._place(bases, infos, put)
+        for body in bodies:
+            body.placed()
+        return self._with_surplus(rows, [draft.keywords for draft in drafts])
+
+    def link(self, source: object, rows: Sequence[Row]) -> list[Row] | None:
+        """Hard links under new names with the flags of `rows`; None where the file system or a setting does not let us.
+
+        Raises Moved when a message is not where it was: sync the source, then again.
+        """
+        from_box = source if isinstance(source, type(self._box)) else None
+        box = self._box
+        options = box.context.options
+        if from_box is None or not options.maildir_copy_with_hardlinks or box.shared is not None:
+            return None
+        places = [from_box.path(row.uid) for row in rows]
+        if None in places:
+            raise Moved
+        known = [place for place in places if place is not None]
+        infos = self._infos([(row.flags, row.keywords) for row in rows])
+        bases = [self._copy_name(name) for _, name in known]
+
+        def put(at: int, base: str) -> None:
+            is_new, name = _target(base, infos[at])
+            box.expect(is_new, True, name)
+            try:
+                os.link(
+                    known[at][1],
+                    name,
+                    src_dir_fd=known[at][0],
+                    dst_dir_fd=box.new_directory if is_new else box.cur_directory,
+                    follow_symlinks=False,
+                )
+            except FileNotFoundError:
+                raise Moved from None
+
+        try:
+            placed = self._place(bases, infos, put)
+        except OSError as error:
+            if error.errno in _NO_LINK:
+                return None
+            raise files.translated(error, f"link({box.shown})") from error
+        return self._with_surplus(placed, [row.keywords for row in rows])
+
+    def _copy_name(self, name: str) -> str:
+        base = filename.base_of(name)
+        if self._box.context.options.maildir_copy_preserve_filename and base not in self._box.uidlist.uids:
+            return base
+        return self._box.context.names.make() + filename.sizes_of(base)
+
+    def _place(self, bases: list[str], infos: Sequence[Info], put: "_Put") -> list[Row]:
+        """Lines first, then the files, then the directories' durability. On any failure nothing stays visible."""
+        box = self._box
+        uids = self.assign(bases)
+        done: list[tuple[bool, str]] = []
+        try:
+            for at, base in enumerate(bases):
+                self._put_one(at, base, uids, bases, put)
+                done.append(_target(bases[at], infos[at]))
+            if box.context.sync:
+                for is_new in {is_new for is_new, _ in done}:
+                    files.sync_directory(box.new_directory if is_new else box.cur_directory)
+        except BaseException as error:
+            for is_new, name in done:
+                box.expect(is_new, False, name)
+                os.unlink(name, dir_fd=box.new_directory if is_new else box.cur_directory)
+            if isinstance(error, OSError) and error.errno not in _NO_LINK:
+                raise files.translated(error, f"link({box.shown})") from error
+            raise
+        for uid, (is_new, name) in zip(uids, done, strict=True):
+            box.put(uid, name, is_new=is_new)
+        box.told = max(box.told, uids[-1] + 1 if uids else 0)
+        box.settle(own=True)
+        return [box.row(uid, name) for uid, (_, name) in zip(uids, done, strict=True)]
+
+    def _put_one(self, at: int, base: str, uids: list[int], bases: list[str], put: "_Put") -> None:
+        """A name that is taken gets another one, and a line with its next UID."""
+        for _ in range(PLACES):
+            try:
+                put(at, bases[at])
+                return
+            except FileExistsError:
+                bases[at] = self._box.context.names.make() + filename.sizes_of(base)
+                uids[at] = self.assign([bases[at]])[0]
+                if at + 1 < len(bases):
+                    uids[at + 1 :] = self.assign(bases[at + 1 :])
+        raise Internal.because(f"{self._box.shown}: no free name for a message after {PLACES} tries")
+
+    def flags(self, want: Sequence[Row]) -> list[Row | Gone | Changed]:
+        """Rename each message to what its row says. A message that somebody else renamed meanwhile is Changed."""
+        box = self._box
+        infos = self._infos([(row.flags, row.keywords) for row in want])
+        if box.known is not None:
+            box.watch()
+        answers: list[Row | Gone | Changed] = []
+        renamed = False
+        for row, info in zip(want, infos, strict=True):
+            try:
+                answer = self._set_flags(row, info)
+            except OSError as error:
+                box.settle(own=False)
+                raise files.translated(error, f"rename({box.shown})") from error
+            renamed = renamed or isinstance(answer, Row)
+            answers.append(answer)
+        if renamed:
+            box.settle(own=True)
+        self._set_surplus(want)
+        return answers
+
+    def _set_flags(self, row: Row, info: Info) -> Row | Gone | Changed:
+        box = self._box
+        where = box.path(row.uid)
+        if where is None:
+            return self._look_again(row.uid)
+        directory, name = where
+        base, _, old = name.partition(":")
+        before = filename.parse_info(old)
+        unnamed = "".join(letter for letter in before.keywords if letter not in box.keywords.names)
+        target = filename.with_info(base, Info(info.flags, info.keywords + unnamed, before.unknown, before.rest))
+        is_new = directory == box.new_directory
+        if target == name and not is_new:
+            return box.row(row.uid, name)
+        box.expect(is_new, False, name)
+        box.expect(False, True, target)
+        try:
+            os.rename(name, target, src_dir_fd=directory, dst_dir_fd=box.cur_directory)
+        except FileNotFoundError:
+            return self._look_again(row.uid)
+        box.put(row.uid, target, is_new=False)
+        return box.row(row.uid, target)
+
+    def _look_again(self, uid: int) -> Gone | Changed:
+        """The message is not at its name: somebody renamed it, or it is gone."""
+        box = self._box
+        box.known = None
+        name = locate(box, uid)
+        if name is None:
+            return Gone(uid)
+        return Changed(box.row(uid, name))
+
+    def remove(self, rows: Sequence[Row]) -> list[int]:
+        """Unlink; the UIDs that are gone now. Writes nothing, so that it works on a full disk."""
+        box = self._box
+        if box.known is not None:
+            box.watch()
+        gone = []
+        try:
+            for row in rows:
+                if self._remove_one(row.uid):
+                    gone.append(row.uid)
+        except OSError as error:
+            raise files.translated(error, f"unlink({box.shown})") from error
+        finally:
+            box.settle(own=True)
+        self.tidy()
+        return gone
+
+    def _remove_one(self, uid: int) -> bool:
+        box = self._box
+        for _ in range(PLACES):
+            where = box.path(uid)
+            if where is None:
+                return True
+            directory, name = where
+            box.expect(directory == box.new_directory, False, name)
+            try:
+                os.unlink(name, dir_fd=directory)
+            except FileNotFoundError:
+                box.known = None
+                if locate(box, uid) is not None:
+                    continue
+            box.dead.add(filename.base_of(name))
+            box.forget(uid)
+            return True
+        return False
+
+    # Keywords
+
+    def _infos(self, wanted: Sequence[tuple[int, frozenset[str]]]) -> list[Info]:
+        """What names will say; letters are given to keywords that have none yet. Raises LimitReached, StoreError."""
+        box = self._box
+        try:
+            box.refresh_keywords()
+            missing = sorted({word for _, words in wanted for word in words if word not in box.keywords.letters})
+            if missing and not box.keywords.full and not self._bare:
+                box.keywords.define(missing, sync=box.context.sync, shared=box.shared)
+                box.forget_meanings()
+        except OSError as error:
+            raise files.translated(error, f"write({box.shown}/dovecot-keywords)") from error
+        if len(missing) + len(box.keywords.letters) > 2000:
+            raise LimitReached("Too many keywords in this mailbox")
+        letters = box.keywords.letters
+        return [
+            Info(flags, "".join(letters[word] for word in words if word in letters), "", "")
+            for flags, words in wanted
+        ]
+
+    def _set_surplus(self, want: Sequence[Row]) -> None:
+        box = self._box
+        letters = box.keywords.letters
+        beyond = {row.uid: frozenset(word for word in row.keywords if word not in letters) for row in want}
+        box.load_surplus()
+        before = box.surplus or {}
+        changed = {uid: words for uid, words in beyond.items() if words != before.get(uid, frozenset())}
+        if not changed:
+            return
+        box.context.state.set_keywords(box.guid.decode(), changed)
+        box.surplus = {**before, **changed}
+        os.utime(box.cur_directory)
+        box.known = None
+
+    def _with_surplus(self, rows: list[Row], keywords: Sequence[frozenset[str]]) -> list[Row]:
+        wanted = [row._replace(keywords=words) for row, words in zip(rows, keywords, strict=True)]
+        self._set_surplus(wanted)
+        return wanted
+
+
+class _Put:
+    """Links message number `at` under a base name. Raises FileExistsError, Moved, OSError."""
+
+    def __call__(self, at: int, base: str) -> None: ...
+
+
+def _target(base: str, info: Info) -> tuple[bool, str]:
+    """Where a message goes: new/ without flags, else cur/."""
+    if not info.flags and not info.keywords:
+        return True, base
+    return False, filename.with_info(base, info)
+
+
+def _file_draft(draft: Draft) -> FileDraft:
+    if not isinstance(draft.body, FileDraft):
+        raise Internal.because(f"a draft of {type(draft.body).__name__} came to a Maildir")
+    return draft.body
+
+
+def _fresh_guid() -> bytes:
+    return os.urandom(16).hex().encode()

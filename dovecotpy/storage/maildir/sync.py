@@ -1,0 +1,480 @@
+"""Bringing what is known of a Maildir up to date without ever taking a listing's gap for an expunge."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+from dovecotpy import clock
+from dovecotpy.ipc.record import Level
+from dovecotpy.storage.driver import Columns, Delta, Row
+from dovecotpy.storage.errors import InUse, MailboxReplaced, NoSpace, PermissionDenied
+from dovecotpy.storage.files import NOWHERE
+from dovecotpy.storage.maildir import courier, filename
+from dovecotpy.storage.maildir.listing import Listing, Marks, look
+from dovecotpy.storage.maildir.uidlist import Broken
+
+if TYPE_CHECKING:
+    from dovecotpy.storage.maildir.box import MaildirBox
+
+LISTINGS = 3
+"""Listings before a name that is missing is left as it was."""
+PAUSE = 0.003
+"""Seconds before a noisy listing is repeated, so that events on their way arrive."""
+FIRST_LOCK_SECONDS = 10.0
+LOCK_SECONDS = 1.0
+"""A mailbox that is open already does not wait longer for the lock: new messages come with the next look."""
+HARD_LINK_SECONDS = 30
+"""A second hard link to a message is a duplicate when it is so old; before that, somebody may be at work."""
+
+
+class Sync:
+    """One sync of one mailbox."""
+
+    def __init__(self, box: MaildirBox, known: Columns) -> None:
+        self.box = box
+        self.columns = known
+        self.appeared: list[Row] = []
+        self.changed: dict[int, str] = {}
+        self.vanished: list[int] = []
+        self.recent: list[int] = []
+        self.complete = True
+        self.moved_files = False
+        self.missing: list[tuple[int, str]] = []
+        self.new: dict[str, str] = {}
+        """base names that are not known at their place, in new/: names"""
+        self.cur: dict[str, str] = {}
+        self.doubles: list[tuple[bool, str]] = []
+
+    def run(self) -> Delta:
+        """Raises MailboxReplaced, InUse, StoreError, OSError."""
+        box = self.box
+        box.load(self.columns)
+        self._keywords()
+        listing = self._list()
+        self._read_list(listing)
+        self._write_if_needed(listing)
+        self._take_moved()
+        self._take_missing(listing)
+        self._take_appeared(listing)
+        self._settle(listing)
+        rows = [box.row(uid, name) for uid, name in self.changed.items() if uid in box.names]
+        return Delta(self.appeared, rows, self.vanished, box.stamp(), self.recent, self.complete)
+
+    def _keywords(self) -> None:
+        box = self.box
+        before = box.surplus
+        meanings = box.keywords.names
+        box.refresh_keywords()
+        if box.keywords.full:
+            box.surplus = None
+            box.load_surplus()
+        if box.keywords.names != meanings:
+            for uid, name in box.names.items():
+                if filename.parse_info(name.partition(":")[2]).keywords:
+                    self.changed[uid] = name
+        if before is not None and box.surplus is not None and before != box.surplus:
+            for uid in before.keys() | box.surplus.keys():
+                if before.get(uid) != box.surplus.get(uid) and uid in box.names:
+                    self.changed[uid] = box.names[uid]
+
+    # Listing
+
+    def _list(self) -> Listing:
+        for attempt in range(LISTINGS):
+            listing = look(self.box)
+            self._compare(listing)
+            if self._is_certain(listing):
+                break
+            if attempt + 1 < LISTINGS:
+                time.sleep(PAUSE)
+        return listing
+
+    def _compare(self, listing: Listing) -> None:
+        """Which names are not known, and which known names are not there."""
+        box = self.box
+        self.doubles = []
+        missing: list[tuple[int, str]] = []
+        found: list[dict[str, str]] = []
+        for is_new, names, known in ((True, listing.new, box.new), (False, listing.cur, box.cur)):
+            names = names if isinstance(names, (list, set)) else list(names)
+            fresh = [name for name in names if name not in known] if known else list(names)
+            if len(names) - len(fresh) < len(known):
+                there = names if isinstance(names, set) else set(names)
+                missing += [(uid, name) for name, uid in known.items() if name not in there]
+            bases: dict[str, str] = {}
+            for name in fresh:
+                base = name.partition(":")[0]
+                if base in bases:
+                    self.doubles.append((is_new, name))
+                elif name[0] != ".":
+                    bases[base] = name
+            found.append(bases)
+        self.missing = missing
+        self.new, self.cur = found
+        for base in self.new.keys() & self.cur.keys():
+            self.doubles.append((True, self.new.pop(base)))
+
+    def _is_certain(self, listing: Listing) -> bool:
+        """Nothing is left open that another listing could settle."""
+        if listing.quiet:
+            return True
+        for _, name in self.missing:
+            base = filename.base_of(name)
+            if base not in self.new and base not in self.cur and not listing.proves_gone(base):
+                return False
+        return listing.watched or not self.doubles
+
+    # The uidlist
+
+    def _read_list(self, listing: Listing) -> None:
+        box = self.box
+        if not (self.new or self.cur or self.missing or box.ghosts or not box.guid):
+            if listing.after.uidlist == self._listed_mark():
+                return
+        try:
+            again = box.uidlist.refresh()
+        except Broken:
+            return
+        validity = box.uidlist.uidvalidity
+        if not validity:
+            return
+        if box.uidvalidity and validity != box.uidvalidity:
+            raise MailboxReplaced("Mailbox UIDVALIDITY changed")
+        box.uidvalidity = validity
+        box.guid = box.uidlist.guid.encode()
+        if again and box.names:
+            self._check_uids()
+
+    def _listed_mark(self) -> tuple[int, int]:
+        identity = self.box.uidlist.identity
+        return (0, 0) if identity == NOWHERE else (identity.inode, identity.size)
+
+    def _check_uids(self) -> None:
+        """The list was written anew: messages whose UID is another one now are gone under the old one."""
+        box = self.box
+        uids = box.uidlist.uids
+        for uid, name in list(box.names.items()):
+            base = filename.base_of(name)
+            if uids.get(base, uid) != uid:
+                is_new = name in box.new
+                box.forget(uid)
+                self.vanished.append(uid)
+                (self.new if is_new else self.cur)[base] = name
+        self.missing = [(uid, name) for uid, name in self.missing if uid in box.names]
+
+    # What must be written
+
+    def _write_if_needed(self, listing: Listing) -> None:
+        box = self.box
+        doubles = self._real_doubles(listing)
+        moves = box.writable and bool(self.new or box.new)
+        unassigned = self._unassigned()
+        if not (doubles or moves or unassigned or not box.guid or not box.uidlist.complete):
+            return
+        first = not box.uidvalidity
+        deadline = clock.monotonic() + (FIRST_LOCK_SECONDS if first else LOCK_SECONDS)
+        try:
+            with box.lock(deadline) as locked:
+                if box.uidlist.identity != NOWHERE:
+                    self._assign(locked)
+                    self._fix_doubles(doubles)
+                    if moves:
+                        self._move_new()
+                    locked.tidy()
+                    return
+        except InUse:
+            if first:
+                raise
+        except (PermissionDenied, NoSpace) as error:
+            self._assign_in_memory(error)
+            return
+        if first:
+            self._assign_in_memory(NoSpace("Not enough disk space"))
+            return
+        self._leave_unassigned()
+
+    def _unassigned(self) -> list[str]:
+        """Base names that need a UID: unknown ones, and those that come back after their absence was told."""
+        box = self.box
+        uids = box.uidlist.uids
+        waiting = []
+        for bases in (self.new, self.cur):
+            for base in bases:
+                uid = uids.get(base)
+                if uid is None or (uid < box.told and uid not in box.names and uid not in box.ghosts):
+                    waiting.append(base)
+        waiting.sort(key=filename.order)
+        return waiting
+
+    def _assign(self, locked: "_Assigner") -> None:
+        waiting = self._unassigned()
+        if waiting:
+            known = not self.box.told and courier.keywords(self.box.directory)
+            locked.assign(waiting)
+            if known:
+                self._take_courier_keywords(known)
+
+    def _take_courier_keywords(self, words: dict[str, list[str]]) -> None:
+        """Courier's keywords become letters in the names, once, with the first list of ours."""
+        box = self.box
+        present = {base: keywords for base, keywords in words.items() if base in self.cur}
+        wanted = sorted({word for keywords in present.values() for word in keywords})
+        box.keywords.define(wanted, sync=box.context.sync, shared=box.shared)
+        box.forget_meanings()
+        for base, keywords in present.items():
+            name = self.cur[base]
+            info = filename.parse_info(name.partition(":")[2])
+            letters = "".join(box.keywords.letters[word] for word in keywords if word in box.keywords.letters)
+            self._rename(False, name, filename.with_info(base, info._replace(keywords=info.keywords + letters)))
+
+    def _assign_in_memory(self, error: Exception) -> None:
+        """Nothing can be written here: UIDs hold for this session alone."""
+        box = self.box
+        if not box.uidvalidity:
+            box.uidvalidity = box.uidlist.uidvalidity = int(clock.now())
+        elif box.writable and isinstance(error, NoSpace):
+            self._leave_unassigned()
+            return
+        waiting = self._unassigned()
+        for base in waiting:
+            box.uidlist.uids.pop(base, None)
+            box.uidlist.take_over([(base, box.uidlist.uidnext)])
+
+    def _leave_unassigned(self) -> None:
+        for base in self._unassigned():
+            self.new.pop(base, None)
+            self.cur.pop(base, None)
+            self.complete = False
+
+    def _move_new(self) -> None:
+        """Messages in new/ go to cur/; a disk or a directory that does not let them leaves them."""
+        box = self.box
+        waiting = [(name, box.new.get(name)) for name in (*self.new.values(), *box.new)]
+        for name, uid in waiting:
+            base, _, info = name.partition(":")
+            target = name if info else base + ":2,"
+            if not self._rename(True, name, target):
+                continue
+            if uid is not None:
+                box.put(uid, target, is_new=False)
+            else:
+                del self.new[base]
+                self.cur[base] = target
+                self.recent.append(box.uidlist.uids[base])
+
+    def _rename(self, is_new: bool, name: str, target: str) -> bool:
+        box = self.box
+        box.expect(is_new, False, name)
+        box.expect(False, True, target)
+        directory = box.new_directory if is_new else box.cur_directory
+        try:
+            os.rename(name, target, src_dir_fd=directory, dst_dir_fd=box.cur_directory)
+        except OSError:
+            return False
+        self.moved_files = True
+        if not is_new and filename.base_of(name) in self.cur:
+            self.cur[filename.base_of(name)] = target
+        return True
+
+    # Duplicates
+
+    def _real_doubles(self, listing: Listing) -> list[tuple[bool, str]]:
+        """Base names that stand twice for certain, not because one was renamed during the listing."""
+        box = self.box
+        doubles = list(self.doubles)
+        gone = {name for _, name in self.missing}
+        for is_new, bases in ((True, self.new), (False, self.cur)):
+            for base in list(bases):
+                uid = box.uidlist.uids.get(base)
+                known = box.names.get(uid) if uid is not None else None
+                if known is not None and known not in gone and filename.base_of(known) == base:
+                    doubles.append((is_new, bases.pop(base)))
+        if not doubles:
+            return []
+        certain = [(is_new, name) for is_new, name in doubles if listing.proves_gone(filename.base_of(name))]
+        if len(certain) < len(doubles):
+            self.complete = False
+        return certain if box.writable else []
+
+    def _fix_doubles(self, doubles: list[tuple[bool, str]]) -> None:
+        box = self.box
+        for is_new, name in doubles:
+            directory = box.new_directory if is_new else box.cur_directory
+            other = self._other_of(filename.base_of(name), name)
+            try:
+                mine = os.stat(name, dir_fd=directory, follow_symlinks=False)
+                if other is None:
+                    continue
+                theirs = os.stat(other[1], dir_fd=other[0], follow_symlinks=False)
+                if (mine.st_dev, mine.st_ino) == (theirs.st_dev, theirs.st_ino):
+                    self._unlink_double(directory, name, mine.st_ctime)
+                    continue
+                fresh = box.context.names.make() + filename.sizes_of(filename.base_of(name))
+                os.rename(name, fresh, src_dir_fd=directory, dst_dir_fd=box.new_directory)
+            except FileNotFoundError:
+                continue
+            self.complete = False
+            self.moved_files = True
+            box.context.log(Level.WARNING, f"{box.shown}: Fixed a duplicate: {name} -> {fresh}")
+
+    def _unlink_double(self, directory: int, name: str, changed: float) -> None:
+        if abs(clock.file_time() - changed) <= HARD_LINK_SECONDS:
+            return
+        os.unlink(name, dir_fd=directory)
+        self.complete = False
+        self.moved_files = True
+        self.box.context.log(Level.WARNING, f"{self.box.shown}: Unlinked a duplicate: {name}")
+
+    def _other_of(self, base: str, name: str) -> tuple[int, str] | None:
+        box = self.box
+        uid = box.uidlist.uids.get(base)
+        if uid is not None and uid in box.names:
+            return box.path(uid)
+        if base in self.cur and self.cur[base] != name:
+            return box.cur_directory, self.cur[base]
+        if base in self.new and self.new[base] != name:
+            return box.new_directory, self.new[base]
+        return None
+
+    # What is told
+
+    def _take_moved(self) -> None:
+        """Known messages at other names."""
+        box = self.box
+        uids = box.uidlist.uids
+        for is_new, bases in ((True, self.new), (False, self.cur)):
+            if not box.names:
+                return
+            for base in list(bases):
+                uid = uids.get(base)
+                if uid is not None and uid in box.names:
+                    name = bases.pop(base)
+                    box.put(uid, name, is_new=is_new)
+                    self.changed[uid] = name
+
+    def _take_missing(self, listing: Listing) -> None:
+        """Known names that are not there: gone if that is proven, else they stay until it is."""
+        box = self.box
+        for uid, name in self.missing:
+            if box.names.get(uid) != name:
+                continue
+            base = filename.base_of(name)
+            if listing.proves_gone(base):
+                box.forget(uid)
+                box.dead.add(base)
+                self.vanished.append(uid)
+            else:
+                self.complete = False
+
+    def _take_appeared(self, listing: Listing) -> None:
+        """New messages in the order of their UIDs, up to the first one that is listed but neither seen nor proven gone."""
+        box = self.box
+        found = self._found()
+        first_told = not box.told and not box.ghosts
+        limit = 1 << 32
+        since = int(clock.now())
+        for base, uid in reversed(box.uidlist.uids.items()):
+            if uid < box.told and not box.ghosts:
+                break
+            if uid in found or uid in box.names or (uid < box.told and uid not in box.ghosts):
+                continue
+            if listing.proves_gone(base):
+                box.absent.setdefault(base, since)
+                if box.ghosts.pop(uid, None) is not None:
+                    self.vanished.append(uid)
+            elif first_told:
+                self.complete = False
+                box.ghosts[uid] = base
+            elif uid >= box.told:
+                self.complete = False
+                limit = uid
+        self._drop_lost_ghosts(listing, found)
+        self._tell(found, limit, first_told)
+
+    def _found(self) -> dict[int, tuple[bool, str]]:
+        uids = self.box.uidlist.uids
+        found = {uids[base]: (False, name) for base, name in self.cur.items() if base in uids}
+        for base, name in self.new.items():
+            if base in uids:
+                found[uids[base]] = (True, name)
+        return found
+
+    def _drop_lost_ghosts(self, listing: Listing, found: dict[int, tuple[bool, str]]) -> None:
+        """Told messages whose lines are gone from the list too."""
+        box = self.box
+        if not box.ghosts or not (listing.quiet or listing.watched):
+            return
+        listed = set(box.uidlist.uids.values())
+        for uid in list(box.ghosts):
+            if uid not in found and uid not in listed:
+                del box.ghosts[uid]
+                self.vanished.append(uid)
+
+    def _tell(self, found: dict[int, tuple[bool, str]], limit: int, first: bool) -> None:
+        box = self.box
+        recent = set(self.recent)
+        told: list[int] = []
+        tell = sorted(found) if not (first and box.ghosts) else sorted(found.keys() | box.ghosts.keys())
+        for uid in tell:
+            if uid >= limit:
+                self.complete = False
+                break
+            if uid not in found:
+                base = box.ghosts[uid]
+                self.appeared.append(box.row(uid, base + ":2,"))
+                continue
+            is_new, name = found[uid]
+            box.put(uid, name, is_new=is_new)
+            if box.ghosts.pop(uid, None) is not None:
+                self.changed[uid] = name
+                continue
+            self.appeared.append(box.row(uid, name))
+            if is_new or uid in recent:
+                told.append(uid)
+        self.recent = told
+        last = self.appeared[-1].uid + 1 if self.appeared else 0
+        box.told = max(box.told, last, min(box.uidlist.uidnext, limit))
+
+    def _settle(self, listing: Listing) -> None:
+        """Decide what `known` may say."""
+        box = self.box
+        if not self.complete:
+            box.known = None
+            return
+        if listing.watched:
+            box.known = listing.after
+        elif listing.quiet:
+            box.known = listing.before
+        else:
+            box.known = None
+        if self.moved_files:
+            box.settle(own=True)
+        elif box.known is not None:
+            box.known = Marks(box.known.new, box.known.cur, self._listed_mark())
+
+
+class _Assigner:
+    """What `_assign` needs of the lock."""
+
+    def assign(self, bases: list[str]) -> list[int]: ...  # type: ignore[empty-body]
+
+
+def locate(box: MaildirBox, uid: int) -> str | None:
+    """Find a message that is not at its name; None if it is proven gone. Updates what the mailbox knows of its name."""
+    old = box.names.get(uid)
+    if old is None:
+        return None
+    base = filename.base_of(old)
+    for _ in range(LISTINGS):
+        listing = look(box)
+        for is_new, names in ((True, listing.new), (False, listing.cur)):
+            for name in names:
+                if name.partition(":")[0] == base:
+                    box.put(uid, name, is_new=is_new)
+                    return name
+        if listing.proves_gone(base):
+            return None
+        time.sleep(PAUSE)
+    return None

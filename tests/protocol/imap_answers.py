@@ -1,0 +1,156 @@
+"""What a server says, cut into responses and judged by the grammar (RFC 3501 section 9), and a client that believes only that."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from strict_imap import Malformed, check_body, check_envelope, parse_response_data  # noqa: E402
+
+_LITERAL = re.compile(rb"\{(\d+)\}\r\n\Z")
+_STATUS = re.compile(rb"(OK|NO|BAD|BYE|PREAUTH) (\[[A-Z][A-Z0-9-]*( [^\]\r\n]+)?\] )?[\x20-\x7e]+\Z")
+_TAG = re.compile(rb"[\x21-\x7e]+\Z")
+_FLAG = re.compile(r"\\?[^\x00-\x20(){%*\"\\\]\x7f-\xff]+\Z")
+
+
+def responses(data: bytes) -> list[bytes]:
+    """Whole responses, without their last CRLF. Raises Malformed if the data ends inside one."""
+    found = []
+    at = 0
+    while at < len(data):
+        start = at
+        while True:
+            end = data.find(b"\r\n", at)
+            if end < 0:
+                raise Malformed(f"the data ends inside a response: {data[start:][-200:]!r}")
+            at = end + 2
+            literal = _LITERAL.search(data, max(start, end - 24), at)
+            if literal is None:
+                break
+            at += int(literal[1])
+            if at > len(data):
+                raise Malformed("the data ends inside a literal")
+        found.append(data[start : at - 2])
+    return found
+
+
+def check(response: bytes) -> tuple[bytes, Any]:
+    """Kind and values of one response: (b"*", …) untagged, (b"+", …), or (tag, …). Raises Malformed."""
+    tag, space, rest = response.partition(b" ")
+    if not space or not _TAG.match(tag):
+        raise Malformed(f"no response: {response[:200]!r}")
+    if tag == b"+":
+        return tag, rest
+    if _STATUS.match(rest):
+        return tag, rest
+    if tag != b"*":
+        raise Malformed(f"tagged, but no status: {response[:200]!r}")
+    values = parse_response_data(rest)
+    _untagged(values)
+    return tag, values
+
+
+def _untagged(values: list[Any]) -> None:
+    first = values[0]
+    if isinstance(first, int):
+        if values[1] in ("EXISTS", "RECENT", "EXPUNGE") and len(values) == 2:
+            if values[1] == "EXPUNGE" and not first:
+                raise Malformed("EXPUNGE 0")
+            return
+        if values[1] != "FETCH" or len(values) != 3 or not first:
+            raise Malformed(f"unknown numbered response {values!r}")
+        _fetch(values[2])
+    elif first == "FLAGS":
+        _flags(values[1])
+    elif first in ("LIST", "LSUB"):
+        _flags(values[1])
+        if len(values) != 4 or not isinstance(values[2], bytes) or not isinstance(values[3], bytes):
+            raise Malformed(f"bad LIST {values!r}")
+    elif first == "SEARCH":
+        if not all(isinstance(number, int) and number for number in values[1:]):
+            raise Malformed(f"bad SEARCH {values!r}")
+    elif first not in ("CAPABILITY", "STATUS", "NAMESPACE", "ID", "ENABLED"):
+        raise Malformed(f"unknown response {values!r}")
+
+
+def _flags(values: Any) -> None:
+    if not isinstance(values, list) or not all(isinstance(name, str) and _FLAG.match(name) for name in values):
+        raise Malformed(f"flags expected, not {values!r}")
+
+
+def _fetch(items: Any) -> None:
+    if not isinstance(items, list) or not items or len(items) % 2:
+        raise Malformed(f"FETCH items expected, not {items!r}")
+    names = items[::2]
+    if len(set(names)) != len(names):
+        raise Malformed(f"an item twice: {names!r}")
+    for name, value in zip(names, items[1::2], strict=True):
+        _item(name, value)
+
+
+def _item(name: str, value: Any) -> None:
+    if name == "FLAGS":
+        _flags(value)
+    elif name in ("UID", "RFC822.SIZE"):
+        if not isinstance(value, int) or (name == "UID" and not value):
+            raise Malformed(f"{name} {value!r}")
+    elif name == "INTERNALDATE":
+        if not re.fullmatch(rb"[ \d]\d-[A-Z][a-z][a-z]-\d{4} \d\d:\d\d:\d\d [+-]\d{4}", value):
+            raise Malformed(f"{name} {value!r}")
+    elif name == "ENVELOPE":
+        check_envelope(value)
+    elif name in ("BODY", "BODYSTRUCTURE"):
+        check_body(value, name == "BODYSTRUCTURE")
+    elif name.startswith(("BODY[", "RFC822")):
+        if value is not None and not isinstance(value, bytes):
+            raise Malformed(f"{name} {value!r}")
+    else:
+        raise Malformed(f"unknown item {name}")
+
+
+class Mirror:
+    """A client's picture of its selected mailbox, made of untagged responses alone."""
+
+    def __init__(self) -> None:
+        self.messages: list[dict[str, Any]] = []
+        self.recent = 0
+
+    def hear(self, data: bytes, *, expunges: bool = True) -> dict[bytes, bytes]:
+        """Take note of responses; the tagged ones, by tag. Raises Malformed where they make no sense.
+
+        expunges: whether the command at work allows EXPUNGE (RFC 3501 section 7.4.1).
+        """
+        tagged = {}
+        for response in responses(data):
+            tag, values = check(response)
+            if tag not in (b"*", b"+"):
+                tagged[tag] = values
+            elif isinstance(values, list) and isinstance(values[0], int):
+                self._numbered(values, expunges)
+        return tagged
+
+    def _numbered(self, values: list[Any], expunges: bool) -> None:
+        number, kind = values[0], values[1]
+        if kind == "EXISTS":
+            if number < len(self.messages):
+                raise Malformed("EXISTS takes messages away")
+            self.messages += [{} for _ in range(number - len(self.messages))]
+        elif kind == "RECENT":
+            self.recent = number
+        elif number > len(self.messages):
+            raise Malformed(f"{kind} of message {number} of {len(self.messages)}")
+        elif kind == "EXPUNGE":
+            if not expunges:
+                raise Malformed("EXPUNGE where it is forbidden")
+            del self.messages[number - 1]
+        else:
+            items = values[2]
+            told = dict(zip(items[::2], items[1::2], strict=True))
+            known = self.messages[number - 1]
+            if "UID" in known and told.get("UID", known["UID"]) != known["UID"]:
+                raise Malformed(f"message {number} changed its UID")
+            known.update(told)
