@@ -86,6 +86,8 @@ def misplaced(opening: Opening) -> StatementError:
         return StatementError(f"{opening.type.capitalize()} section not allowed here")
     if opening.type == "dict":
         return StatementError("Plugin section not allowed here")
+    if opening.type in ("passdb", "userdb", "socket", "master", "client"):
+        return StatementError("Unknown section type")
     known = ("server", "protocol", "auth", "namespace", "plugin", "dict", "passdb", "userdb", "socket")
     hint = NEWER if opening.type in NEWER_BLOCKS else nearest(opening.type, known)
     return StatementError(f"Unknown section type{hint}")

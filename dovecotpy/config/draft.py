@@ -18,17 +18,20 @@ class Values:
     values: dict[str, Value] = field(default_factory=dict)
     written: dict[str, str] = field(default_factory=dict)
 
+    protocol: str = "imap"
+    """for which they are, where that matters"""
+
     def set(self, setting: Setting, text: str, written: str, conflict: str = "") -> None:
         """Set one. conflict: the error when it was set under another name before. Raises StatementError."""
         before = self.written.get(setting.name, written)
         if conflict and before != written:
             raise StatementError(conflict)
-        self.values[setting.name] = setting.parse(text)
+        self.values[setting.name] = setting.parse(text, self.protocol)
         self.written[setting.name] = written
 
     def copy(self) -> Values:
         """Another one of the same content."""
-        return Values(dict(self.values), dict(self.written))
+        return Values(dict(self.values), dict(self.written), self.protocol)
 
 
 @dataclass(slots=True)
@@ -76,7 +79,7 @@ class ServerDraft:
 
     name: str = "default"
     protocols: dict[str, ProtocolDraft] = field(
-        default_factory=lambda: {name: ProtocolDraft() for name in PROTOCOLS}
+        default_factory=lambda: {name: ProtocolDraft(Values(protocol=name)) for name in PROTOCOLS}
     )
     defaults: AuthDraft = field(default_factory=AuthDraft)
     auths: list[AuthDraft] = field(default_factory=list)

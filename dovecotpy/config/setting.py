@@ -94,8 +94,10 @@ class Setting:
     built_in: bool = False
     """its default names a part of this program, so no file needs to be there"""
 
-    def parse(self, text: str) -> Value:
+    def parse(self, text: str, protocol: str = "imap") -> Value:
         """The typed value of what stands in a file. Raises StatementError with the text that an administrator knows."""
+        if self.built_in and self._names_built_in(text, protocol):
+            return self._default(protocol)
         if self.kind is Kind.FLAG:
             return _flag(text)
         if self.kind in (Kind.NUMBER, Kind.OCTAL):
@@ -124,8 +126,7 @@ class Setting:
 
     def default_value(self, protocol: str = "imap") -> Value:
         """The typed default. protocol: imap, pop3 or lda; it matters to few."""
-        other = {"pop3": self.for_pop3, "lda": self.for_lda}.get(protocol)
-        return self.parse(self.default if other is None else other)
+        return self.parse(self._default(protocol), protocol)
 
     def resolve(self, value: Value, base_dir: str) -> Value:
         """A path that may be relative, from the root; anything else as it is."""
@@ -137,6 +138,16 @@ class Setting:
     def per_protocol(self) -> bool:
         """Whether the default is not the same for all protocols."""
         return self.for_pop3 is not None
+
+    def _default(self, protocol: str) -> str:
+        other = {"pop3": self.for_pop3, "lda": self.for_lda}.get(protocol)
+        return self.default if other is None else other
+
+    def _names_built_in(self, text: str, protocol: str) -> bool:
+        """Files of Dovecot name its program by the path where it was installed; here it is a part of this one."""
+        directory, program = os.path.split(text)
+        is_dovecot = directory.startswith("/") and os.path.basename(directory) == "dovecot"
+        return is_dovecot and program == os.path.basename(self._default(protocol))
 
     def _joint(self) -> str:
         return " " if " " in self.separators else self.separators[:1]

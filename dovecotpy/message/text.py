@@ -18,7 +18,7 @@ from dovecotpy.message.transfer import decoder
 CHUNK = 1 << 18
 """Octets of a part that are decoded at once."""
 
-MAX_LINE = 1 << 20
+MAX_LINE = 1 << 18
 """Octets; text without a line end for longer is cut there."""
 
 END = "\0"

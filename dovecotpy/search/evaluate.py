@@ -109,7 +109,8 @@ def evaluate(
 def _read(
     query: q.Query, table: _Table, source: TextSource, rows: list[int], monotonic: Callable[[], float]
 ) -> Iterator[Progress | Found]:
-    needles = _needles(query)
+    query = _ordered(query)
+    needles = frozenset(table.key(text) for text in _body_terms(query))
     found = array("I")
     deadline = monotonic() + SLICE
     for done, row in enumerate(rows):
@@ -148,8 +149,8 @@ def _split(query: q.Query) -> tuple[q.Query, q.Query]:
         return query, q.All()
     if isinstance(query, q.And):
         cheap = tuple(term for term in query.terms if not q.needs_messages(term))
-        dear = sorted((term for term in query.terms if q.needs_messages(term)), key=_cost)
-        return q.And(cheap), q.And(tuple(dear))
+        dear = tuple(term for term in query.terms if q.needs_messages(term))
+        return q.And(cheap), q.And(dear)
     return q.All(), query
 
 
@@ -172,23 +173,65 @@ def _asks_size(query: q.Query) -> bool:
     return isinstance(query, (q.Larger, q.Smaller))
 
 
-def _needles(query: q.Query) -> frozenset[bytes]:
-    """Keys of all texts that are looked for in bodies, so that one reading serves them all."""
+def _ordered(query: q.Query) -> q.Query:
+    """The same search with cheap terms first everywhere."""
     if isinstance(query, (q.And, q.Or)):
-        return frozenset().union(*(_needles(term) for term in query.terms))
+        terms = tuple(sorted((_ordered(term) for term in query.terms), key=_cost))
+        return q.And(terms) if isinstance(query, q.And) else q.Or(terms)
+    return q.Not(_ordered(query.term)) if isinstance(query, q.Not) else query
+
+
+def _body_terms(query: q.Query) -> list[q.Body | q.Text]:
+    """All terms that look into bodies, so that one reading serves them all."""
+    if isinstance(query, (q.And, q.Or)):
+        return [found for term in query.terms for found in _body_terms(term)]
     if isinstance(query, q.Not):
-        return _needles(query.term)
-    return frozenset((collation_key(query.text),)) if isinstance(query, (q.Body, q.Text)) else frozenset()
+        return _body_terms(query.term)
+    return [query] if isinstance(query, (q.Body, q.Text)) else []
+
+
+class _Ranges(NamedTuple):
+    """Ranges of UIDs, ascending and apart from each other."""
+
+    firsts: list[int]
+    lasts: list[int]
+
+    def holds(self, uid: int) -> bool:
+        index = bisect_right(self.firsts, uid) - 1
+        return index >= 0 and uid <= self.lasts[index]
+
+
+def _merged(ranges: tuple[tuple[int, int], ...]) -> _Ranges:
+    firsts: list[int] = []
+    lasts: list[int] = []
+    for first, last in sorted((min(pair), max(pair)) for pair in ranges):
+        if lasts and first <= lasts[-1] + 1:
+            lasts[-1] = max(lasts[-1], last)
+        else:
+            firsts.append(first)
+            lasts.append(last)
+    return _Ranges(firsts, lasts)
 
 
 class _Table:
-    """Terms that columns answer, for many rows at once."""
+    """Terms that columns answer, for many rows at once. What a term needs is worked out once, under its identity."""
 
-    __slots__ = ("columns", "midnight")
+    __slots__ = ("_having", "_keys", "_ranges", "_uids", "columns", "midnight")
 
     def __init__(self, columns: Columns, midnight: Callable[[int], int]) -> None:
         self.columns = columns
         self.midnight = midnight
+        self._keys: dict[int, bytes] = {}
+        self._having: dict[int, frozenset[int]] = {}
+        self._ranges: dict[int, _Ranges] = {}
+        self._uids: dict[int, frozenset[int]] = {}
+
+    def key(self, query: q.Header | q.Body | q.Text) -> bytes:
+        """The collation key of the text that a term looks for."""
+        key = self._keys.get(id(query))
+        if key is None:
+            key = self._keys[id(query)] = collation_key(query.text)
+        return key
 
     def select(self, query: q.Query, rows: Sequence[int]) -> Sequence[int]:
         """Those of the rows that match; order is kept."""
@@ -217,7 +260,7 @@ class _Table:
                 return [row for row in rows if flags[row] & bit]
             return [row for row in rows if not flags[row] & bit]
         if isinstance(query, q.Keyword):
-            return self.keyword(query.name.lower(), rows)
+            return self.keyword(query, rows)
         if isinstance(query, (q.Before, q.On, q.Since)):
             first, after = self.period(query)
             dates = columns.dates
@@ -232,35 +275,38 @@ class _Table:
             modseqs, least = columns.modseqs, query.at_least
             return [row for row in rows if modseqs[row] >= least]
         if isinstance(query, q.Uids):
-            wanted = frozenset(query.uids) if len(rows) > 1 else query.uids
-            return [row for row in rows if columns.uids[row] in wanted]
+            return self.listed(query, rows)
         if isinstance(query, q.UidRanges):
-            return self.ranges(query.ranges, rows)
+            return self.ranges(query, rows)
         raise TypeError(f"columns cannot answer {query!r}")
 
-    def keyword(self, name: str, rows: Sequence[int]) -> Sequence[int]:
-        sets = self.columns.keyword_sets
-        having = {number for number, names in enumerate(sets) if any(name == each.lower() for each in names)}
+    def keyword(self, query: q.Keyword, rows: Sequence[int]) -> Sequence[int]:
+        having = self._having.get(id(query))
+        if having is None:
+            name = query.name.lower()
+            sets = enumerate(self.columns.keyword_sets)
+            having = frozenset(
+                number for number, names in sets if any(name == each.lower() for each in names)
+            )
+            self._having[id(query)] = having
         if not having:
             return []
         keywords = self.columns.keywords
         return [row for row in rows if keywords[row] in having]
 
-    def ranges(self, ranges: tuple[tuple[int, int], ...], rows: Sequence[int]) -> Sequence[int]:
+    def listed(self, query: q.Uids, rows: Sequence[int]) -> Sequence[int]:
+        listed = self._uids.get(id(query))
+        if listed is None:
+            listed = self._uids[id(query)] = frozenset(query.uids)
         uids = self.columns.uids
-        merged: list[list[int]] = []
-        for first, last in sorted((min(pair), max(pair)) for pair in ranges):
-            if merged and first <= merged[-1][1] + 1:
-                merged[-1][1] = max(merged[-1][1], last)
-            else:
-                merged.append([first, last])
-        firsts = [first for first, _ in merged]
-        selected = []
-        for row in rows:
-            index = bisect_right(firsts, uids[row]) - 1
-            if index >= 0 and uids[row] <= merged[index][1]:
-                selected.append(row)
-        return selected
+        return [row for row in rows if uids[row] in listed]
+
+    def ranges(self, query: q.UidRanges, rows: Sequence[int]) -> Sequence[int]:
+        ranges = self._ranges.get(id(query))
+        if ranges is None:
+            ranges = self._ranges[id(query)] = _merged(query.ranges)
+        uids = self.columns.uids
+        return [row for row in rows if ranges.holds(uids[row])]
 
     def day(self, row: int) -> int:
         """The day number of a message's INTERNALDATE by the server's clock."""
@@ -298,21 +344,21 @@ class _View:
     def matches(self, query: q.Query) -> Generator[None, None, bool]:
         """Whether the message matches; yields between two pieces of work. Raises _Gone."""
         if isinstance(query, q.And):
-            for term in sorted(query.terms, key=_cost):
+            for term in query.terms:
                 if not (yield from self.matches(term)):
                     return False
             return True
         if isinstance(query, q.Or):
-            for term in sorted(query.terms, key=_cost):
+            for term in query.terms:
                 if (yield from self.matches(term)):
                     return True
             return False
         if isinstance(query, q.Not):
             return not (yield from self.matches(query.term))
         if isinstance(query, q.Body):
-            return (yield from self.in_body(collation_key(query.text)))
+            return (yield from self.in_body(self.table.key(query)))
         if isinstance(query, q.Text):
-            key = collation_key(query.text)
+            key = self.table.key(query)
             return key in self.header_key() or (yield from self.in_body(key))
         return self.simple(query)
 
@@ -347,7 +393,7 @@ class _View:
         return self._header_key
 
     def in_field(self, query: q.Header) -> bool:
-        key = collation_key(query.text)
+        key = self.table.key(query)
         return any(
             key in collation_key(decode_words(value)) for value in self.header().all(query.name.lower())
         )

@@ -58,7 +58,9 @@ class Delta(NamedTuple):
     stamp: bytes
     recent: list[int]
     """UIDs among `appeared` that no session was told of yet"""
-    known: bool
+    uidnext: int
+    """what may be told: no message below it will appear any more"""
+    complete: bool
     """False: a name that was not found is not proven gone, or a new one waits for the lock; ask again"""
 
 
@@ -168,6 +170,8 @@ class BoxDriver(Protocol):
     guid: bytes
     uidvalidity: int
     capabilities: Capabilities
+    told: int
+    """UIDs below were told: `Locked.save` and `link` give rows at or above it only where a sync must tell others first"""
 
     def stamp(self) -> bytes:
         """Equal to an earlier one: proven unchanged since. Empty: not known."""

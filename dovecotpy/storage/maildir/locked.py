@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
 from dovecotpy import clock
@@ -25,6 +25,8 @@ KEEP_LINES = 24 * 3600
 """Seconds that the uidlist keeps the line of a message whose file is missing."""
 PLACES = 100
 """Tries to find a name that is not taken."""
+Put = Callable[[int, str], None]
+"""Links message number `at` under a base name. Raises FileExistsError, Moved, OSError."""
 _NO_LINK = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.EACCES)
 
 
@@ -282,9 +284,10 @@ class LockedMaildir:
             return base
         return self._box.context.names.make() + filename.sizes_of(base)
 
-    def _place(self, bases: list[str], infos: Sequence[Info], put: "_Put") -> list[Row]:
+    def _place(self, bases: list[str], infos: Sequence[Info], put: Put) -> list[Row]:
         """Lines first, then the files, then the directories' durability. On any failure nothing stays visible."""
         box = self._box
+        all_told = next(reversed(box.uidlist.uids.values()), 0) < box.told
         uids = self.assign(bases)
         done: list[tuple[bool, str]] = []
         try:
@@ -301,13 +304,16 @@ class LockedMaildir:
             if isinstance(error, OSError) and error.errno not in _NO_LINK:
                 raise files.translated(error, f"link({box.shown})") from error
             raise
-        for uid, (is_new, name) in zip(uids, done, strict=True):
-            box.put(uid, name, is_new=is_new)
-        box.told = max(box.told, uids[-1] + 1 if uids else 0)
-        box.settle(own=True)
+        if all_told:
+            for uid, (is_new, name) in zip(uids, done, strict=True):
+                box.put(uid, name, is_new=is_new)
+            box.told = uids[-1] + 1
+            box.settle(own=True)
+        else:
+            box.known = None
         return [box.row(uid, name) for uid, (_, name) in zip(uids, done, strict=True)]
 
-    def _put_one(self, at: int, base: str, uids: list[int], bases: list[str], put: "_Put") -> None:
+    def _put_one(self, at: int, base: str, uids: list[int], bases: list[str], put: Put) -> None:
         """A name that is taken gets another one, and a line with its next UID."""
         for _ in range(PLACES):
             try:
@@ -447,12 +453,6 @@ class LockedMaildir:
         wanted = [row._replace(keywords=words) for row, words in zip(rows, keywords, strict=True)]
         self._set_surplus(wanted)
         return wanted
-
-
-class _Put:
-    """Links message number `at` under a base name. Raises FileExistsError, Moved, OSError."""
-
-    def __call__(self, at: int, base: str) -> None: ...
 
 
 def _target(base: str, info: Info) -> tuple[bool, str]:

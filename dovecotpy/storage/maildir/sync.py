@@ -10,16 +10,20 @@ from dovecotpy import clock
 from dovecotpy.ipc.record import Level
 from dovecotpy.storage.driver import Columns, Delta, Row
 from dovecotpy.storage.errors import InUse, MailboxReplaced, NoSpace, PermissionDenied
+from dovecotpy.storage import files
 from dovecotpy.storage.files import NOWHERE
-from dovecotpy.storage.maildir import courier, filename
+from dovecotpy.storage.maildir import courier, filename, uidlist
 from dovecotpy.storage.maildir.listing import Listing, Marks, look
 from dovecotpy.storage.maildir.uidlist import Broken
 
 if TYPE_CHECKING:
     from dovecotpy.storage.maildir.box import MaildirBox
+    from dovecotpy.storage.maildir.locked import LockedMaildir
 
 LISTINGS = 3
 """Listings before a name that is missing is left as it was."""
+SEARCHES = 30
+"""Listings in search of one message before giving up."""
 PAUSE = 0.003
 """Seconds before a noisy listing is repeated, so that events on their way arrive."""
 FIRST_LOCK_SECONDS = 10.0
@@ -60,7 +64,7 @@ class Sync:
         self._take_appeared(listing)
         self._settle(listing)
         rows = [box.row(uid, name) for uid, name in self.changed.items() if uid in box.names]
-        return Delta(self.appeared, rows, self.vanished, box.stamp(), self.recent, self.complete)
+        return Delta(self.appeared, rows, self.vanished, box.stamp(), self.recent, box.told, self.complete)
 
     def _keywords(self) -> None:
         box = self.box
@@ -208,7 +212,7 @@ class Sync:
         waiting.sort(key=filename.order)
         return waiting
 
-    def _assign(self, locked: "_Assigner") -> None:
+    def _assign(self, locked: LockedMaildir) -> None:
         waiting = self._unassigned()
         if waiting:
             known = not self.box.told and courier.keywords(self.box.directory)
@@ -369,29 +373,53 @@ class Sync:
                 self.complete = False
 
     def _take_appeared(self, listing: Listing) -> None:
-        """New messages in the order of their UIDs, up to the first one that is listed but neither seen nor proven gone."""
+        """New messages in the order of their UIDs, up to the first one that may still be on its way."""
         box = self.box
         found = self._found()
-        first_told = not box.told and not box.ghosts
+        cold = not box.told and not box.ghosts
+        highest = max(found, default=0)
         limit = 1 << 32
         since = int(clock.now())
+        trailing: list[tuple[int, str]] = []
         for base, uid in reversed(box.uidlist.uids.items()):
             if uid < box.told and not box.ghosts:
                 break
             if uid in found or uid in box.names or (uid < box.told and uid not in box.ghosts):
                 continue
-            if listing.proves_gone(base):
+            if uid > highest and uid >= box.told and base not in box.absent:
+                trailing.append((uid, base))
+            elif listing.proves_gone(base):
                 box.absent.setdefault(base, since)
                 if box.ghosts.pop(uid, None) is not None:
                     self.vanished.append(uid)
-            elif first_told:
+            elif cold:
                 self.complete = False
                 box.ghosts[uid] = base
             elif uid >= box.told:
                 self.complete = False
                 limit = uid
+        if trailing:
+            limit = min(limit, self._first_in_flight(trailing, since))
         self._drop_lost_ghosts(listing, found)
-        self._tell(found, limit, first_told)
+        self._tell(found, limit, cold)
+
+    def _first_in_flight(self, trailing: list[tuple[int, str]], since: int) -> int:
+        """Lines at the end without files: a writer puts the line first, then the file. The first UID that may still come."""
+        box = self.box
+        held = files.identify(box.control, uidlist.NAME + ".lock") != NOWHERE
+        if held and not box.dotlock.held:
+            self.complete = False
+            return min(uid for uid, _ in trailing)
+        again = look(box)
+        there = {name.partition(":")[0] for names in (again.new, again.cur) for name in names}
+        limit = 1 << 32
+        for uid, base in trailing:
+            if base not in there and again.proves_gone(base):
+                box.absent.setdefault(base, since)
+            else:
+                self.complete = False
+                limit = min(limit, uid)
+        return limit
 
     def _found(self) -> dict[int, tuple[bool, str]]:
         uids = self.box.uidlist.uids
@@ -434,8 +462,7 @@ class Sync:
             if is_new or uid in recent:
                 told.append(uid)
         self.recent = told
-        last = self.appeared[-1].uid + 1 if self.appeared else 0
-        box.told = max(box.told, last, min(box.uidlist.uidnext, limit))
+        box.told = max(box.told, min(box.uidlist.uidnext, limit))
 
     def _settle(self, listing: Listing) -> None:
         """Decide what `known` may say."""
@@ -455,19 +482,16 @@ class Sync:
             box.known = Marks(box.known.new, box.known.cur, self._listed_mark())
 
 
-class _Assigner:
-    """What `_assign` needs of the lock."""
-
-    def assign(self, bases: list[str]) -> list[int]: ...  # type: ignore[empty-body]
-
-
 def locate(box: MaildirBox, uid: int) -> str | None:
-    """Find a message that is not at its name; None if it is proven gone. Updates what the mailbox knows of its name."""
+    """Find a message that is not at its name; None if it is proven gone. Updates what the mailbox knows of its name.
+
+    Raises InUse when the mailbox does not hold still long enough to tell.
+    """
     old = box.names.get(uid)
     if old is None:
         return None
     base = filename.base_of(old)
-    for _ in range(LISTINGS):
+    for _ in range(SEARCHES):
         listing = look(box)
         for is_new, names in ((True, listing.new), (False, listing.cur)):
             for name in names:
@@ -477,4 +501,4 @@ def locate(box: MaildirBox, uid: int) -> str | None:
         if listing.proves_gone(base):
             return None
         time.sleep(PAUSE)
-    return None
+    raise InUse("Timeout while waiting for lock")

@@ -139,6 +139,16 @@ def test_stderr_goes_to_the_log() -> None:
 
 
 def test_it_imports_next_to_nothing() -> None:
-    heavy = {"json", "logging", "traceback", "inspect", "dataclasses", "hashlib", "subprocess", "asyncio", "email"}
+    heavy = {
+        "json",
+        "logging",
+        "traceback",
+        "inspect",
+        "dataclasses",
+        "hashlib",
+        "subprocess",
+        "asyncio",
+        "email",
+    }
     code = f"import sys, dovecotpy.log.client; sys.exit(bool({heavy!r} & set(sys.modules)))"
     assert os.spawnl(os.P_WAIT, sys.executable, sys.executable, "-c", code) == 0

@@ -44,7 +44,9 @@ def layout(name: str, prefix: str = DEFAULT_MAIL_PREFIX, stamp: str = STAMP) -> 
     return Layout(name, stamp, prefix, variables.expand)
 
 
-def line(source: Source, level: Level, text: str, user: str = "", session: str = "", address: str = "") -> Line:
+def line(
+    source: Source, level: Level, text: str, user: str = "", session: str = "", address: str = ""
+) -> Line:
     return Line(source, 77, Record(level, text, user, session, address))
 
 
@@ -121,10 +123,9 @@ def test_the_administrators_mail_prefix_has_its_variables() -> None:
     assert mine.syslog(SESSION, NOON) == [
         b"IMAP joe at example.org from 192.0.2.1 (77): Disconnected: Logged out bytes=1/2"
     ]
-    assert (
-        layout("2.3", "mail %u: ").syslog(SESSION, NOON)
-        == [b"mail joe@example.org: Disconnected: Logged out bytes=1/2"]
-    )
+    assert layout("2.3", "mail %u: ").syslog(SESSION, NOON) == [
+        b"mail joe@example.org: Disconnected: Logged out bytes=1/2"
+    ]
 
 
 def test_another_time_stamp() -> None:

@@ -130,7 +130,8 @@ def test_standard_error_stays_open(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "ordinary"), [("", False), ("/dev/stderr", False), ("/dev/null", False), ("/nonexistent/x", True)]
+    ("path", "ordinary"),
+    [("", False), ("/dev/stderr", False), ("/dev/null", False), ("/nonexistent/x", True)],
 )
 def test_what_needs_a_directory(path: str, ordinary: bool) -> None:
     assert ordinary_file(path) is ordinary

@@ -73,7 +73,9 @@ def test_a_dovecot_without_our_lock_is_seen(tmp_path: Path) -> None:
 
 def test_the_lock_dies_with_its_holder(tmp_path: Path) -> None:
     path = tmp_path / "master.pid"
-    code = f"import os; from dovecotpy.master import pidfile; pidfile.take({str(path)!r}).write(); os._exit(1)"
+    code = (
+        f"import os; from dovecotpy.master import pidfile; pidfile.take({str(path)!r}).write(); os._exit(1)"
+    )
     subprocess.run([sys.executable, "-c", code], check=False, timeout=20)
     assert path.exists()
     pidfile.take(str(path)).remove()

@@ -1,0 +1,185 @@
+"""The snapshot of a mailbox: `dovecotpy.index` (columns) and `dovecotpy.index.names` (where each message was), in the INDEX directory.
+
+Both are written to temporary names and renamed, and believed only if the checksum fits. They may be deleted at any time. The names file
+belongs to a snapshot by its generation; without it a listing finds the names again.
+
+Layout: magic, version, CRC-32 of what follows; fixed head; stamp, boot id, keyword sets; columns, each as packed little-endian
+machine numbers of the writing machine, which the magic names.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import sys
+import zlib
+from array import array
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from dovecotpy.storage import files
+from dovecotpy.storage.driver import Columns
+from dovecotpy.storage.state import BOOT
+
+NAME = "dovecotpy.index"
+NAMES = "dovecotpy.index.names"
+RECENT = "dovecotpy.recent"
+VERSION = 1
+MAGIC = b"DPYI" + (b"\x01" if sys.byteorder == "little" else b"\x02")
+MAX_FILE = 1 << 32
+_PREFIX = struct.Struct("<5sBxxI")
+_HEAD = struct.Struct("<IIQ32s8sIIIII")
+_RECENT = struct.Struct("<III")
+_TYPES = ("I", "B", "I", "Q", "q", "q", "q")
+
+
+class Unusable(Exception):
+    """Not to be believed; says why."""
+
+
+class Snapshot(NamedTuple):
+    """What a mailbox was when it was written."""
+
+    columns: Columns
+    guid: bytes
+    stamp: bytes
+    """as the driver gave it; empty if the mailbox was not known for certain, or in another boot of the machine"""
+    generation: bytes
+    """of the names file that belongs to it"""
+
+
+def write(directory: int, snapshot: Snapshot) -> None:
+    """Put a snapshot in place. Raises OSError."""
+    columns = snapshot.columns
+    arrays = (
+        columns.uids,
+        columns.flags,
+        columns.keywords,
+        columns.modseqs,
+        columns.sizes,
+        columns.dates,
+        columns.savedates,
+    )
+    words = "\n".join(" ".join(sorted(each)) for each in columns.keyword_sets).encode("utf-8", "surrogateescape")
+    boot = BOOT.encode()
+    head = _HEAD.pack(
+        columns.uidvalidity,
+        columns.uidnext,
+        columns.modseq,
+        snapshot.guid,
+        snapshot.generation,
+        len(columns.uids),
+        len(snapshot.stamp),
+        len(boot),
+        len(words),
+        len(columns.keyword_sets),
+    )
+    body = b"".join((head, snapshot.stamp, boot, words, *(each.tobytes() for each in arrays)))
+    prefix = _PREFIX.pack(MAGIC, VERSION, zlib.crc32(body))
+    files.replace(directory, NAME, prefix + body, sync=False)
+
+
+def read(directory: int) -> Snapshot | None:
+    """The snapshot; None where there is none. Raises Unusable, OSError."""
+    try:
+        data, _ = files.read(directory, NAME)
+    except FileNotFoundError:
+        return None
+    body = _checked(data)
+    try:
+        return _parse(body)
+    except (struct.error, ValueError) as error:
+        raise Unusable(f"malformed: {error}") from error
+
+
+def _checked(data: bytes) -> memoryview:
+    if len(data) < _PREFIX.size:
+        raise Unusable("truncated")
+    magic, version, checksum = _PREFIX.unpack_from(data)
+    if magic != MAGIC:
+        raise Unusable("not an index of this machine")
+    if version != VERSION:
+        raise Unusable(f"version {version} is not {VERSION}")
+    body = memoryview(data)[_PREFIX.size :]
+    if zlib.crc32(body) != checksum:
+        raise Unusable("checksum does not fit")
+    return body
+
+
+def _parse(body: memoryview) -> Snapshot:
+    uidvalidity, uidnext, modseq, guid, generation, count, *lengths, sets = _HEAD.unpack_from(body)
+    at = _HEAD.size
+    pieces = []
+    for length in lengths:
+        pieces.append(bytes(body[at : at + length]))
+        at += length
+    stamp, boot, words = pieces
+    arrays: list[array[int]] = []
+    for kind in _TYPES:
+        column = array(kind)
+        end = at + count * column.itemsize
+        column.frombytes(body[at:end])
+        if len(column) != count:
+            raise Unusable("truncated")
+        arrays.append(column)
+        at = end
+    keyword_sets = tuple(frozenset(line.split()) for line in words.decode("utf-8", "surrogateescape").split("\n"))
+    if len(keyword_sets) != sets or (count and max(arrays[2]) >= sets):
+        raise Unusable("keywords do not fit")
+    if not BOOT or boot != BOOT.encode():
+        stamp = b""
+    columns = Columns(modseq, uidvalidity, uidnext, *arrays, keyword_sets)
+    return Snapshot(columns, guid.rstrip(b"\0"), stamp, generation)
+
+
+def write_names(directory: int, generation: bytes, names: Sequence[tuple[int, str]]) -> None:
+    """Put the names of a generation in place. Raises OSError."""
+    text = "\n".join([f"{uid} {path}" for uid, path in names])
+    body = generation + os.fsencode(text)
+    files.replace(directory, NAMES, _PREFIX.pack(MAGIC, VERSION, zlib.crc32(body)) + body, sync=False)
+
+
+def names_loader(directory: int, generation: bytes, count: int) -> Callable[[], list[tuple[int, str]] | None]:
+    """Reads the names when they are needed: UIDs and paths; None if they are not those of this generation."""
+
+    def load() -> list[tuple[int, str]] | None:
+        try:
+            data, _ = files.read(directory, NAMES)
+            body = _checked(data)
+        except (OSError, Unusable):
+            return None
+        if body[:8] != generation:
+            return None
+        found = []
+        for line in os.fsdecode(bytes(body[8:])).split("\n"):
+            uid, _, path = line.partition(" ")
+            if path:
+                found.append((int(uid), path))
+        return found if len(found) == count else None
+
+    return load
+
+
+def read_recent(directory: int, uidvalidity: int) -> int | None:
+    """The UID from which on no session claimed \\Recent yet; None: not known."""
+    try:
+        data, _ = files.read(directory, RECENT)
+    except OSError:
+        return None
+    if len(data) != _RECENT.size:
+        return None
+    validity, uid, checksum = _RECENT.unpack(data)
+    if validity != uidvalidity or checksum != zlib.crc32(data[:8]):
+        return None
+    return int(uid)
+
+
+def write_recent(directory: int, uidvalidity: int, uid: int) -> None:
+    """Note that every message below a UID is claimed. Under the mailbox's lock. Raises OSError."""
+    data = struct.pack("<II", uidvalidity, uid)
+    mode = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    descriptor = os.open(RECENT, mode, 0o666, dir_fd=directory)
+    try:
+        os.pwrite(descriptor, data + struct.pack("<I", zlib.crc32(data)), 0)
+    finally:
+        os.close(descriptor)
