@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from dovecotpy.auth import fields, schemes
 from dovecotpy.auth.jobs import HashVerify, PassLookup, PassVerify, UserLookup, Work
-from dovecotpy.auth.passdb.base import PassDatabase, accepted, match
+from dovecotpy.auth.passdb.base import PassDatabase, accepted, match, mismatch
 from dovecotpy.auth.report import Report
 from dovecotpy.auth.request import Request
 from dovecotpy.auth.results import Found, Result
@@ -133,13 +133,9 @@ class PassChain:
             if found.result in (Result.DISABLED, Result.EXPIRED):
                 return Verdict(found.result, "Password expired" if found.result is Result.EXPIRED else "")
             internal = internal or found.result is Result.INTERNAL
-            reason, nodelay = request.fields.get("reason", ""), "nodelay" in request.fields
+            nodelay = {"nodelay": ""} if "nodelay" in request.fields else {}
             request.forget_fields()
-            request.user, request.fields = user, dict(kept)
-            if nodelay:
-                request.fields["nodelay"] = ""
-            if reason:
-                request.fields["reason"] = reason
+            request.user, request.fields = user, {**kept, **nodelay}
         return Verdict(Result.INTERNAL if internal else Result.MISMATCH)
 
     def _denied(self, step: PassStep, request: Request, found: Found) -> Verdict:
@@ -168,7 +164,13 @@ class PassChain:
         if not found.password or not schemes.is_dear(found.password, found.default_scheme):
             return match(found, request)
         compared = yield HashVerify(found.password, found.default_scheme, request)
-        return accepted(found) if compared.result is Result.OK else compared
+        if compared.result is Result.OK:
+            return accepted(found)
+        return (
+            mismatch(found, compared.text, error=compared.error)
+            if compared.result is Result.MISMATCH
+            else compared
+        )
 
     def _say(self, step: PassStep, request: Request, found: Found) -> None:
         self._report.found(request, step.driver, found)

@@ -10,8 +10,6 @@ import os
 import socket
 import sys
 
-from setproctitle import setproctitle
-
 import dovecotpy
 from dovecotpy.child import bootstrap
 from dovecotpy.child.forkserver import ForkServer
@@ -24,6 +22,7 @@ from dovecotpy.mail.imap import IMAP
 from dovecotpy.mail.preload import preload
 from dovecotpy.mail.prepared import Prepared
 from dovecotpy.mail.rules import RulesError, rules
+from dovecotpy.mail.title import set_title
 from dovecotpy.sandbox import kernel
 
 EXIT_FATAL = 89
@@ -43,7 +42,7 @@ def main() -> int:
     preload()
     if os.geteuid() == 0 and not prepared.executable:
         kernel.limit_capabilities(CAPABILITIES)
-    setproctitle(prepared.service.name)
+    set_title(prepared.service.name)
     keep = (prepared.log.fileno(), prepared.queue.fileno())
     ForkServer(channel, lambda birth: spare.work(prepared, birth), keep).serve()
     return 0

@@ -8,8 +8,6 @@ import socket
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from setproctitle import setproctitle
-
 from dovecotpy import clock
 from dovecotpy.config.values import Namespace, Settings
 from dovecotpy.ipc import handover
@@ -22,6 +20,7 @@ from dovecotpy.mail.account import Account
 from dovecotpy.mail.runner import Channel, Outcome, Runner, Signals
 from dovecotpy.mail.service import Opened, Service, Visit
 from dovecotpy.mail.session import Session
+from dovecotpy.mail.title import set_title
 from dovecotpy.storage.errors import StoreError
 from dovecotpy.storage.store import StoreUser
 
@@ -194,4 +193,4 @@ class Host:
         """What ps shows (verbose_proctitle)."""
         if self._verbose:
             name = self._service.name
-            setproctitle(name + "".join(letter if letter.isprintable() else "?" for letter in who))
+            set_title(name + "".join(letter if letter.isprintable() else "?" for letter in who))

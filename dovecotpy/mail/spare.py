@@ -7,6 +7,7 @@ on the reply pair.
 from __future__ import annotations
 
 import contextlib
+import os
 import select
 import socket
 
@@ -229,6 +230,9 @@ class Spare:
             message = None
         if message is None:
             raise Retired
+        if message.verb is not Verb.YES:
+            for descriptor in message.descriptors:
+                os.close(descriptor)
         if message.verb is Verb.RETIRE:
             self._retired = True
         return message

@@ -10,6 +10,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Generator, Iterator, Sequence
+from operator import eq
 from typing import NamedTuple, Protocol
 
 from dovecotpy.message.collation import collation_key
@@ -23,7 +24,7 @@ SLICE = 0.05
 """Seconds of work between two yields; the budget of DESIGN section 4 is 0.1."""
 
 ROWS = 50000
-"""Messages of which columns are looked at in one go."""
+"""Messages of which columns are looked at in one go, divided by the number of terms."""
 
 
 class Columns(Protocol):
@@ -89,16 +90,16 @@ def evaluate(
     Yields Progress any number of times, then Found once. Raises QueryTooDeep, and what the source raises.
     """
     cheap, dear = _split(q.simplified(query))
-    rows = _rows(columns.uids, within)
-    if rows and len(columns.sizes) and _asks_size(cheap) and min(columns.sizes) < 0:
+    if _asks_size(cheap) and min(columns.sizes, default=0) < 0:
         cheap, dear = q.All(), q.And((cheap, dear))
     deadline = monotonic() + SLICE
     candidates: list[int] = []
     table = _Table(columns, midnight)
-    for start in range(0, len(rows), ROWS):
-        candidates += table.select(cheap, rows[start : start + ROWS])
+    step = max(ROWS // _terms(cheap), 1)
+    for start in range(0, len(within), step):
+        candidates += table.select(cheap, _rows(columns.uids, within[start : start + step]))
         if monotonic() >= deadline:
-            yield Progress(0, len(rows))
+            yield Progress(0, len(within))
             deadline = monotonic() + SLICE
     if isinstance(dear, q.All):
         yield Found(array("I", [columns.uids[row] for row in candidates]))
@@ -130,17 +131,24 @@ def _read(
     yield Found(found)
 
 
-def _rows(uids: Sequence[int], within: Sequence[int]) -> list[int] | range:
-    """Places in the columns of the UIDs in within."""
-    if len(within) == len(uids) and within and within[0] == uids[0] and within[-1] == uids[-1]:
-        return range(len(uids))
-    place = {uid: row for row, uid in enumerate(uids)} if len(within) * 20 > len(uids) else None
+def _rows(uids: Sequence[int], within: Sequence[int]) -> Sequence[int]:
+    """Places in the columns of the UIDs in within, which is not empty; those that are not there are left out."""
+    first = bisect_left(uids, within[0])
+    last = bisect_right(uids, within[-1], first)
+    if last - first == len(within) and all(map(eq, uids[first:last], within)):
+        return range(first, last)
     rows = []
     for uid in within:
-        row = place.get(uid, -1) if place is not None else bisect_left(uids, uid)
-        if 0 <= row < len(uids) and uids[row] == uid:
-            rows.append(row)
+        first = bisect_left(uids, uid, first, last)
+        if first < last and uids[first] == uid:
+            rows.append(first)
     return rows
+
+
+def _terms(query: q.Query) -> int:
+    if isinstance(query, (q.And, q.Or)):
+        return 1 + sum(_terms(term) for term in query.terms)
+    return 1 + _terms(query.term) if isinstance(query, q.Not) else 1
 
 
 def _split(query: q.Query) -> tuple[q.Query, q.Query]:
@@ -329,7 +337,7 @@ class _Table:
 class _View:
     """One message while terms are asked about it; what was read stays until the next message."""
 
-    __slots__ = ("_body", "_header", "_header_key", "needles", "row", "source", "table", "uid")
+    __slots__ = ("_body", "_fields", "_header", "_header_key", "needles", "row", "source", "table", "uid")
 
     def __init__(self, table: _Table, source: TextSource, row: int, needles: frozenset[bytes]) -> None:
         self.table = table
@@ -339,6 +347,7 @@ class _View:
         self.needles = needles
         self._header: MessageHeader | None = None
         self._header_key: bytes | None = None
+        self._fields: dict[bytes, list[bytes]] = {}
         self._body: frozenset[bytes] | None = None
 
     def matches(self, query: q.Query) -> Generator[None, None, bool]:

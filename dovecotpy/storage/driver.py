@@ -8,7 +8,7 @@ the format's own spelling on disk (modified UTF-7) with the real hierarchy separ
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
@@ -188,14 +188,28 @@ class BoxDriver(Protocol):
         Raises MailboxReplaced, StoreError.
         """
 
-    def ref(self, uid: int) -> Ref | None:
-        """Where a message is, as known since the last sync."""
-
     def dates(self, uids: Sequence[int]) -> list[tuple[int, int]]:
         """INTERNALDATE and the date of saving for each, in seconds since the epoch."""
 
-    def body(self, ref: Ref) -> Body:
+    def body(self, uid: int) -> Body:
         """A message's octets. Raises Moved (sync, then again) or MessageGone."""
+
+    def adopt(
+        self,
+        stamp: bytes,
+        uidvalidity: int,
+        guid: bytes,
+        told: int,
+        uids: Sequence[int],
+        load: Callable[[], Sequence[tuple[int, str]] | None],
+    ) -> bool:
+        """Take what an index remembers; True if the mailbox is proven unchanged since. load: gives what `remembered` gave, or None."""
+
+    def remembered(self) -> list[tuple[int, str]] | None:
+        """What an index should keep for `adopt`; None: the same as was adopted."""
+
+    def lasting_stamp(self) -> bytes:
+        """A stamp that still proves something after this process has gone; empty: not yet."""
 
     def events(self) -> Wait:
         """How to notice what others do to it."""

@@ -47,7 +47,9 @@ SECONDS = 20.0
 class Child:
     """One exec'ed child with its control socket."""
 
-    def __init__(self, module: str, blocks: Mapping[str, Settings], extra: Mapping[str, int], log: int) -> None:
+    def __init__(
+        self, module: str, blocks: Mapping[str, Settings], extra: Mapping[str, int], log: int
+    ) -> None:
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         read, write = os.pipe()
         descriptors = {"control": theirs.fileno(), "log": log, "settings": read, **extra}
@@ -206,7 +208,12 @@ class Client:
 
     def login(self, user: str, password: str, **parameters: Any) -> Event:
         """PLAIN with an initial response, and its answer."""
-        resp = b"\0" + user.encode("utf-8", "surrogateescape") + b"\0" + password.encode("utf-8", "surrogateescape")
+        resp = (
+            b"\0"
+            + user.encode("utf-8", "surrogateescape")
+            + b"\0"
+            + password.encode("utf-8", "surrogateescape")
+        )
         self.ask("PLAIN", resp, **parameters)
         return self.next()
 

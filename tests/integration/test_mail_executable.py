@@ -24,7 +24,7 @@ as_root = pytest.mark.skipif(not AS_ROOT, reason="other users' processes need ro
 TELL = r"""
 import os, sys
 print(sorted(n for n in os.environ if n.isupper()))
-print(os.getresuid(), os.getresgid(), os.getgroups())
+print((os.getresuid(), os.getresgid(), os.getgroups()))
 print(os.getcwd())
 print(sys.argv)
 print({k: v for k, v in os.environ.items()})
@@ -213,6 +213,7 @@ def test_inetd_would_let_everybody_in(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         client = socket.create_connection(listener.getsockname())
         server = listener.accept()[0]
+    client.settimeout(10)
     with server, client:
         done = subprocess.run(
             standalone(), stdin=server, stdout=server, env={"USER": "root"}, timeout=60, check=False

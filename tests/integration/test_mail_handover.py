@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from dovecotpy.ipc import control, fdpass, handover
+from dovecotpy.ipc import fdpass, handover
 from dovecotpy.ipc.control import Refusal, Verb
 from dovecotpy.ipc.handover import Accepted, Denied, Refused
 from dovecotpy.ipc.record import Level
@@ -498,4 +498,3 @@ def test_a_master_that_breaks_the_protocol_ends_the_spare(world: World) -> None:
     master = world.spare()
     master.sock.send(b"NONSENSE")
     assert world.reap(master.pid) == 0
-    assert control.VERSION == 1

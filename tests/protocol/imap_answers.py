@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import re
-import sys
-from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from strict_imap import Malformed, check_body, check_envelope, parse_response_data  # noqa: E402
+from tests.strict_imap import Malformed, check_body, check_envelope, parse_response_data
 
 _LITERAL = re.compile(rb"\{(\d+)\}\r\n\Z")
 _STATUS = re.compile(rb"(OK|NO|BAD|BYE|PREAUTH) (\[[A-Z][A-Z0-9-]*( [^\]\r\n]+)?\] )?[\x20-\x7e]+\Z")

@@ -23,21 +23,25 @@ def match(found: Found, request: Request) -> Found:
     if "nopassword" in found.fields:
         return _without_password(found)
     if found.password is None:
-        return Found(Result.MISMATCH, text="No password")
+        return mismatch(found, "No password")
     if not found.password:
-        return Found(Result.MISMATCH, text="Empty password returned without no_password")
+        return mismatch(found, "Empty password returned without no_password")
     try:
         same = schemes.verify(request.password, found.password, found.default_scheme, request.user)
     except schemes.SchemeError as error:
-        return Found(Result.MISMATCH, text=str(error), error=True)
-    if not same:
-        return Found(Result.MISMATCH, text="Password mismatch")
-    return accepted(found)
+        return mismatch(found, str(error), error=True)
+    return accepted(found) if same else mismatch(found, "Password mismatch")
 
 
 def accepted(found: Found) -> Found:
     """The answer without the stored password."""
     return Found(Result.OK, "", found.fields, found.default_scheme)
+
+
+def mismatch(found: Found, text: str, *, error: bool = False) -> Found:
+    """The answer to a wrong password: of its fields only `nodelay` counts."""
+    kept = {name: found.fields[name] for name in found.fields if name == "nodelay"}
+    return Found(Result.MISMATCH, fields=kept, text=text, error=error)
 
 
 def _without_password(found: Found) -> Found:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from dovecotpy import clock
@@ -72,6 +72,7 @@ class MaildirBox:
         self.known: Marks | None = None
         """what `names` is true of; None: a listing is due"""
         self._loader: Callable[[], Sequence[tuple[int, str]] | None] | None = None
+        self._adopted: Sequence[int] = ()
         self._watches: tuple[Watch, Watch] | None = None
         self._own: set[tuple[bool, bool, str]] = set()
         self._infos: dict[str, tuple[int, frozenset[str]]] = {}
@@ -161,6 +162,7 @@ class MaildirBox:
         uidvalidity: int,
         guid: bytes,
         told: int,
+        uids: Sequence[int],
         load: Callable[[], Sequence[tuple[int, str]] | None],
     ) -> bool:
         """Take what an index remembers as known; True if the mailbox is proven unchanged since.
@@ -169,6 +171,7 @@ class MaildirBox:
         """
         self.uidvalidity, self.guid, self.told = uidvalidity, guid, told
         self._loader = load
+        self._adopted = uids
         try:
             now = self.marks()
         except OSError as error:
@@ -178,14 +181,14 @@ class MaildirBox:
         self.known = now
         return True
 
-    def load(self, known: Columns) -> None:
+    def load_names(self) -> None:
         """Make sure that names are there, from the index or as ghosts that the next listing finds."""
         if self._loader is None:
             return
         loader, self._loader = self._loader, None
         remembered = loader()
         if remembered is None:
-            self.ghosts = dict.fromkeys(known.uids, "")
+            self.ghosts = dict.fromkeys(self._adopted, "")
             self.known = None
             return
         for uid, path in remembered:
@@ -199,6 +202,11 @@ class MaildirBox:
             return None
         new = self.new
         return [(uid, ("new/" if name in new else "cur/") + name) for uid, name in self.names.items()]
+
+    def lasting_stamp(self) -> bytes:
+        """A stamp that still proves something when nobody watches any more; empty: the last change is too fresh."""
+        stamp = self.stamp()
+        return stamp if stamp and self.known is not None and self.known.aged else b""
 
     def settle(self, own: bool) -> None:
         """After changes of ours: what is known stays known if the watch saw nothing but them, else a listing is due."""
@@ -279,11 +287,6 @@ class MaildirBox:
             return None
         return (self.new_directory if name in self.new else self.cur_directory), name
 
-    def ref(self, uid: int) -> Ref | None:
-        """Where a message is, as known since the last sync."""
-        name = self.names.get(uid)
-        return None if name is None else Ref(os.fsencode(filename.base_of(name)))
-
     def put(self, uid: int, name: str, *, is_new: bool) -> None:
         """A message is at this name."""
         self.forget(uid)
@@ -344,19 +347,10 @@ class MaildirBox:
 
     # Messages
 
-    def body(self, ref: Ref) -> FileBody:
+    def body(self, uid: int) -> FileBody:
         """A message's octets. Raises Moved (sync, then again) or MessageGone."""
-        base = os.fsdecode(ref.key)
-        uid = self.uidlist.uids.get(base)
-        name = self.names.get(uid) if uid is not None else None
-        if name is None or filename.base_of(name) != base:
-            name = next((each for each in self.names.values() if filename.base_of(each) == base), None)
-        if name is None:
-            raise MessageGone("Some of the requested messages no longer exist.")
-        return self._open_body(self.new_directory if name in self.new else self.cur_directory, name)
-
-    def body_of(self, uid: int) -> FileBody:
-        """The same by UID."""
+        if self._loader is not None:
+            self.load_names()
         where = self.path(uid)
         if where is None:
             raise Moved if uid in self.ghosts else MessageGone("Some of the requested messages no longer exist.")

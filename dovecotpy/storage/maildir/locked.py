@@ -43,6 +43,7 @@ class LockedMaildir:
 
     def __enter__(self) -> LockedMaildir:
         box = self._box
+        box.load_names()
         if box.dotlock.held:
             self._nested = True
             return self

@@ -54,7 +54,7 @@ class Sync:
     def run(self) -> Delta:
         """Raises MailboxReplaced, InUse, StoreError, OSError."""
         box = self.box
-        box.load(self.columns)
+        box.load_names()
         self._keywords()
         listing = self._list()
         self._read_list(listing)

@@ -244,7 +244,7 @@ def test_the_delay_has_jitter() -> None:
 
 
 def test_no_delay() -> None:
-    assert house().client().auth(1, "quick") != ["OK\t1\tuser=quick"]
+    assert house().client().auth(1, "quick", "wrong") == ["FAIL\t1\tuser=quick"]
     here = house(failure_delay=0)
     assert here.client().auth(1, "joe", "wrong") == ["FAIL\t1\tuser=joe"]
 

@@ -180,6 +180,20 @@ def test_columns_alone_read_no_message() -> None:
     assert source.headers == source.bodies == []
 
 
+def test_within_may_name_what_is_not_there() -> None:
+    assert run(q.All(), within=(1, 2, 4)) == [1, 4]
+    assert run(q.All(), within=(2, 5, 11)) == []
+    assert run(q.All(), within=()) == []
+    assert run(q.All(), within=(0, 3, 4, 5, 9, 10)) == [3, 4, 9, 10]
+
+
+def test_ten_thousand_terms() -> None:
+    query = q.Or(tuple(q.UidRanges(((uid, uid),)) for uid in range(100, 10_100)))
+    many = q.Or((query, q.And((q.Uids(range(1, 5000)), q.Body("needle")))))
+    assert run(query) == []
+    assert run(many) == [10]
+
+
 def test_a_message_that_has_gone_matches_nothing() -> None:
     source = Source({uid: message for uid, message in MESSAGES.items() if uid != 3})
     assert run(q.Not(q.Body("zzz")), source=source) == [1, 4, 9, 10]

@@ -1,4 +1,4 @@
-"""Tiny children for tests of the master: `fake_child.py auth|auth-worker|login|mail`, started as the real ones are.
+"""Tiny children for tests of the master: `master_child.py auth|auth-worker|login|mail`, started as the real ones are.
 
 A client of the fake login worker steers them with lines: `crash`, `exit N`, `log TEXT`, `shutdown` (the listener), `mutelog` (shuts its
 log socket down), `stay`, and those that go on to a spare: `mail USER`, `forge`. A spare answers `yes PID` or `no REASON` and holds the
@@ -8,12 +8,13 @@ session until the client goes. The environment variable FAKE_<KIND> may say `fai
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import dovecotpy  # noqa: E402
 from dovecotpy.child import bootstrap, forkserver  # noqa: E402
@@ -37,8 +38,8 @@ def wait_for(sock: socket.socket, verb: Verb) -> control.Message:
             return message
 
 
-def settings_file() -> str:
-    """What a test may change between two starts: the file named beside log_path."""
+def order_for_start() -> str:
+    """The order for this kind."""
     path = os.environ.get("FAKE_ORDERS", "")
     if not path or not os.path.exists(path):
         return ""
@@ -49,7 +50,7 @@ def settings_file() -> str:
 def login(birth: forkserver.Birth) -> int:
     own = birth.control
     wait_for(own, Verb.GO)
-    if settings_file() == "crash":
+    if order_for_start() == "crash":
         os.kill(os.getpid(), signal.SIGSEGV)
     control.send(own, Verb.STATE, 0, 0, 0)
     listener = socket.socket(fileno=START.descriptors["listen.plain.0"])
@@ -61,8 +62,6 @@ def login(birth: forkserver.Birth) -> int:
 
 
 def accept(own: socket.socket, listener: socket.socket) -> socket.socket:
-    import select
-
     poll = select.poll()
     poll.register(own, select.POLLIN)
     poll.register(listener, select.POLLIN)
@@ -125,8 +124,6 @@ def mail(birth: forkserver.Birth) -> int:
 
 
 def spare(own: socket.socket, queue: socket.socket) -> int | None:
-    import select
-
     poll = select.poll()
     poll.register(own, select.POLLIN)
     poll.register(queue, select.POLLIN)
@@ -168,8 +165,6 @@ def spare(own: socket.socket, queue: socket.socket) -> int | None:
 
 
 def session(own: socket.socket, client: socket.socket, user: str) -> None:
-    import select
-
     client.setblocking(True)
     client.sendall(b"yes %d\n" % os.getpid())
     LOG.info("session", user=user, address="192.0.2.1")
@@ -193,8 +188,6 @@ def rest(own: socket.socket, user: str) -> int:
         theirs, ours = fdpass.pair()
         control.send(own, Verb.IDLE, f"key-{user}", descriptors=(theirs.fileno(),))
         theirs.close()
-        import select
-
         poll = select.poll()
         poll.register(own, select.POLLIN)
         poll.register(ours, select.POLLIN)
@@ -226,7 +219,7 @@ def auth_worker(birth: forkserver.Birth) -> int:
 
 def main() -> int:
     log_client.stderr(LOG)
-    order = settings_file()
+    order = order_for_start()
     if order.startswith("fail "):
         control.send(CHANNEL, Verb.FAILED, order.removeprefix("fail "))
         return 89

@@ -1,0 +1,604 @@
+"""A mailbox as protocols see it: columns that follow the store by modseq. Exists once, on top of any format."""
+
+from __future__ import annotations
+
+import enum
+import os
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from dovecotpy import clock
+from dovecotpy.ipc.record import Level
+from dovecotpy.search.evaluate import Found, Progress, evaluate
+from dovecotpy.search.query import Query
+from dovecotpy.storage import source
+from dovecotpy.storage.columns import Ledger, empty_columns
+from dovecotpy.storage.driver import (
+    Body,
+    BoxDriver,
+    Changed,
+    Columns,
+    Delta,
+    Draft,
+    DraftBody,
+    Gone,
+    Locked,
+    Moved,
+    Ref,
+    Row,
+    UNKNOWN_DATE,
+    Wait,
+)
+from dovecotpy.storage.errors import (
+
+    InUse,
+    LimitReached,
+    MailboxReplaced,
+    MessageGone,
+    PermissionDenied,
+    StoreError,
+)
+from dovecotpy.storage.index import snapshot
+from dovecotpy.storage.index.snapshot import Snapshot, Unusable
+from dovecotpy.storage.source import Messages
+
+Uids = Sequence[int]
+Item = bytes
+LOCK_SECONDS = 10.0
+"""How long a write waits for another writer before NO [INUSE]."""
+CHUNK = 1000
+"""Messages of a STORE, MOVE or EXPUNGE under one taking of the lock."""
+BATCH = 200
+"""Messages of one batch of answers that are at hand; of those that must be read, READ_BATCH."""
+READ_BATCH = 32
+RETRIES = 20
+"""Looks for a message that is renamed while we try to open it."""
+SAVE_SNAPSHOT_FROM = 1000
+"""A mailbox of so many messages is written to the index as soon as it was read for the first time."""
+MAX_KEYWORDS = 2000
+
+
+class Operation(enum.Enum):
+    """What STORE does with flags."""
+
+    ADD = "+"
+    REMOVE = "-"
+    REPLACE = "="
+
+
+class Changes(NamedTuple):
+    """What happened after a modseq."""
+
+    modseq: int
+    appeared: Uids
+    changed: Uids
+    """also those of `appeared` whose flags changed since"""
+    vanished: Sequence[tuple[int, int]]
+    """ranges of UIDs, ascending"""
+    complete: bool
+    """False: the log does not reach back so far; compare with `columns`"""
+
+
+class Batch(NamedTuple):
+    """Answers of some messages, parallel to `uids`; None where the message is gone."""
+
+    uids: Uids
+    values: Mapping[Item, Sequence[bytes | None]]
+
+
+class Stored(NamedTuple):
+    """UIDs by what became of them."""
+
+    changed: Uids
+    modified: Uids
+    """not changed, because somebody else changed them after `unchanged_since`"""
+    gone: Uids
+
+
+class Appended(NamedTuple):
+    """Where new messages are."""
+
+    uidvalidity: int
+    uids: Uids
+
+
+class Copied(NamedTuple):
+    """Which messages became which."""
+
+    uidvalidity: int
+    source: Uids
+    destination: Uids
+
+
+class Mailbox:
+    """One mailbox, opened by `Store.open`.
+
+    name: as the client wrote it. index: descriptor of its INDEX directory, taken over; None: INDEX=MEMORY. say: log lines about the index.
+    """
+
+    def __init__(
+        self,
+        driver: BoxDriver,
+        name: bytes,
+        index: int | None,
+        say: Callable[[Level, str], None],
+        *,
+        writable: bool,
+    ) -> None:
+        self._driver = driver
+        self.name = name
+        self.capabilities = driver.capabilities
+        self.writable = writable and driver.capabilities.writable
+        self._index = index
+        self._say = say
+        self._ledger = Ledger(driver.dates)
+        self._stamp = b""
+        self._synced = False
+        self._first_recent: int | None = None
+        self._messages = Messages(self.body, self._learn_size)
+        self._saved_stamp = b""
+        self._generation = b""
+        self._dirty = False
+        self._dirty_names = False
+        self._index_failed = False
+        self._opened = False
+
+    @property
+    def guid(self) -> bytes:
+        """The id of the mailbox, the same under every name."""
+        return self._driver.guid
+
+    @property
+    def uidvalidity(self) -> int:
+        """Together with a UID it names one message for good (RFC 3501 section 2.3.1.1)."""
+        if not self._driver.uidvalidity:
+            self.refresh()
+        return self._driver.uidvalidity
+
+    # Following the store
+
+    def refresh(self) -> int:
+        """Take note of what happened in the store; the modseq reached. Raises MailboxReplaced, StoreError."""
+        if not self._opened:
+            self._open_snapshot()
+        stamp = self._driver.stamp() if self._stamp else b""
+        if not stamp or stamp != self._stamp:
+            self._take(self._driver.sync(self._ledger.columns, self._stamp))
+        return self._ledger.columns.modseq
+
+    def _take(self, delta: Delta) -> None:
+        first = not self._synced
+        self._synced = True
+        if self._ledger.take(delta.appeared, delta.changed, delta.vanished):
+            self._dirty = True
+        if delta.appeared or delta.changed or delta.vanished:
+            self._dirty_names = True
+        self._ledger.reach(self._driver.uidvalidity, delta.uidnext)
+        for uid in delta.vanished:
+            self._messages.forget(uid)
+        self._stamp = delta.stamp
+        if self._first_recent is None:
+            self._first_recent = min(delta.recent, default=delta.uidnext)
+        if first and len(delta.appeared) >= SAVE_SNAPSHOT_FROM:
+            self._save_snapshot()
+
+    def columns(self) -> Columns:
+        """The mailbox as of the last refresh."""
+        return self._ledger.columns
+
+    def keywords(self) -> frozenset[str]:
+        """Every keyword that a message has or had since the mailbox was opened, and those that the format has names for."""
+        return self._ledger.keywords() | self._driver.defined_keywords()
+
+    def changes(self, since: int) -> Changes:
+        """What happened after a modseq that `refresh` or `columns` gave."""
+        appeared, changed, vanished, complete = self._ledger.changes(since)
+        return Changes(self._ledger.columns.modseq, appeared, changed, vanished, complete)
+
+    def wait(self) -> Wait:
+        """How to notice changes."""
+        return self._driver.events()
+
+    def drain(self) -> bool:
+        """Read what `wait` pointed to; True when a refresh may find something."""
+        return self._driver.drain()
+
+    # \\Recent
+
+    def recent(self) -> frozenset[int]:
+        """UIDs that no session claimed yet."""
+        first = self._unclaimed_from()
+        uids = self._ledger.columns.uids
+        return frozenset(uids[bisect_left(uids, first) :])
+
+    def claim_recent(self) -> frozenset[int]:
+        """UIDs that are \\Recent to the caller alone from now on."""
+        if not self.writable:
+            return self.recent()
+        columns = self._ledger.columns
+        if self._unclaimed_from() >= columns.uidnext:
+            return frozenset()
+        try:
+            with self._driver.lock(clock.monotonic() + LOCK_SECONDS):
+                claimed = self.recent()
+                self._note_claimed(columns.uidnext)
+                return claimed
+        except StoreError:
+            return self.recent()
+
+    def _unclaimed_from(self) -> int:
+        found = None
+        if self._index is not None:
+            found = snapshot.read_recent(self._index, self._driver.uidvalidity)
+        if found is not None:
+            return found
+        return self._ledger.columns.uidnext if self._first_recent is None else self._first_recent
+
+    def _note_claimed(self, uid: int) -> None:
+        self._first_recent = uid
+        if self._index is None:
+            return
+        try:
+            snapshot.write_recent(self._index, self._driver.uidvalidity, uid)
+        except OSError as error:
+            self._complain(f"write({snapshot.RECENT}) failed: {error.strerror}")
+
+    # Reading
+
+    def body(self, uid: int) -> Body:
+        """A message's octets. Raises MessageGone, StoreError."""
+        for _ in range(RETRIES):
+            try:
+                return self._driver.body(uid)
+            except Moved:
+                self._stamp = b""
+                self.refresh()
+        raise InUse("Timeout while waiting for lock")
+
+    def fetch(self, uids: Uids, items: frozenset[Item]) -> Iterator[Batch]:
+        """ENVELOPE, BODY, BODYSTRUCTURE, RFC822.SIZE, ready to send and valid in every mode. Raises StoreError."""
+        at = 0
+        while at < len(uids):
+            found: dict[Item, list[bytes | None]] = {item: [] for item in items}
+            read = 0
+            start = at
+            while at < len(uids) and at - start < BATCH and read < READ_BATCH:
+                read += self._answer(uids[at], items, found)
+                at += 1
+            yield Batch(array("I", uids[start:at]), found)
+
+    def _answer(self, uid: int, items: frozenset[Item], found: dict[Item, list[bytes | None]]) -> int:
+        """Add one message's answers; 1 if it had to be read."""
+        values = {item: self._at_hand(uid, item) for item in items}
+        missing = frozenset(item for item, value in values.items() if value is None)
+        if missing:
+            rendered = self._messages.render(uid, missing) or {}
+            values.update((item, rendered.get(item)) for item in missing)
+        for item, value in values.items():
+            found[item].append(value)
+        return 1 if missing else 0
+
+    def _at_hand(self, uid: int, item: Item) -> bytes | None:
+        if item != source.SIZE:
+            return self._messages.cached(item, uid)
+        place = self._ledger.place(uid)
+        size = self._ledger.columns.sizes[place] if place >= 0 else -1
+        return b"%d" % size if size >= 0 else None
+
+    def _learn_size(self, uid: int, size: int) -> None:
+        if self._ledger.learn_size(uid, size):
+            self._dirty = True
+
+    def search(self, query: Query, within: Uids, budget: float) -> Iterator[Progress | Found]:
+        """Evaluate a query; yields at least each 50 ms of work, the answer last. Raises StoreError."""
+        return evaluate(query, self._ledger.columns, self._messages, within, clock.monotonic)
+
+    # Writing
+
+    def draft(self) -> DraftBody:
+        """A new message to write into; `append` or `replace` takes it. Raises PermissionDenied, NoSpace, StoreError."""
+        return self._driver.draft()
+
+    def _lock(self) -> float:
+        if not self.writable:
+            raise PermissionDenied("Permission denied")
+        return clock.monotonic() + LOCK_SECONDS
+
+    def _catch_up(self, locked: Locked) -> None:
+        """Under the lock: know what others did before anything is changed."""
+        if self._synced and (not self._stamp or self._driver.stamp() != self._stamp):
+            self._take(locked.sync(self._ledger.columns, self._stamp))
+
+    def _merge_placed(self, rows: Sequence[Row]) -> None:
+        """Take what was saved into the columns, if everything before it was told."""
+        if self._synced and rows and rows[-1].uid < self._driver.told:
+            self._ledger.take(rows, (), ())
+            self._ledger.reach(self._driver.uidvalidity, self._driver.told)
+            self._dirty = self._dirty_names = True
+        self._stamp = self._driver.stamp() if self._stamp else b""
+
+    def append(self, drafts: Sequence[Draft]) -> Appended:
+        """Save messages, all or none; durable when it returns. Raises NoSpace, InUse, LimitReached, StoreError."""
+        with self._driver.lock(self._lock()) as locked:
+            self._catch_up(locked)
+            drafts = [draft._replace(keywords=self._spelled(draft.keywords)) for draft in drafts]
+            rows = locked.save(drafts)
+            self._merge_placed(rows)
+        return Appended(self._driver.uidvalidity, array("I", [row.uid for row in rows]))
+
+    def copy(self, uids: Uids, to: Mailbox, *, move: bool) -> Copied:
+        """Copy messages, all or none; with move, the originals go when the copies are durable.
+
+        Raises MessageGone, NoSpace, InUse, StoreError.
+        """
+        if move and not self.writable:
+            raise PermissionDenied("Permission denied")
+        for _ in range(RETRIES):
+            try:
+                return self._copy(uids, to, move)
+            except Moved:
+                self._stamp = b""
+                self.refresh()
+        raise InUse("Timeout while waiting for lock")
+
+    def _copy(self, uids: Uids, to: Mailbox, move: bool) -> Copied:
+        if not self._synced:
+            self.refresh()
+        rows = self._rows(uids)
+        if len(rows) < len(uids):
+            raise MessageGone("Some of the requested messages no longer exist.")
+        with to._driver.lock(to._lock()) as locked:
+            to._catch_up(locked)
+            spelled = [row._replace(keywords=to._spelled(row.keywords)) for row in rows]
+            placed = locked.link(self._driver, spelled)
+            if placed is not None:
+                to._merge_placed(placed)
+        if placed is None:
+            destination = to._copy_octets(self, rows)
+        else:
+            destination = array("I", [row.uid for row in placed])
+        if move:
+            self.expunge(uids)
+        return Copied(to._driver.uidvalidity, array("I", uids), destination)
+
+    def _copy_octets(self, origin: Mailbox, rows: Sequence[Row]) -> Uids:
+        drafts: list[Draft] = []
+        try:
+            dates = origin._driver.dates([row.uid for row in rows])
+            for row, (date, _) in zip(rows, dates, strict=True):
+                body = self._driver.draft()
+                drafts.append(Draft(body, row.flags, row.keywords, date))
+                _pour(origin.body(row.uid), body)
+            return self.append(drafts).uids
+        except BaseException:
+            for draft in drafts:
+                draft.body.abandon()
+            raise
+
+    def replace(self, uid: int, to: Mailbox, draft: Draft) -> Appended:
+        """Save a message and expunge another one in its stead (RFC 8508). Raises as `append`, MessageGone."""
+        if not self._rows([uid]):
+            raise MessageGone("Some of the requested messages no longer exist.")
+        appended = to.append([draft])
+        self.expunge([uid])
+        return appended
+
+    def expunge(self, uids: Uids) -> Uids:
+        """Remove messages for good; those that are gone now. Works on a full disk. Raises InUse, StoreError."""
+        gone = array("I")
+        for start in range(0, len(uids), CHUNK):
+            with self._driver.lock(self._lock()) as locked:
+                self._catch_up(locked)
+                rows = self._rows(uids[start : start + CHUNK])
+                removed = locked.remove(rows)
+                self._ledger.take((), (), removed)
+                self._dirty = self._dirty_names = self._dirty or bool(removed)
+                self._stamp = self._driver.stamp() if self._stamp else b""
+            for uid in removed:
+                self._messages.forget(uid)
+            gone.extend(removed)
+        return gone
+
+    def store(
+        self, uids: Uids, op: Operation, flags: int, keywords: frozenset[str], unchanged_since: int | None = None
+    ) -> Stored:
+        """Change flags; on disk before it returns. Raises LimitReached, NoSpace, InUse, StoreError."""
+        changed, modified, gone = array("I"), array("I"), array("I")
+        keywords = self._spelled(keywords)
+        for start in range(0, len(uids), CHUNK):
+            with self._driver.lock(self._lock()) as locked:
+                self._catch_up(locked)
+                part = _Store(self, locked, op, flags, keywords, unchanged_since)
+                part.run(uids[start : start + CHUNK])
+            changed.extend(part.changed)
+            modified.extend(part.modified)
+            gone.extend(part.gone)
+        return Stored(changed, modified, gone)
+
+    def _rows(self, uids: Uids) -> list[Row]:
+        """The messages that are there, as the columns have them."""
+        columns = self._ledger.columns
+        rows = []
+        for uid in uids:
+            place = self._ledger.place(uid)
+            if place >= 0:
+                words = columns.keyword_sets[columns.keywords[place]]
+                rows.append(Row(uid, Ref(b""), columns.flags[place], words, UNKNOWN_DATE, None, b"", None))
+        return rows
+
+    def _spelled(self, keywords: frozenset[str]) -> frozenset[str]:
+        """Keywords in the spelling that the mailbox has already; they are the same whatever their case (RFC 3501 section 2.3.2)."""
+        if not keywords:
+            return keywords
+        defined = self.keywords()
+        known = {word.lower(): word for word in defined}
+        spelled = frozenset(known.get(word.lower(), word) for word in keywords)
+        if len(spelled | defined) > MAX_KEYWORDS:
+            raise LimitReached("Too many keywords in this mailbox")
+        return spelled
+
+    # The index
+
+    def _open_snapshot(self) -> None:
+        self._opened = True
+        if self._index is None:
+            return
+        try:
+            found = snapshot.read(self._index)
+        except (Unusable, OSError) as error:
+            self._complain(f"{snapshot.NAME} is not used: {error}")
+            return
+        if found is None or not found.columns.uidvalidity:
+            return
+        self._ledger.restore(found.columns)
+        load = snapshot.names_loader(self._index, found.generation, len(found.columns.uids))
+        columns = found.columns
+        unchanged = self._driver.adopt(
+            found.stamp, columns.uidvalidity, found.guid, columns.uidnext, columns.uids, load
+        )
+        self._saved_stamp = found.stamp
+        self._generation = found.generation
+        self._synced = True
+        if unchanged:
+            self._stamp = found.stamp
+        else:
+            self._recover_from_replaced(columns)
+
+    def _recover_from_replaced(self, columns: Columns) -> None:
+        """A mailbox of the same name may be another one by now: then the snapshot is worth nothing."""
+        try:
+            self._take(self._driver.sync(columns, b""))
+        except MailboxReplaced:
+            self._driver.disown()
+            self._ledger = Ledger(self._driver.dates)
+            self._synced = False
+            self._saved_stamp = b""
+
+    def _save_snapshot(self) -> None:
+        if self._index is None or self._index_failed or not self._synced or not self._driver.uidvalidity:
+            return
+        try:
+            stamp = self._driver.lasting_stamp()
+            if not self._dirty and (not stamp or stamp == self._saved_stamp):
+                return
+            names = self._driver.remembered() if self._dirty_names or not self._generation else None
+            if names is not None:
+                self._generation = os.urandom(8)
+                snapshot.write_names(self._index, self._generation, names)
+                self._dirty_names = False
+            columns = self._ledger.known_columns()
+            snapshot.write(self._index, Snapshot(columns, self._driver.guid, stamp, self._generation))
+            self._saved_stamp = stamp
+            self._dirty = False
+        except OSError as error:
+            self._complain(f"write({snapshot.NAME}) failed: {error.strerror}")
+        except StoreError as error:
+            self._complain(f"{snapshot.NAME} is not written: {error}")
+
+    def _complain(self, text: str) -> None:
+        """The index cannot be used: said once, and then this session does without."""
+        if not self._index_failed:
+            self._index_failed = True
+            self._say(Level.WARNING, f"Mailbox {os.fsdecode(self.name)}: {text}")
+
+    def close(self) -> None:
+        """Write the index if it is worth it, give everything back. Idempotent, never raises."""
+        if self._driver.closed:
+            return
+        self._save_snapshot()
+        self._driver.close()
+        if self._index is not None:
+            os.close(self._index)
+            self._index = None
+
+
+class _Store:
+    """One STORE of up to CHUNK messages under the lock."""
+
+    def __init__(
+        self,
+        mailbox: Mailbox,
+        locked: Locked,
+        op: Operation,
+        flags: int,
+        keywords: frozenset[str],
+        unchanged_since: int | None,
+    ) -> None:
+        self.mailbox = mailbox
+        self.locked = locked
+        self.op = op
+        self.flags = flags
+        self.keywords = keywords
+        self.unchanged_since = unchanged_since
+        self.changed: list[int] = []
+        self.modified: list[int] = []
+        self.gone: list[int] = []
+
+    def run(self, uids: Uids) -> None:
+        box = self.mailbox
+        waiting: Sequence[int] = uids
+        for _ in range(RETRIES):
+            if not waiting:
+                break
+            waiting = self._attempt(waiting)
+        if waiting:
+            raise InUse("Timeout while waiting for lock")
+        box._stamp = box._driver.stamp() if box._stamp else b""
+
+    def _attempt(self, uids: Uids) -> list[int]:
+        """Set what can be set; UIDs that somebody else changed meanwhile, to be looked at again."""
+        box = self.mailbox
+        columns = box._ledger.columns
+        wanted: list[Row] = []
+        there = box._rows(uids)
+        present = {row.uid for row in there}
+        self.gone.extend(uid for uid in uids if uid not in present)
+        for row in there:
+            if self.unchanged_since is not None and columns.modseqs[box._ledger.place(row.uid)] > self.unchanged_since:
+                self.modified.append(row.uid)
+                continue
+            target = self._target(row)
+            if target.flags != row.flags or target.keywords != row.keywords:
+                wanted.append(target)
+        if not wanted:
+            return []
+        again: list[int] = []
+        done: list[Row] = []
+        for target, answer in zip(wanted, self.locked.flags(wanted), strict=True):
+            if isinstance(answer, Gone):
+                self.gone.append(answer.uid)
+                box._stamp = b""
+            elif isinstance(answer, Changed):
+                done.append(answer.row)
+                again.append(answer.row.uid)
+                box._stamp = b""
+            else:
+                done.append(target)
+                self.changed.append(target.uid)
+        box._ledger.take((), done, ())
+        box._dirty = box._dirty_names = True
+        return again
+
+    def _target(self, row: Row) -> Row:
+        if self.op is Operation.ADD:
+            return row._replace(flags=row.flags | self.flags, keywords=row.keywords | self.keywords)
+        if self.op is Operation.REMOVE:
+            return row._replace(flags=row.flags & ~self.flags, keywords=row.keywords - self.keywords)
+        return row._replace(flags=self.flags, keywords=self.keywords)
+
+
+def _pour(body: Body, draft: DraftBody) -> None:
+    at = 0
+    try:
+        while True:
+            data = body.read(at, 1 << 18)
+            if not data:
+                return
+            draft.write(data)
+            at += len(data)
+    finally:
+        body.close()
+
+

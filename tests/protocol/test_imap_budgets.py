@@ -1,0 +1,212 @@
+"""Each bound on what a client may send, passed."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from dovecotpy.imap import flags, items, keys, session
+from dovecotpy.imap.commands import identify
+from dovecotpy.imap.wire import pattern, sequence, tokens
+from tests.protocol import imap_scenarios
+from tests.protocol.imap_answers import Mirror
+from tests.protocol.imap_model import ModelStore
+from tests.protocol.imap_transcript import Client, settings
+
+
+def client(scenario: str = "three", **changes: object) -> Client:
+    """A session with INBOX selected."""
+    store = imap_scenarios.fill(ModelStore(), scenario)
+    made = Client(store, settings(**changes))  # type: ignore[arg-type]
+    assert b"a OK [READ-WRITE]" in made.send(b"a SELECT INBOX\r\n")
+    return made
+
+
+def last(answer: bytes) -> bytes:
+    """The last line of an answer, which is sound as a whole."""
+    Mirror().hear(answer) if b"FETCH" not in answer else None
+    return answer.rstrip(b"\r\n").rpartition(b"\r\n")[2]
+
+
+def test_line() -> None:
+    made = client(imap_max_line_length=1000)
+    assert last(made.send(b"b SEARCH " + b"ALL " * 247 + b"\r\n")).startswith(b"b OK")
+    assert made.send(b"c SEARCH " + b"ALL " * 250 + b"\r\n") == b"c BAD IMAP command line too large\r\n"
+    assert last(made.send(b"d NOOP\r\n")) == b"d OK NOOP completed."
+
+
+def test_line_of_64_kib_without_an_end() -> None:
+    made = client()
+    assert made.send(b"x" * 70_000) == b"* BAD IMAP command line too large\r\n"
+    assert made.send(b"x" * 1_000_000) == b""
+    assert last(made.send(b"\r\nd NOOP\r\n")) == b"d OK NOOP completed."
+
+
+@pytest.mark.parametrize("plus", [b"", b"+"])
+def test_literal(plus: bytes) -> None:
+    made = client()
+    size = session.MAX_LITERAL
+    fits = made.send(b"b SEARCH SUBJECT {%d%b}\r\n" % (size, plus) + b"x" * size + b"\r\n")
+    assert last(fits).startswith(b"b OK Search completed")
+    answer = made.send(b"c SEARCH SUBJECT {%d%b}\r\n" % (size + 1, plus))
+    assert answer == b"c BAD [TOOBIG] Literal size too large\r\n"
+    if plus:
+        assert made.send(b"x" * (size + 1) + b"\r\n") == b""
+    assert last(made.send(b"d NOOP\r\n")) == b"d OK NOOP completed."
+
+
+def test_literals_in_sum() -> None:
+    made = client()
+    piece = b" BODY {%d+}\r\n" % session.MAX_LITERAL + b"x" * session.MAX_LITERAL
+    count = session.MAX_LITERALS // session.MAX_LITERAL
+    assert last(made.send(b"b SEARCH" + piece * count + b"\r\n")).startswith(b"b OK")
+    answer = made.send(b"c SEARCH" + piece * count + b" BODY {1+}\r\nx\r\nd NOOP\r\n")
+    assert answer == b"c BAD [TOOBIG] Literal size too large\r\nd OK NOOP completed.\r\n"
+
+
+def test_a_literal_of_4_gib() -> None:
+    made = client()
+    assert made.send(b"b SELECT {4294967295}\r\n") == b"b BAD [TOOBIG] Literal size too large\r\n"
+    assert last(made.send(b"c NOOP\r\n")) == b"c OK NOOP completed."
+
+
+def test_message() -> None:
+    made = client(mail_max_message_size=100)
+    assert made.send(b"b APPEND INBOX {101}\r\n") == b"b NO [TOOBIG] Message size is too large.\r\n"
+    answer = made.send(b"c APPEND INBOX {101+}\r\n" + b"x" * 101 + b"\r\nd NOOP\r\n")
+    assert answer == b"c NO [TOOBIG] Message size is too large.\r\nd OK NOOP completed.\r\n"
+    assert b"e OK [APPENDUID" in made.send(b"e APPEND INBOX {100+}\r\n" + b"x" * 100 + b"\r\n")
+
+
+def test_bad_commands() -> None:
+    made = client()
+    answer = made.send(b"b FLY\r\n" * session.MAX_BAD_COMMANDS + b"c NOOP\r\n")
+    assert answer.count(b"b BAD ") == session.MAX_BAD_COMMANDS
+    assert last(answer) == b"* BYE Too many invalid IMAP commands."
+    assert made.session.ended is not None
+
+
+def test_refusals_are_no_bad_commands() -> None:
+    made = client()
+    made.send(b"b SELECT nowhere\r\n" * 100)
+    assert made.session.ended is None
+
+
+@pytest.mark.parametrize("command", [b"b SEARCH %b\r\n", b"b STATUS INBOX %b\r\n"])
+def test_nesting_of_lists(command: bytes) -> None:
+    depth = tokens.MAX_NESTING + 1
+    answer = client().send(command % (b"(" * depth + b"ALL" + b")" * depth))
+    assert answer.startswith(b"b BAD Error in IMAP command ")
+    assert b"Too many nested" in answer
+
+
+@pytest.mark.parametrize("key", [b"NOT ", b"OR ALL "])
+def test_nesting_of_keys(key: bytes) -> None:
+    made = client()
+    assert last(made.send(b"b SEARCH " + key * keys.MAX_NESTING + b"ALL\r\n")).startswith(b"b OK")
+    answer = made.send(b"c SEARCH " + key * (keys.MAX_NESTING + 1) + b"ALL\r\n")
+    assert answer == b"c BAD Error in IMAP command SEARCH: Too many nested keys.\r\n"
+
+
+def test_nesting_of_both_alternatives() -> None:
+    """OR OR OR …: as many keys as an exponential reader would not survive."""
+    made = client()
+    answer = made.send(b"b SEARCH " + b"OR " * 31 + b"ALL " * 32 + b"\r\n")
+    assert last(answer).startswith(b"b OK")
+
+
+def test_arguments() -> None:
+    made = client()
+    assert last(made.send(b"b SEARCH" + b" 1" * tokens.MAX_ARGUMENTS + b"\r\n")).startswith(b"b OK")
+    answer = made.send(b"c SEARCH" + b" 1" * (tokens.MAX_ARGUMENTS + 1) + b"\r\n")
+    assert answer == b"c BAD Error in IMAP command SEARCH: Too many arguments.\r\n"
+
+
+def test_ranges() -> None:
+    made = client()
+    most = b",".join([b"1:*"] * sequence.MAX_RANGES)
+    assert last(made.send(b"b UID SEARCH UID " + most + b"\r\n")).startswith(b"b OK")
+    assert made.send(b"c UID FETCH " + most + b",1 UID\r\n") == b"c BAD Too many ranges in a messageset\r\n"
+
+
+def test_keywords_in_a_command() -> None:
+    made = client()
+    names = b" ".join(b"k%d" % number for number in range(flags.MAX_KEYWORDS + 1))
+    assert made.send(b"b STORE 1 FLAGS (" + names + b")\r\n") == b"b NO [LIMIT] Too many keywords\r\n"
+    long = b"k" * (flags.MAX_KEYWORD + 1)
+    assert made.send(b"c STORE 1 FLAGS (" + long + b")\r\n") == b"c NO [LIMIT] Keyword length too long\r\n"
+
+
+def test_section_path() -> None:
+    made = client()
+    path = b".".join([b"1"] * items.MAX_PATH)
+    assert last(made.send(b"b FETCH 1 BODY.PEEK[" + path + b"]\r\n")) == b"b OK Fetch completed."
+    answer = made.send(b"c FETCH 1 BODY.PEEK[" + path + b".1]\r\n")
+    assert answer == b"c BAD Error in IMAP command FETCH: Invalid BODY[..] parameter\r\n"
+
+
+def test_list_pattern() -> None:
+    made = client()
+    assert last(made.send(b'b LIST "" ' + b"%" * pattern.MAX_PATTERN + b"\r\n")) == b"b OK List completed."
+    answer = made.send(b'c LIST "" ' + b"%" * (pattern.MAX_PATTERN + 1) + b"\r\n")
+    assert answer == b"c NO [LIMIT] Mailbox pattern too long\r\n"
+
+
+def test_identification() -> None:
+    made = client()
+    pairs = b'"k%d" "v" ' * (identify.MAX_PAIRS + 1) % tuple(range(identify.MAX_PAIRS + 1))
+    assert last(made.send(b"b ID (" + pairs + b")\r\n")) == b"b BAD Error in IMAP command ID: Too many fields."
+    answer = made.send(b'c ID ("' + b"k" * 31 + b'" "v")\r\n')
+    assert answer == b"c BAD Error in IMAP command ID: Too long argument.\r\n"
+    answer = made.send(b'd ID ("k" "' + b"v" * 1025 + b'")\r\n')
+    assert answer == b"d BAD Error in IMAP command ID: Too long argument.\r\n"
+
+
+def test_numbers() -> None:
+    made = client()
+    for command in (b"FETCH 1 BODY.PEEK[]<%b.1>", b"FETCH 1 BODY.PEEK[]<0.%b>", b"FETCH 1 BODY.PEEK[%b]"):
+        answer = made.send(b"b " + command % (b"9" * 40) + b"\r\n")
+        assert answer == b"b BAD Error in IMAP command FETCH: Invalid BODY[..] parameter\r\n"
+    assert last(made.send(b"c SEARCH LARGER " + b"9" * 40 + b"\r\n")).startswith(b"c BAD")
+    answer = made.send(b"d FETCH 1 BODY.PEEK[]<9999999999999999999.9999999999999999999>\r\n")
+    assert answer == b"d * 1" or last(answer) == b"d OK Fetch completed."
+
+
+def test_output_is_pulled_in_pieces() -> None:
+    """An answer of many megabytes is never whole in memory, and no piece is much over 64 KiB."""
+    made = client("large")
+    made.session.feed(b"b FETCH 1 (" + b" ".join(b"BODY.PEEK[]<%d.300000>" % part for part in range(30)) + b")\r\n")
+    total = 0
+    while made.session.working or not total:
+        piece = made.session.pull()
+        assert len(piece) <= session.CHUNK
+        total += len(piece)
+        if not piece and not made.session.working:
+            break
+    assert total > 8_000_000
+
+
+def test_a_client_that_does_not_read_is_not_read() -> None:
+    """While a command is at work or its answer waits, no input is wanted."""
+    made = client("large")
+    assert made.session.wants_input()
+    made.session.feed(b"b FETCH 1 BODY.PEEK[]\r\n")
+    assert not made.session.wants_input()
+    made.session.pull()
+    assert made.session.working
+    assert not made.session.wants_input()
+    made.pull()
+    assert made.session.wants_input()
+
+
+def test_a_thousand_pipelined_commands() -> None:
+    made = client()
+    commands = b"".join(b"t%d FETCH 1:3 (UID FLAGS)\r\n" % number for number in range(1000))
+    started = time.perf_counter()
+    tagged = Mirror()
+    tagged.hear(b"* 3 EXISTS\r\n")
+    answers = tagged.hear(made.send(commands + b"last LOGOUT\r\n"))
+    assert list(answers) == [*(b"t%d" % number for number in range(1000)), b"last"]
+    assert all(answer.startswith(b"OK") for answer in answers.values())
+    assert time.perf_counter() - started < 5
