@@ -17,6 +17,7 @@ need strace strace
 need dovecot dovecot-imapd
 need neomutt neomutt
 need ps procps
+need fail2ban-regex fail2ban
 
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null 2>&1; then

@@ -13,7 +13,7 @@ from dovecotpy.auth.report import Report
 from dovecotpy.auth.results import Found, Result, failed
 from dovecotpy.ipc import authworker
 
-JOB_SECONDS = 25.0
+JOB_SECONDS = 15.0
 """From the request to its answer, the wait for a free worker included: a login says a temporary failure rather than wait longer."""
 IDLE_SECONDS = 600.0
 """A worker with nothing to do for so long ends."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from dovecotpy.config import blocks
@@ -43,8 +43,13 @@ def load(path: str = DEFAULT_PATH) -> Configuration:
     """
     source = Source(path)
     draft = read(source.statements())
+    return configuration_of(path, draft, source.files)
+
+
+def configuration_of(path: str, draft: Draft, files: Sequence[str]) -> Configuration:
+    """What was read, with defaults for the rest. files: those that were read."""
     servers = tuple(_server(server) for server in draft.servers or [draft.root])
-    return Configuration(path, servers, (*draft.warnings, *not_acted_on(draft)), tuple(source.files))
+    return Configuration(path, servers, (*draft.warnings, *not_acted_on(draft)), tuple(files))
 
 
 class Open(NamedTuple):

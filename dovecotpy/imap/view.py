@@ -28,13 +28,10 @@ LINES = 1_000
 
 
 class Ghost(NamedTuple):
-    """The last known state of a message that is gone and whose expunge was not told yet."""
+    """A message that is gone and whose expunge was not told yet: its place in the last columns that had it."""
 
-    flags: int
-    keywords: frozenset[str]
-    size: int
-    date: int
-    savedate: int
+    columns: Columns
+    place: int
 
 
 class View:
@@ -62,7 +59,8 @@ class View:
 
     def ghost(self, uid: int) -> Ghost | None:
         """What is left of a message whose expunge was not told yet."""
-        return self._gone.get(uid)
+        ghost = self._gone.get(uid)
+        return ghost if ghost is not None and ghost.place >= 0 else None
 
     def place(self, uid: int) -> int:
         """Index of a message in the columns; -1 if it is not there."""
@@ -139,17 +137,7 @@ class View:
         for uid in self.uids[start : bisect_right(self.uids, high, start)]:
             if uid in self._gone:
                 continue
-            place = bisect_left(before.uids, uid)
-            if place == len(before.uids) or before.uids[place] != uid:
-                self._gone[uid] = Ghost(0, frozenset(), 0, 0, -1)
-                continue
-            self._gone[uid] = Ghost(
-                before.flags[place],
-                before.keyword_sets[before.keywords[place]],
-                before.sizes[place],
-                before.dates[place],
-                before.savedates[place],
-            )
+            self._gone[uid] = Ghost(before, place_in(before, uid))
 
     def told(self, uids: Iterable[int]) -> None:
         """The client has just been told the flags of these messages, as they are in the columns now."""
@@ -233,17 +221,13 @@ class View:
             return b"* %d FETCH (UID %d FLAGS %b)\r\n" % (index + 1, self.uids[index], rendered)
         return b"* %d FETCH (FLAGS %b)\r\n" % (index + 1, rendered)
 
-    def flags_at(self, place: int) -> bytes:
-        """The flags of the message at a place of the columns, rendered."""
-        columns = self.columns
+    def flags_at(self, place: int, columns: Columns | None = None) -> bytes:
+        """The flags of the message at a place of the columns (the present ones), rendered."""
+        columns = columns or self.columns
         system = columns.flags[place]
         if columns.uids[place] in self.recent:
             system |= RECENT
         return self.render.one(system, columns.keyword_sets[columns.keywords[place]])
-
-    def flags_of_ghost(self, uid: int, ghost: Ghost) -> bytes:
-        """The flags that a message had before it went, rendered."""
-        return self.render.one(ghost.flags | (RECENT if uid in self.recent else 0), ghost.keywords)
 
     def flags_response(self) -> bytes:
         """FLAGS and PERMANENTFLAGS (RFC 3501 sections 7.2.6 and 7.1)."""

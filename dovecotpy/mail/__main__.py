@@ -1,7 +1,7 @@
 """The fork server of the mail processes of one protocol: `python -I -m dovecotpy.mail`, exec'ed by the master.
 
 It imports what sessions need, looks every name up, and forks. It holds nothing of any user, no TCP listener and no key. Descriptors:
-control, log, queue. Settings: `settings`, `namespace.N`, `plugin`.
+control, log, queue. Settings: `settings`, `namespace.N`, `plugin`, `auth_users`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dovecotpy.mail import spare
 from dovecotpy.mail.imap import IMAP
 from dovecotpy.mail.preload import preload
 from dovecotpy.mail.prepared import Prepared
-from dovecotpy.mail.rules import RulesError, rules
+from dovecotpy.mail.rules import RulesError, auth_uids, rules
 from dovecotpy.mail.title import set_title
 from dovecotpy.sandbox import kernel
 
@@ -71,7 +71,8 @@ def prepare(start: bootstrap.Start) -> Prepared:
             log=Log(socket.socket(fileno=start.descriptors["log"])),
             queue=socket.socket(fileno=start.descriptors["queue"]),
             generation=str(os.getpid()),
-            auth_uids=frozenset((0, os.geteuid())),
+            auth_uids=frozenset((0, os.geteuid()))
+            | auth_uids(start.settings.get("auth_users", Settings({}))),
         )
     except KeyError as error:
         raise Unfit(f"imap was started without {error}") from error

@@ -73,6 +73,11 @@ def rules(settings: Settings) -> Rules:
     )
 
 
+def auth_uids(users: Settings) -> frozenset[int]:
+    """The uids of the users that auth processes run as. Raises RulesError."""
+    return frozenset(_user("auth user", users.text(name)) for name in users if users.text(name))
+
+
 def _optional(resolve: Callable[[str, str], int], settings: Settings, name: str) -> int | None:
     text = settings.text(name)
     return resolve(name, text) if text else None

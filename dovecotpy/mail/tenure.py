@@ -72,7 +72,6 @@ class Tenure:
         inbox, sending = fdpass.pair()
         with inbox:
             try:
-                control.send(self._lifeline, Verb.END)
                 control.send(self._lifeline, Verb.IDLE, key, descriptors=(sending.fileno(),))
             except OSError:
                 return None

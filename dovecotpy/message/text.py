@@ -36,18 +36,31 @@ def header_text(header: Header) -> str:
     )
 
 
+class PartHeader(str):
+    """The MIME header of a part, with its END: text of the message, not of its body (TEXT finds it, BODY does not)."""
+
+    __slots__ = ()
+
+
 def body_text(octets: Octets, message: Part) -> Iterator[str]:
-    """The text parts of a message and the headers of messages enclosed in it, decoded, in pieces. Never raises on content."""
+    """The text of a message without its own header, decoded, in pieces. Never raises on content.
+
+    That is: text parts, parts such as message/delivery-status, the headers of enclosed messages, and, as PartHeader,
+    the MIME headers of the parts.
+    """
     waiting = [message]
     while waiting:
         part = waiting.pop()
         if part.is_message:
             yield header_text(part.children[0].header)
             yield END
-        waiting.extend(reversed(part.children))
-        if part.content_type.kind == b"text":
+        elif part.children:
+            for child in part.children:
+                yield PartHeader(header_text(child.header) + END)
+        elif part.content_type.kind in (b"text", b"message"):
             yield from _part_text(octets, part)
             yield END
+        waiting.extend(reversed(part.children))
 
 
 def _part_text(octets: Octets, part: Part) -> Iterator[str]:

@@ -17,7 +17,7 @@ from dovecotpy.message.collation import collation_key
 from dovecotpy.message.date import DAY, local_midnight, parse_date
 from dovecotpy.message.encoded_word import decode_words
 from dovecotpy.message.header import Header as MessageHeader
-from dovecotpy.message.text import header_text
+from dovecotpy.message.text import PartHeader, header_text
 from dovecotpy.search import query as q
 
 SLICE = 0.05
@@ -111,7 +111,7 @@ def _read(
     query: q.Query, table: _Table, source: TextSource, rows: list[int], monotonic: Callable[[], float]
 ) -> Iterator[Progress | Found]:
     query = _ordered(query)
-    needles = frozenset(table.key(text) for text in _body_terms(query))
+    needles = frozenset((isinstance(term, q.Text), table.key(term)) for term in _body_terms(query))
     found = array("I")
     deadline = monotonic() + SLICE
     for done, row in enumerate(rows):
@@ -334,12 +334,16 @@ class _Table:
         return self.midnight(query.day), self.midnight(query.day + 1)
 
 
+_Needle = tuple[bool, bytes]
+"""Whether it may stand in the MIME header of a part, and the collation key looked for."""
+
+
 class _View:
     """One message while terms are asked about it; what was read stays until the next message."""
 
     __slots__ = ("_body", "_fields", "_header", "_header_key", "needles", "row", "source", "table", "uid")
 
-    def __init__(self, table: _Table, source: TextSource, row: int, needles: frozenset[bytes]) -> None:
+    def __init__(self, table: _Table, source: TextSource, row: int, needles: frozenset[_Needle]) -> None:
         self.table = table
         self.source = source
         self.row = row
@@ -348,7 +352,7 @@ class _View:
         self._header: MessageHeader | None = None
         self._header_key: bytes | None = None
         self._fields: dict[bytes, list[bytes]] = {}
-        self._body: frozenset[bytes] | None = None
+        self._body: frozenset[_Needle] | None = None
 
     def matches(self, query: q.Query) -> Generator[None, None, bool]:
         """Whether the message matches; yields between two pieces of work. Raises _Gone."""
@@ -365,10 +369,10 @@ class _View:
         if isinstance(query, q.Not):
             return not (yield from self.matches(query.term))
         if isinstance(query, q.Body):
-            return (yield from self.in_body(self.table.key(query)))
+            return (yield from self.in_body((False, self.table.key(query))))
         if isinstance(query, q.Text):
             key = self.table.key(query)
-            return key in self.header_key() or (yield from self.in_body(key))
+            return key in self.header_key() or (yield from self.in_body((True, key)))
         return self.simple(query)
 
     def simple(self, query: q.Query) -> bool:
@@ -415,23 +419,26 @@ class _View:
             return day < query.day
         return day == query.day if isinstance(query, q.SentOn) else day >= query.day
 
-    def in_body(self, key: bytes) -> Generator[None, None, bool]:
-        """Whether a key occurs in the body. The first question looks for the keys of all questions."""
+    def in_body(self, needle: _Needle) -> Generator[None, None, bool]:
+        """Whether a needle occurs in the body. The first question looks for the needles of all questions."""
         if self._body is None:
             self._body = yield from self.scan()
-        return key in self._body
+        return needle in self._body
 
-    def scan(self) -> Generator[None, None, frozenset[bytes]]:
+    def scan(self) -> Generator[None, None, frozenset[_Needle]]:
         """Those of the needles that occur in the body's text."""
         text = self.source.decoded_text(self.uid)
         if text is None:
             raise _Gone
         missing = set(self.needles)
-        overlap = max((len(needle) for needle in missing), default=1) - 1
+        overlap = max((len(key) for _, key in missing), default=1) - 1
         tail = b""
         for piece in text:
             window = tail + collation_key(piece)
-            missing = {needle for needle in missing if needle not in window}
+            everywhere = not isinstance(piece, PartHeader)
+            missing = {
+                needle for needle in missing if needle[1] not in window or not (everywhere or needle[0])
+            }
             if not missing:
                 break
             tail = window[-overlap:] if overlap else b""

@@ -73,13 +73,13 @@ class Header(NamedTuple):
 
 
 class Body(NamedTuple):
-    """BODY: text parts and headers of enclosed messages."""
+    """BODY: text parts, delivery reports and the like, headers of enclosed messages."""
 
     text: str
 
 
 class Text(NamedTuple):
-    """TEXT: as Body, or the message's own header."""
+    """TEXT: as Body, or the message's own header, or the MIME header of a part."""
 
     text: str
 

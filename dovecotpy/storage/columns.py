@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 
 from dovecotpy.storage.driver import UNKNOWN_DATE, Columns, Row
 
 MAX_LOG = 100_000
 """Entries of the log of changes and of the log of expunges; the older half goes when one is full."""
+_DATES = 8
+_SAVEDATES = 9
 Dates = Callable[[Sequence[int]], list[tuple[int, int]]]
 
 
@@ -22,13 +24,13 @@ class LateColumns(Columns):
     def dates(self) -> "array[int]":  # type: ignore[override]  # a field of the base that must not be read before it is filled
         """As `Columns.dates`."""
         self.fill()
-        return self[9]
+        return self[_DATES]
 
     @property
     def savedates(self) -> "array[int]":  # type: ignore[override]  # as above
         """As `Columns.savedates`."""
         self.fill()
-        return self[10]
+        return self[_SAVEDATES]
 
 
 def empty_columns() -> Columns:
@@ -69,7 +71,7 @@ class Ledger:
 
     def _fill(self) -> None:
         """Look up the dates that nobody asked for yet."""
-        dates, savedates = self.columns[9], self.columns[10]
+        dates, savedates = self.columns[_DATES], self.columns[_SAVEDATES]
         if UNKNOWN_DATE not in dates:
             return
         places = [place for place, date in enumerate(dates) if date == UNKNOWN_DATE]
@@ -116,18 +118,18 @@ class Ledger:
         differing = [(self.place(row.uid), row) for row in changed if self._differs(row)]
         if not appeared and not gone and not differing:
             return False
-        modseq = self.columns.modseq + 1
-        columns = [part[:] if isinstance(part, array) else part for part in self.columns]
-        if differing:
-            self._apply_changes(columns, differing, modseq)
+        modseq = max(self.columns.modseq, 0) + 1
+        copy = _Draft(self.columns)
+        for place, row in differing:
+            copy.change(place, row, self._set_number(row.keywords), modseq)
+            self._changes.append((modseq, row.uid))
         if gone:
-            self._apply_expunges(columns, sorted(gone), modseq)
+            copy.remove([self.place(uid) for uid in gone])
+            self._expunges.extend((modseq, first, last) for first, last in ranges(sorted(gone)))
         if appeared:
-            self._apply_arrivals(columns, appeared, modseq)
-        columns[0] = modseq
-        columns[11 - 1 + 0] = columns[10]
-        fresh = Columns(*columns[:11])._replace(keyword_sets=tuple(self._sets))
-        self._set(fresh)
+            copy.add(appeared, [self._set_number(row.keywords) for row in appeared], modseq)
+            self._arrivals.append((modseq, appeared[0].uid))
+        self._set(copy.finished(modseq, tuple(self._sets)))
         self._trim()
         return True
 
@@ -142,3 +144,74 @@ class Ledger:
 
     def _set_number(self, words: frozenset[str]) -> int:
         return self._sets.setdefault(words, len(self._sets))
+
+    def _trim(self) -> None:
+        for log in (self._changes, self._expunges):
+            if len(log) > MAX_LOG:
+                half = len(log) // 2
+                self._log_start = max(self._log_start, log[half - 1][0])
+                del log[:half]
+
+    def changes(self, since: int) -> tuple["array[int]", "array[int]", list[tuple[int, int]], bool]:
+        """UIDs that appeared, UIDs with changed flags, ranges of vanished UIDs after a modseq, and whether that is all of it."""
+        columns = self.columns
+        if since < self._log_start:
+            changed = array("I", [uid for uid, at in zip(columns.uids, columns.modseqs, strict=True) if at > since])
+            return array("I"), changed, [], False
+        appeared = array("I")
+        arrival = bisect_left(self._arrivals, (since + 1, 0))
+        first = self._arrivals[arrival][1] if arrival < len(self._arrivals) else 1 << 33
+        if arrival < len(self._arrivals):
+            appeared = columns.uids[bisect_left(columns.uids, first) :]
+        log = self._changes[bisect_left(self._changes, (since + 1, 0)) :]
+        changed = array("I", sorted({uid for _, uid in log if self.place(uid) >= 0}))
+        gone = self._expunges[bisect_left(self._expunges, (since + 1, 0, 0)) :]
+        return appeared, changed, sorted((low, high) for _, low, high in gone), True
+
+
+class _Draft:
+    """Copies of columns that are being changed."""
+
+    def __init__(self, columns: Columns) -> None:
+        self._uidvalidity = columns.uidvalidity
+        self._uidnext = columns.uidnext
+        self._arrays: list[array[int]] = [part[:] for part in tuple.__iter__(columns) if isinstance(part, array)]
+
+    def change(self, place: int, row: Row, words: int, modseq: int) -> None:
+        self._arrays[1][place] = row.flags
+        self._arrays[2][place] = words
+        self._arrays[3][place] = modseq
+
+    def remove(self, places: list[int]) -> None:
+        """places: ascending."""
+        bounds = [-1, *places, len(self._arrays[0])]
+        for number, column in enumerate(self._arrays):
+            kept = array(column.typecode)
+            for before, after in zip(bounds, bounds[1:], strict=False):
+                kept.extend(column[before + 1 : after])
+            self._arrays[number] = kept
+
+    def add(self, rows: Sequence[Row], words: list[int], modseq: int) -> None:
+        uids, flags, keywords, modseqs, sizes, dates, savedates = self._arrays
+        uids.extend([row.uid for row in rows])
+        flags.extend([row.flags for row in rows])
+        keywords.extend(words)
+        modseqs.extend([modseq] * len(rows))
+        sizes.extend([-1 if row.size is None else row.size for row in rows])
+        dates.extend([row.internaldate for row in rows])
+        savedates.extend([-1 if row.savedate is None else row.savedate for row in rows])
+        self._uidnext = max(self._uidnext, rows[-1].uid + 1)
+
+    def finished(self, modseq: int, sets: tuple[frozenset[str], ...]) -> Columns:
+        return Columns(modseq, self._uidvalidity, self._uidnext, *self._arrays, sets)
+
+
+def ranges(uids: Sequence[int]) -> list[tuple[int, int]]:
+    """Ascending UIDs as ranges."""
+    found: list[tuple[int, int]] = []
+    for uid in uids:
+        if found and found[-1][1] == uid - 1:
+            found[-1] = (found[-1][0], uid)
+        else:
+            found.append((uid, uid))
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -41,7 +42,7 @@ DEFAULTS: Mapping[str, Any] = {
     "ssl_username_from_cert": False,
     "worker_max_count": 4,
 }
-SECONDS = 20.0
+SECONDS = 25.0
 
 
 class Child:
@@ -127,7 +128,8 @@ class Rig:
 
     def _one(self, message: control.Message) -> None:
         if message.verb is Verb.WORKER:
-            control.send(self.server.control, Verb.FORK, 1, descriptors=message.descriptors)
+            with contextlib.suppress(OSError):
+                control.send(self.server.control, Verb.FORK, 1, descriptors=message.descriptors)
         elif message.verb is Verb.FORKED:
             self.workers.add(message.number(0))
         elif message.verb is Verb.EXITED:

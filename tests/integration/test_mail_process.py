@@ -314,7 +314,6 @@ def test_reuse_with_real_sessions(world: Server) -> None:
         assert not before or held == before, "a session left descriptors"
         before = held
         imap(client, "c LOGOUT")
-        worker.expect(Verb.END)
         idle = worker.expect(Verb.IDLE)
         client = world.hand_over(world.account("jim", home=world.home("jim")))
         assert spare.expect(Verb.SLOT).fields[3] == idle.fields[0]

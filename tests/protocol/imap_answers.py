@@ -1,4 +1,6 @@
-"""What a server says, cut into responses and judged by the grammar (RFC 3501 section 9), and a client that believes only that."""
+"""What a server says, cut into responses and judged by the grammar (RFC 3501 section 9), and a client that
+believes only that.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +76,9 @@ def _untagged(values: list[Any]) -> None:
 
 
 def _flags(values: Any) -> None:
-    if not isinstance(values, list) or not all(isinstance(name, str) and _FLAG.match(name) for name in values):
+    if not isinstance(values, list) or not all(
+        isinstance(name, str) and _FLAG.match(name) for name in values
+    ):
         raise Malformed(f"flags expected, not {values!r}")
 
 

@@ -156,7 +156,9 @@ def test_list_pattern() -> None:
 def test_identification() -> None:
     made = client()
     pairs = b'"k%d" "v" ' * (identify.MAX_PAIRS + 1) % tuple(range(identify.MAX_PAIRS + 1))
-    assert last(made.send(b"b ID (" + pairs + b")\r\n")) == b"b BAD Error in IMAP command ID: Too many fields."
+    assert (
+        last(made.send(b"b ID (" + pairs + b")\r\n")) == b"b BAD Error in IMAP command ID: Too many fields."
+    )
     answer = made.send(b'c ID ("' + b"k" * 31 + b'" "v")\r\n')
     assert answer == b"c BAD Error in IMAP command ID: Too long argument.\r\n"
     answer = made.send(b'd ID ("k" "' + b"v" * 1025 + b'")\r\n')
@@ -176,7 +178,9 @@ def test_numbers() -> None:
 def test_output_is_pulled_in_pieces() -> None:
     """An answer of many megabytes is never whole in memory, and no piece is much over 64 KiB."""
     made = client("large")
-    made.session.feed(b"b FETCH 1 (" + b" ".join(b"BODY.PEEK[]<%d.300000>" % part for part in range(30)) + b")\r\n")
+    made.session.feed(
+        b"b FETCH 1 (" + b" ".join(b"BODY.PEEK[]<%d.300000>" % part for part in range(30)) + b")\r\n"
+    )
     total = 0
     while made.session.working or not total:
         piece = made.session.pull()

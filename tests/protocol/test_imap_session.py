@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings as examples
+from hypothesis import HealthCheck, given
+from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from dovecotpy import clock
@@ -111,10 +112,18 @@ def test_input_behind_the_login_is_served() -> None:
 
 
 FAILURES = [
-    (errors.NoSpace("Not enough disk space", log="disk full"), b"NO [OVERQUOTA] Not enough disk space", "disk full"),
+    (
+        errors.NoSpace("Not enough disk space", log="disk full"),
+        b"NO [OVERQUOTA] Not enough disk space",
+        "disk full",
+    ),
     (errors.InUse("Timeout while waiting for lock"), b"NO [INUSE] Timeout while waiting for lock", None),
     (errors.PermissionDenied("Permission denied"), b"NO [NOPERM] Permission denied", None),
-    (errors.Internal("Internal error occurred.", log="why"), b"NO [SERVERBUG] Internal error occurred.", "why"),
+    (
+        errors.Internal("Internal error occurred.", log="why"),
+        b"NO [SERVERBUG] Internal error occurred.",
+        "why",
+    ),
 ]
 
 

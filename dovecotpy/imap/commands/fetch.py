@@ -16,6 +16,7 @@ from dovecotpy.imap.view import View
 from dovecotpy.ipc.record import Level
 from dovecotpy.message.section import Span
 from dovecotpy.storage import flags as bits
+from dovecotpy.storage.driver import Columns
 from dovecotpy.storage.errors import MailboxReplaced, MessageGone, StoreError
 from dovecotpy.storage.mailbox import Operation
 
@@ -61,6 +62,8 @@ class _Fetch:
         self.view = view
         self.plan = plan
         self.missing = False
+        self._dated: Columns | None = None
+        self._date_column: Sequence[int] = ()
         self.rendered = [item for item in wanted.RENDERED if item in plan.simple]
 
     def without_sections(self, spans: Sequence[tuple[int, int]]) -> Iterator[bytes]:
@@ -115,7 +118,7 @@ class _Fetch:
         if b"FLAGS" in simple:
             found.append((b"FLAGS", view.render.many(columns, start, end, view.recent)))
         if b"INTERNALDATE" in simple:
-            found.append((b"INTERNALDATE", list(map(internaldate.render, columns.dates[start:end]))))
+            found.append((b"INTERNALDATE", list(map(internaldate.render, self._dates(columns)[start:end]))))
         if wanted.SIZE in simple:
             sizes = values.get(wanted.SIZE) or list(map(b"%d".__mod__, columns.sizes[start:end]))
             found.append((wanted.SIZE, sizes))
@@ -135,19 +138,19 @@ class _Fetch:
     ) -> list[bytes] | None:
         """The items of one message but for sections; None if it is gone and they are not known."""
         simple, view = self.plan.simple, self.view
-        state = self._state(uid)
-        if state is None or view.index(uid) < 0:
+        found = self._find(uid)
+        if found is None or view.index(uid) < 0:
             return None
-        flags, timestamp, size = state
+        columns, place = found
         pieces = []
         if b"UID" in simple:
             pieces.append(b"UID %d" % uid)
         if b"FLAGS" in simple or with_flags:
-            pieces.append(b"FLAGS " + flags)
+            pieces.append(b"FLAGS " + view.flags_at(place, columns))
         if b"INTERNALDATE" in simple:
-            pieces.append(b"INTERNALDATE " + internaldate.render(timestamp))
+            pieces.append(b"INTERNALDATE " + internaldate.render(self._dates(columns)[place]))
         if wanted.SIZE in simple:
-            known = values.get(wanted.SIZE) or (b"%d" % size if size >= 0 else None)
+            known = values.get(wanted.SIZE) or self._size(columns.sizes[place])
             if known is None:
                 return None
             pieces.append(b"RFC822.SIZE " + known)
@@ -158,16 +161,23 @@ class _Fetch:
             pieces.append(item + b" " + value)
         return pieces
 
-    def _state(self, uid: int) -> tuple[bytes, int, int] | None:
-        """Flags, date and size, also of a message whose expunge was not told yet."""
-        view = self.view
-        place = view.place(uid)
+    def _find(self, uid: int) -> tuple[Columns, int] | None:
+        """Where a message stands, also one whose expunge was not told yet."""
+        place = self.view.place(uid)
         if place >= 0:
-            return view.flags_at(place), view.columns.dates[place], view.columns.sizes[place]
-        ghost = view.ghost(uid)
-        if ghost is None:
-            return None
-        return view.flags_of_ghost(uid, ghost), ghost.date, ghost.size
+            return self.view.columns, place
+        return self.view.ghost(uid)
+
+    def _dates(self, columns: Columns) -> Sequence[int]:
+        """The column of dates, asked for once: the store may have to look them up."""
+        if self._dated is not columns:
+            self._dated = columns
+            self._date_column = columns.dates
+        return self._date_column
+
+    @staticmethod
+    def _size(size: int) -> bytes | None:
+        return b"%d" % size if size >= 0 else None
 
     # Sections
 

@@ -45,7 +45,14 @@ def test_a_bare_line_feed_ends_a_command() -> None:
 def test_kinds_of_arguments() -> None:
     event = only(b'a X atom "a \\"quoted\\\\ one" (1 (NIL "") ()) \\Seen {3+}\r\na\rb {0+}\r\n\r\n')
     assert isinstance(event, Command)
-    assert event.arguments == [b"atom", b'a "quoted\\ one', [b"1", [b"NIL", b""], []], b"\\Seen", b"a\rb", b""]
+    assert event.arguments == [
+        b"atom",
+        b'a "quoted\\ one',
+        [b"1", [b"NIL", b""], []],
+        b"\\Seen",
+        b"a\rb",
+        b"",
+    ]
     kinds = [type(argument) for argument in event.arguments]
     assert kinds == [Atom, String, list, Atom, String, String]
 
@@ -262,7 +269,23 @@ def test_raw_lines() -> None:
 
 
 FRAGMENTS = st.sampled_from(
-    [b"a", b" ", b" NOOP", b" FETCH", b"(", b")", b'"', b"\\", b"{3}", b"{2+}", b"{0+}", b"{99+}", b"\r\n", b"\n", b"\r"]
+    [
+        b"a",
+        b" ",
+        b" NOOP",
+        b" FETCH",
+        b"(",
+        b")",
+        b'"',
+        b"\\",
+        b"{3}",
+        b"{2+}",
+        b"{0+}",
+        b"{99+}",
+        b"\r\n",
+        b"\n",
+        b"\r",
+    ]
     + [b"*", b"x" * 30, b"\0", b"\xff", b"]", b"[", b"1:*", b" APPEND x", b"{5}\r\n", b"{7+}\r\n"]
 )
 

@@ -34,7 +34,24 @@ def test_sets(text: bytes, ranges: sequence.Ranges) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [b"", b"0", b"1:0", b",", b"1,", b":", b"1:", b"1:2:3", b"**", b"x", b"-1", b"+1", b"1 ", b"4294967296", b"\xb2"]
+    "text",
+    [
+        b"",
+        b"0",
+        b"1:0",
+        b",",
+        b"1,",
+        b":",
+        b"1:",
+        b"1:2:3",
+        b"**",
+        b"x",
+        b"-1",
+        b"+1",
+        b"1 ",
+        b"4294967296",
+        b"\xb2",
+    ],
 )
 def test_no_sets(text: bytes) -> None:
     with pytest.raises(sequence.InvalidSet):
@@ -80,7 +97,9 @@ def test_modified_utf7(text: str, wire: bytes) -> None:
     assert name.decode(wire) == text
 
 
-@pytest.mark.parametrize("wire", [b"&", b"a&b", b"&AOk", b"&*-", b"&AOk-&AOk-", b"&AGE-", b"&2D0-", b"&AOl-", b"\xe9", b"&A-"])
+@pytest.mark.parametrize(
+    "wire", [b"&", b"a&b", b"&AOk", b"&*-", b"&AOk-&AOk-", b"&AGE-", b"&2D0-", b"&AOl-", b"\xe9", b"&A-"]
+)
 def test_not_canonical(wire: bytes) -> None:
     with pytest.raises(name.InvalidName):
         name.decode(wire)

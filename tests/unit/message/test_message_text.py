@@ -285,13 +285,27 @@ w6TDtsO8
 def test_what_search_sees() -> None:
     octets = Octets.of(MESSAGE)
     message = parse(octets)
-    assert "".join(text.body_text(octets, message)).split(text.END) == [
+    pieces = list(text.body_text(octets, message))
+    body = "".join(piece for piece in pieces if not isinstance(piece, text.PartHeader))
+    assert body.split(text.END) == [
         "grüße",
         "subject: enclosed\ncontent-type: text/plain; charset=utf-8\ncontent-transfer-encoding: base64\n",
         "äöü",
         "",
     ]
+    headers = "".join(piece for piece in pieces if isinstance(piece, text.PartHeader))
+    assert headers.split(text.END) == [
+        "content-type: text/plain; charset=iso-8859-1\ncontent-transfer-encoding: quoted-printable\n",
+        "content-type: application/octet-stream\n",
+        "content-type: message/rfc822\n",
+        "",
+    ]
     assert text.header_text(message.header) == "subject: café\ncontent-type: multipart/mixed; boundary=b\n"
+
+
+def test_a_delivery_report_is_text() -> None:
+    octets = Octets.of(b"Content-Type: message/delivery-status\n\nStatus: 5.1.1\n")
+    assert "".join(text.body_text(octets, parse(octets))) == "Status: 5.1.1\r\n" + text.END
 
 
 @pytest.mark.parametrize("encoding", [b"8bit", b"base64", b"quoted-printable"])

@@ -63,7 +63,7 @@ MESSAGES = {
     1: b"From: Ann <ann@example.org>\nSubject: =?utf-8?q?Caf=C3=A9?= menu\nDate: Mon, 1 Jan 2024 23:30:00 -0800\n\nCoffee and cake\n",
     3: b"From: bob@example.org\nSubject: hello\nX-Spam:\nDate: Tue, 2 Jan 2024 00:30:00 +0100\n\ncafe and tea\nCAF\xc3\x89\n",
     4: b"From: ann@example.org\nTo: bob@example.org\n\nnothing of note\n",
-    9: b"Subject: attachment\nDate: rubbish\nContent-Type: multipart/mixed; boundary=b\n\n--b\n\nte\n--b\n\nxt\n--b--\n",
+    9: b"Subject: attachment\nDate: rubbish\nContent-Type: multipart/mixed; boundary=b\n\n--b\nContent-ID: cid\n\nte\n--b\n\nxt\n--b--\n",
     10: b"Subject: needle\n in the fold\nDate: Wed, 3 Jan 2024 10:00:00 +0000\nContent-Transfer-Encoding: base64\n\nbmVlZGxl\n",
 }
 UIDS = tuple(MESSAGES)
@@ -150,6 +150,9 @@ def run(
         (q.Body("needle"), [10]),
         (q.Body("hello"), []),
         (q.Text("hello"), [3]),
+        (q.Text("Content-ID: cid"), [9]),
+        (q.Body("cid"), []),
+        (q.And((q.Text("cid"), q.Not(q.Body("cid")))), [9]),
         (q.Text("ann@EXAMPLE"), [1, 4]),
         (q.Text("x-spam:"), [3]),
         (q.Text(""), [1, 3, 4, 9, 10]),

@@ -1,0 +1,514 @@
+"""A mail_location of Maildirs: Maildir++ (`.A.B` in the root) or LAYOUT=fs."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+
+from dovecotpy import clock
+from dovecotpy.storage import files
+from dovecotpy.storage.driver import BoxInfo
+from dovecotpy.storage.errors import (
+    CannotDo,
+    InvalidMailboxName,
+    MailboxExists,
+    MailboxNotFound,
+    StoreError,
+)
+from dovecotpy.storage.location import Location
+from dovecotpy.storage.maildir import paths
+from dovecotpy.storage.maildir.box import SHARED_FILE, MaildirBox
+from dovecotpy.storage.maildir.context import Context
+from dovecotpy.storage.maildir.paths import FS, MAILDIRPP, TRASH, Layout
+from dovecotpy.storage.maildir.subscriptions import Subscriptions
+from dovecotpy.storage.maildir.uidlist import Broken, Uidlist
+
+FOLDER_MARK = "maildirfolder"
+TRASH_SECONDS = 3600
+MAX_DEPTH = 64
+"""Directories below the root that a listing of LAYOUT=fs follows."""
+MAX_REMOVED_DEPTH = 8
+
+
+class MaildirTree:
+    """The mailboxes of one user at one mail_location. Raises StoreError when the root cannot be used."""
+
+    def __init__(self, location: Location, context: Context, *, inbox: bool) -> None:
+        self._location = location
+        self._context = context._replace(is_clash=self._is_clash)
+        self._has_inbox = inbox
+        self.layout: Layout = FS if location.layout == "fs" else MAILDIRPP
+        self.separator = self.layout.separator
+        self._roots: dict[str, int] = {}
+
+    # Directories
+
+    def _root(self, path: str) -> int:
+        """Descriptor of a root, made when it is missing."""
+        found = self._roots.get(path)
+        if found is None:
+            mode = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+            try:
+                try:
+                    found = os.open(path, mode)
+                except FileNotFoundError:
+                    os.makedirs(path)
+                    found = os.open(path, mode)
+            except OSError as error:
+                raise files.translated(error, f"open({path})") from error
+            self._roots[path] = found
+        return found
+
+    def _mail_root(self) -> int:
+        return self._root(self._location.root)
+
+    def _inbox_directory(self) -> int:
+        """A new descriptor of INBOX's directory."""
+        path = self._location.inbox or self._location.root
+        return os.dup(self._root(path))
+
+    def control_root(self) -> str:
+        """The path below which uidlists, State and subscriptions are."""
+        return self._location.control or self._location.root
+
+    def control_directory(self) -> int:
+        """The descriptor of the same."""
+        return self._root(self.control_root())
+
+    def _beside(self, path: str, parts: tuple[str, ...]) -> int:
+        """A mailbox's directory below a CONTROL or INDEX root, made when it is missing; a new descriptor."""
+        name = ("INBOX",) if self.layout is FS else (".INBOX",)
+        return paths.ensure_directory(self._root(path), parts or name)
+
+    def index_directory(self, disk: bytes) -> int | None:
+        """Where a mailbox's index is: a new descriptor; None: INDEX=MEMORY, or it cannot be had."""
+        if self._location.index == "MEMORY":
+            return None
+        parts = self.layout.components(disk)
+        try:
+            if self._location.index:
+                return self._beside(self._location.index, parts)
+            return self._directory(parts, disk)
+        except (OSError, StoreError):
+            return None
+
+    def _directory(self, parts: tuple[str, ...], disk: bytes) -> int:
+        if not parts:
+            return self._inbox_directory()
+        return paths.open_mailbox(self._mail_root(), parts, disk)
+
+    # Opening
+
+    def open(self, disk: bytes, *, writable: bool) -> MaildirBox:
+        """Raises MailboxNotFound, InvalidMailboxName, StoreError."""
+        parts = self.layout.components(disk)
+        shown = _shown(disk)
+        try:
+            directory = self._directory(parts, disk)
+            if parts and not self._is_maildir(directory):
+                os.close(directory)
+                raise MailboxNotFound(f"Mailbox doesn't exist: {shown}")
+            control = self._beside(self._location.control, parts) if self._location.control else directory
+        except OSError as error:
+            raise files.translated(error, f"open({self._location.root}, mailbox {shown})") from error
+        return MaildirBox(self._context, shown, directory, control, writable=writable)
+
+    def _is_maildir(self, directory: int) -> bool:
+        """In Maildir++ any dot directory is a mailbox and gets what it lacks; with fs only one that has cur/."""
+        return self.layout is MAILDIRPP or files.identify(directory, "cur") != files.NOWHERE
+
+    def exists(self, disk: bytes) -> bool:
+        """Whether there is a mailbox of that name. Raises InvalidMailboxName."""
+        parts = self.layout.components(disk)
+        if not parts:
+            return True
+        try:
+            directory = paths.open_directory(self._mail_root(), parts)
+        except OSError:
+            return False
+        try:
+            return self._is_maildir(directory)
+        finally:
+            os.close(directory)
+
+    def _is_clash(self, guid: str, name: str) -> bool:
+        """Whether the mailbox of that name has that GUID."""
+        try:
+            parts = self.layout.components(os.fsencode(name))
+            if self._location.control:
+                control = paths.open_directory(self._root(self._location.control), parts or ("INBOX",))
+            else:
+                control = self._directory(parts, os.fsencode(name))
+        except (OSError, StoreError):
+            return False
+        try:
+            listed = Uidlist(control)
+            listed.refresh()
+            return listed.guid == guid
+        except (Broken, OSError):
+            return False
+        finally:
+            os.close(control)
+
+    # Listing
+
+    def mailboxes(self) -> Iterable[BoxInfo]:
+        """Every mailbox; INBOX first where this tree has one."""
+        names = sorted(self._flat() if self.layout is MAILDIRPP else self._deep())
+        if self._has_inbox:
+            names = [(b"INBOX", True), *((name, there) for name, there in names if name != b"INBOX")]
+        parents = {name.rpartition(self.separator)[0] for name, _ in names}
+        for name, there in names:
+            yield BoxInfo(name, there, name in parents, None)
+
+    def _flat(self) -> Iterator[tuple[bytes, bool]]:
+        root = self._mail_root()
+        with os.scandir(root) as entries:
+            for entry in entries:
+                name = entry.name
+                if name == TRASH:
+                    self._clean_trash(root)
+                if name[:1] != "." or name in (".", "..") or name[1:2] == ".":
+                    continue
+                if self._is_plain_file(entry):
+                    continue
+                yield os.fsencode(name[1:]), True
+
+    def _is_plain_file(self, entry: os.DirEntry[str]) -> bool:
+        try:
+            if entry.is_dir(follow_symlinks=self._context.options.maildir_stat_dirs):
+                return False
+            return not entry.is_symlink() or self._context.options.maildir_stat_dirs
+        except OSError:
+            return True
+
+    def _deep(self) -> Iterator[tuple[bytes, bool]]:
+        waiting: list[tuple[str, int]] = [("", 0)]
+        while waiting:
+            path, depth = waiting.pop()
+            for name in self._subdirectories(path):
+                below = f"{path}/{name}" if path else name
+                parts = tuple(below.split("/"))
+                yield os.fsencode(below), self._has_cur(parts)
+                if depth < MAX_DEPTH:
+                    waiting.append((below, depth + 1))
+
+    def _subdirectories(self, path: str) -> list[str]:
+        try:
+            directory = paths.open_directory(self._mail_root(), tuple(path.split("/")) if path else ())
+        except OSError:
+            return []
+        try:
+            with os.scandir(directory) as entries:
+                return [
+                    entry.name
+                    for entry in entries
+                    if entry.name[0] != "."
+                    and entry.name not in paths.SUBDIRECTORIES
+                    and entry.is_dir(follow_symlinks=False)
+                ]
+        finally:
+            os.close(directory)
+
+    def _has_cur(self, parts: tuple[str, ...]) -> bool:
+        try:
+            directory = paths.open_directory(self._mail_root(), parts)
+        except OSError:
+            return False
+        try:
+            return files.identify(directory, "cur") != files.NOWHERE
+        finally:
+            os.close(directory)
+
+    # Making and removing
+
+    def create(self, disk: bytes) -> None:
+        """Durable. Raises MailboxExists, InvalidMailboxName, NoSpace, StoreError."""
+        parts = self.layout.components(disk)
+        if not parts or self.exists(disk):
+            raise MailboxExists("Mailbox exists.")
+        root = self._mail_root()
+        try:
+            parent = paths.ensure_directory(root, parts[:-1])
+            try:
+                self._make(parent, parts[-1])
+            finally:
+                os.close(parent)
+        except OSError as error:
+            raise files.translated(error, f"mkdir({self._location.root}, mailbox {_shown(disk)})") from error
+
+    def _make(self, parent: int, name: str) -> None:
+        """Built under another name, then renamed, so that a mailbox is there whole or not at all."""
+        sync = self._context.sync
+        if files.identify(parent, name) != files.NOWHERE:
+            directory = paths.open_directory(parent, (name,))
+            try:
+                self._fill(directory)
+            finally:
+                os.close(directory)
+            return
+        temporary = f"..dovecotpy-{os.getpid()}-{os.urandom(4).hex()}"
+        os.mkdir(temporary, dir_fd=parent)
+        directory = paths.open_directory(parent, (temporary,))
+        try:
+            self._fill(directory)
+            os.rename(temporary, name, src_dir_fd=parent, dst_dir_fd=parent)
+        except BaseException:
+            _remove(parent, temporary)
+            raise
+        finally:
+            os.close(directory)
+        if sync:
+            files.sync_directory(parent)
+
+    def _fill(self, directory: int) -> None:
+        shared = self._shared()
+        files.adopt(directory, shared, directory=True)
+        for name in paths.SUBDIRECTORIES:
+            try:
+                os.mkdir(name, dir_fd=directory)
+            except FileExistsError:
+                continue
+            if shared is not None:
+                below = os.open(name, files.DIRECTORY, dir_fd=directory)
+                files.adopt(below, shared, directory=True)
+                os.close(below)
+        marks = [FOLDER_MARK] if self.layout is MAILDIRPP else []
+        if shared is not None:
+            marks.append(SHARED_FILE)
+        for name in marks:
+            if files.identify(directory, name) == files.NOWHERE:
+                files.replace(directory, name, b"", sync=False, shared=shared)
+        if self._context.sync:
+            files.sync_directory(directory)
+
+    def _shared(self) -> files.Shared | None:
+        try:
+            found = os.stat(SHARED_FILE, dir_fd=self._mail_root(), follow_symlinks=False)
+        except OSError:
+            return None
+        return files.Shared(stat.S_IMODE(found.st_mode), found.st_gid)
+
+    def delete(self, disk: bytes) -> None:
+        """Children stay. Raises MailboxNotFound, CannotDo, StoreError."""
+        parts = self.layout.components(disk)
+        if not parts:
+            raise CannotDo("INBOX can't be deleted.")
+        root = self._mail_root()
+        try:
+            parent = paths.open_directory(root, parts[:-1])
+        except OSError:
+            raise MailboxNotFound(f"Mailbox doesn't exist: {_shown(disk)}") from None
+        try:
+            found = os.stat(parts[-1], dir_fd=parent, follow_symlinks=False)
+            if stat.S_ISLNK(found.st_mode):
+                os.unlink(parts[-1], dir_fd=parent)
+                return
+            if self.layout is FS:
+                self._delete_deep(parent, parts[-1], disk)
+            else:
+                self._to_trash(parent, parts[-1])
+        except FileNotFoundError:
+            raise MailboxNotFound(f"Mailbox doesn't exist: {_shown(disk)}") from None
+        except OSError as error:
+            raise files.translated(error, f"delete({self._location.root}, mailbox {_shown(disk)})") from error
+        finally:
+            os.close(parent)
+        self._forget_beside(parts)
+
+    def _to_trash(self, parent: int, name: str) -> None:
+        """Gone in one step; what is slow comes after."""
+        trash = TRASH
+        try:
+            os.rename(name, trash, src_dir_fd=parent, dst_dir_fd=self._mail_root())
+        except OSError as error:
+            if isinstance(error, FileNotFoundError):
+                raise
+            _remove(self._mail_root(), trash)
+            trash = f"{TRASH}.{os.getpid()}"
+            os.rename(name, trash, src_dir_fd=parent, dst_dir_fd=self._mail_root())
+        if self._context.sync:
+            files.sync_directory(parent)
+        _remove(self._mail_root(), trash)
+
+    def _delete_deep(self, parent: int, name: str, disk: bytes) -> None:
+        """With fs, children are inside: only the mail goes, and the directory when nothing is left in it."""
+        directory = paths.open_directory(parent, (name,))
+        try:
+            if files.identify(directory, "cur") == files.NOWHERE:
+                if os.listdir(directory):
+                    raise CannotDo(f"Directory {_shown(disk)} isn't empty, can't delete it.")
+            for below in paths.SUBDIRECTORIES:
+                trash = f"..dovecotpy-{os.getpid()}-{os.urandom(4).hex()}"
+                try:
+                    os.rename(below, trash, src_dir_fd=directory, dst_dir_fd=self._mail_root())
+                except FileNotFoundError:
+                    continue
+                _remove(self._mail_root(), trash)
+            for entry in os.listdir(directory):
+                found = os.stat(entry, dir_fd=directory, follow_symlinks=False)
+                if stat.S_ISREG(found.st_mode):
+                    os.unlink(entry, dir_fd=directory)
+            if not os.listdir(directory):
+                os.rmdir(name, dir_fd=parent)
+        finally:
+            os.close(directory)
+
+    def _forget_beside(self, parts: tuple[str, ...]) -> None:
+        """What stood for a deleted mailbox in CONTROL and INDEX roots, so that a new one of its name begins anew."""
+        for path in (self._location.control, self._location.index):
+            if path and path != "MEMORY":
+                try:
+                    parent = paths.open_directory(self._root(path), parts[:-1])
+                except OSError:
+                    continue
+                _remove(parent, parts[-1])
+                os.close(parent)
+
+    def _clean_trash(self, root: int) -> None:
+        try:
+            found = os.stat(TRASH, dir_fd=root, follow_symlinks=False)
+        except OSError:
+            return
+        if clock.file_time() - found.st_ctime > TRASH_SECONDS:
+            _remove(root, TRASH)
+
+    # Renaming
+
+    def rename(self, old: bytes, new: bytes) -> None:
+        """With its children. Durable. Raises MailboxNotFound, MailboxExists, InvalidMailboxName, CannotDo, StoreError."""
+        before = self.layout.components(old)
+        after = self.layout.components(new)
+        if new == old or self.exists(new):
+            raise MailboxExists("Target mailbox already exists")
+        if new.startswith(old + self.separator):
+            raise CannotDo("Can't rename mailbox under its own child.")
+        if not before:
+            raise CannotDo("Renaming INBOX isn't supported.")
+        try:
+            if self.layout is FS:
+                self._rename_deep(before, after, old)
+            else:
+                self._rename_flat(old, new)
+            for path in (self._location.control, self._location.index):
+                if path and path != "MEMORY":
+                    self._rename_beside(self._root(path), before, after, old, new)
+        except OSError as error:
+            raise files.translated(error, f"rename({self._location.root}, {_shown(old)} -> {_shown(new)})") from error
+
+    def _rename_deep(self, before: tuple[str, ...], after: tuple[str, ...], old: bytes) -> None:
+        root = self._mail_root()
+        target = paths.ensure_directory(root, after[:-1])
+        try:
+            source = paths.open_mailbox(root, before[:-1], old)
+            try:
+                _rename_into(source, before[-1], target, after[-1])
+            except FileNotFoundError:
+                raise MailboxNotFound(f"Mailbox doesn't exist: {_shown(old)}") from None
+            finally:
+                os.close(source)
+            if self._context.sync:
+                files.sync_directory(target)
+        finally:
+            os.close(target)
+
+    def _rename_flat(self, old: bytes, new: bytes) -> None:
+        """Children first, so that the mailbox itself has its old name until all are done and a second try ends it."""
+        root = self._mail_root()
+        names = [name for name, _ in self._flat()]
+        children = [name for name in names if name.startswith(old + b".")]
+        if old not in names and not children:
+            raise MailboxNotFound(f"Mailbox doesn't exist: {_shown(old)}")
+        moves = [*children, *([old] if old in names else [])]
+        for name in moves:
+            target = self.layout.components(new + name[len(old) :])[0]
+            if files.identify(root, target) != files.NOWHERE:
+                raise MailboxExists("Target mailbox already exists")
+        for name in moves:
+            target = self.layout.components(new + name[len(old) :])[0]
+            os.rename(os.fsdecode(b"." + name), target, src_dir_fd=root, dst_dir_fd=root)
+        if self._context.sync:
+            files.sync_directory(root)
+
+    def _rename_beside(
+        self, root: int, before: tuple[str, ...], after: tuple[str, ...], old: bytes, new: bytes
+    ) -> None:
+        if self.layout is FS:
+            try:
+                source = paths.open_directory(root, before[:-1])
+            except OSError:
+                return
+            target = paths.ensure_directory(root, after[:-1])
+            try:
+                os.rename(before[-1], after[-1], src_dir_fd=source, dst_dir_fd=target)
+            except FileNotFoundError:
+                return
+            finally:
+                os.close(source)
+                os.close(target)
+            return
+        prefix = before[0]
+        for name in os.listdir(root):
+            if name == prefix or name.startswith(prefix + "."):
+                os.rename(name, after[0] + name[len(prefix) :], src_dir_fd=root, dst_dir_fd=root)
+
+    # Subscriptions
+
+    def _subscriptions(self) -> Subscriptions:
+        return Subscriptions(
+            self.control_directory(),
+            self._location.subscriptions or "subscriptions",
+            root=self._mail_root(),
+            separator=self.separator.decode(),
+            sync=self._context.sync,
+            exclusive=self._context.options.dotlock_use_excl,
+        )
+
+    def subscriptions(self) -> list[bytes]:
+        """Names as on disk, also of mailboxes that do not exist."""
+        return self._subscriptions().read()
+
+    def subscribe(self, disk: bytes, wanted: bool) -> None:
+        """Raises InUse, StoreError."""
+        if b"\n" in disk or b"\r" in disk or b"\0" in disk:
+            raise InvalidMailboxName("Invalid mailbox name.")
+        self._subscriptions().change(disk, wanted)
+
+    def close(self) -> None:
+        """Give back descriptors. Idempotent."""
+        for descriptor in self._roots.values():
+            os.close(descriptor)
+        self._roots.clear()
+
+
+def _shown(disk: bytes) -> str:
+    return os.fsdecode(disk)
+
+
+def _rename_into(source: int, name: str, target: int, new: str) -> None:
+    os.rename(name, new, src_dir_fd=source, dst_dir_fd=target)
+
+
+def _remove(parent: int, name: str, depth: int = 0) -> None:
+    """Remove a directory and what is in it, never through a link. What cannot go stays."""
+    try:
+        directory = os.open(name, files.DIRECTORY, dir_fd=parent)
+    except OSError:
+        return
+    try:
+        for entry in os.listdir(directory):
+            try:
+                found = os.stat(entry, dir_fd=directory, follow_symlinks=False)
+                if stat.S_ISDIR(found.st_mode) and depth < MAX_REMOVED_DEPTH:
+                    _remove(directory, entry, depth + 1)
+                else:
+                    os.unlink(entry, dir_fd=directory)
+            except OSError:
+                continue
+    finally:
+        os.close(directory)
+    try:
+        os.rmdir(name, dir_fd=parent)
+    except OSError:
+        return
