@@ -28,6 +28,9 @@ def local(timestamp: float) -> time.struct_time:
     return time.localtime(timestamp)
 
 
+_REALTIME_COARSE = 5
+
+
 def file_time() -> float:
     """The kernel's clock that stamps local files, in ticks of milliseconds; never shifted. For comparing with an mtime alone."""
-    return time.clock_gettime(time.CLOCK_REALTIME_COARSE)
+    return time.clock_gettime(_REALTIME_COARSE)

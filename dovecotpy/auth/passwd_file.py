@@ -135,8 +135,7 @@ class PasswdFiles:
 
     def find(self, request: Request) -> Entry | None:
         """The user's line. Raises Unreadable."""
-        values = request.variables()
-        path = self._path(values)
+        path = self._path(request)
         if path is None:
             return None
         try:
@@ -147,12 +146,18 @@ class PasswdFiles:
             raise Unreadable(f"passwd-file {path}: Can't open file: {error.strerror}") from error
         except OSError as error:
             raise Unreadable(f"passwd-file {path}: Can't open file: {error.strerror}") from error
-        return users.get(variables.expand(self._args.username_format, values))
+        return users.get(self._name(request))
 
-    def _path(self, values: dict[str, str]) -> str | None:
-        """The file for these values; None where a value would lead elsewhere."""
+    def _name(self, request: Request) -> str:
+        if self._args.username_format == "%u":
+            return request.user
+        return variables.expand(self._args.username_format, request.variables())
+
+    def _path(self, request: Request) -> str | None:
+        """The file for this request; None where a value would lead elsewhere."""
         if "%" not in self._args.path:
             return self._args.path
+        values = request.variables()
         for piece in variables.parse(self._args.path):
             if isinstance(piece, variables.Variable):
                 value = piece.evaluate(values)

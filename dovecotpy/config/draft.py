@@ -10,6 +10,9 @@ from dovecotpy.config.values import Namespace, Passdb, Userdb, Value
 
 PROTOCOLS = ("imap", "pop3", "lda")
 
+TAKEN_NAMES = frozenset({"", ".", "..", "mail", "ssl-parameters.dat"})
+"""An auth process has a socket of its name in login_dir, where these are something else."""
+
 
 @dataclass(slots=True)
 class Values:
@@ -99,6 +102,8 @@ class ServerDraft:
         """Begin an auth block. Raises StatementError."""
         if "/" in name:
             raise StatementError("Authentication process name must not contain '/'")
+        if name in TAKEN_NAMES:
+            raise StatementError(f"Authentication process name can't be '{name}'")
         if any(auth.name == name for auth in self.auths):
             raise StatementError("Authentication process already exists with the same name")
         self.auths.append(self.defaults.named(name))

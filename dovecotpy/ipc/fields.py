@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 _ESCAPES = ((b"\x01", b"\x011"), (b"\t", b"\x01t"), (b"\n", b"\x01n"), (b"\r", b"\x01r"), (b"\0", b"\x010"))
+_SPECIAL = b"\x01\t\n\r\0"
 _UNESCAPES = {0x31: b"\x01", 0x74: b"\t", 0x6E: b"\n", 0x72: b"\r", 0x30: b"\0"}
 
 
@@ -38,7 +39,11 @@ def unescape(value: bytes) -> bytes:
 
 def join(values: Iterable[bytes]) -> bytes:
     """Fields to one packet or line (without its LF)."""
-    return b"\t".join(map(escape, values))
+    parts = list(values)
+    line = b"\t".join(parts)
+    if len(line) - len(line.translate(None, _SPECIAL)) < len(parts):
+        return line  # the only special octets are the TABs between the fields: the common case, in two calls
+    return b"\t".join(map(escape, parts))
 
 
 def split(line: bytes) -> list[bytes]:
@@ -50,7 +55,7 @@ def split(line: bytes) -> list[bytes]:
 
 def pack(*values: str | int | bytes) -> bytes:
     """Fields of any plain type to one packet; text as UTF-8 (undecodable bytes survive), numbers in decimal."""
-    return join(_plain(value) for value in values)
+    return join(map(_plain, values))
 
 
 def texts(line: bytes) -> list[str]:
@@ -59,8 +64,8 @@ def texts(line: bytes) -> list[str]:
 
 
 def _plain(value: str | int | bytes) -> bytes:
-    if isinstance(value, bytes):
-        return value
     if isinstance(value, str):
         return value.encode("utf-8", "surrogateescape")
+    if isinstance(value, bytes):
+        return value
     return b"%d" % value

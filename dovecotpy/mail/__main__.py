@@ -20,7 +20,7 @@ from dovecotpy.log.client import Log
 from dovecotpy.mail import spare
 from dovecotpy.mail.imap import IMAP
 from dovecotpy.mail.preload import preload
-from dovecotpy.mail.prepared import Prepared
+from dovecotpy.mail.prepared import NEEDED, Prepared
 from dovecotpy.mail.rules import RulesError, auth_uids, rules
 from dovecotpy.mail.title import set_title
 from dovecotpy.sandbox import kernel
@@ -62,6 +62,8 @@ def prepare(start: bootstrap.Start) -> Prepared:
             " (if you don't care, set version_ignore=yes)"
         )
     try:
+        for name in NEEDED:
+            settings.value(name)
         return Prepared(
             service=IMAP,
             settings=settings,

@@ -10,6 +10,17 @@ from dovecotpy.log.client import Log
 from dovecotpy.mail.rules import Rules
 from dovecotpy.mail.service import Service
 
+NEEDED = (
+    "base_dir",
+    "mail_debug",
+    "mail_executable",
+    "mail_location",
+    "mail_process_reuse",
+    "shutdown_clients",
+    "verbose_proctitle",
+)
+"""Settings that a worker asks for when it is too late to say that one was not passed; those of `rules` are asked for at the start."""
+
 
 class Prepared(NamedTuple):
     """The same for every worker of one generation."""

@@ -70,7 +70,7 @@ class Spare:
         self._settings = prepared.settings
         self._log = prepared.log
         self._asker = Asker(self._settings.text("base_dir"), prepared.auth_uids)
-        self._reuse = self._settings.flag("mail_process_reuse")
+        self._reuse = self._settings.flag("mail_process_reuse") and not prepared.executable
         self._taken = False
         self._retired = False
 
@@ -188,10 +188,26 @@ class Spare:
             return False
         passed = reuse.Passed(message, account.user, account.uid, account.home, account.mail, account.fields)
         with inbox:
-            if _pass_on(inbox, passed, (offer.client.fileno(), offer.reply.fileno())):
+            if self._theirs(inbox, account) and _pass_on(
+                inbox, passed, (offer.client.fileno(), offer.reply.fileno())
+            ):
                 offer.close()
                 return True
         self._slot(account.user, message.remote_address, "")
+        return False
+
+    def _theirs(self, inbox: socket.socket, account: Account) -> bool:
+        """Whether a process of these credentials made the inbox, by the kernel's word.
+
+        Its key came from a process that is a user's already: one that was taken over might name another user's.
+        """
+        maker = fdpass.peer(inbox)
+        if (maker.uid, maker.gid) == (account.uid, account.gid):
+            return True
+        text = (
+            f"Refused an inbox of pid {maker.pid} (uid {maker.uid}, gid {maker.gid}) for user {account.user}"
+        )
+        self._log.error(text, user=account.user)
         return False
 
     def _slot(self, user: str, address: str, key: str) -> socket.socket | None:

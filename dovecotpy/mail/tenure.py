@@ -70,6 +70,7 @@ class Tenure:
     def _await(self, account: Account, key: str) -> Guest | None:
         """Wait for another guest of the same credentials; None when this process shall end."""
         inbox, sending = fdpass.pair()
+        inbox.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         with inbox:
             try:
                 control.send(self._lifeline, Verb.IDLE, key, descriptors=(sending.fileno(),))
@@ -115,8 +116,7 @@ class Tenure:
             return None
         try:
             passed = reuse.decode(packet.data)
-            if packet.truncated or len(packet.descriptors) != reuse.DESCRIPTORS or passed.uid != account.uid:
-                raise reuse.ReuseError("a client that is not this process's")
+            self._check(packet, passed, account)
             inbox.send(reuse.TAKEN, _NOW)
         except (OSError, reuse.ReuseError) as error:
             packet.close()
@@ -128,3 +128,13 @@ class Tenure:
             user=passed.user, home=passed.home, mail=passed.mail, system_user="", fields=passed.fields
         )
         return Guest(same, passed.message, client, reply)
+
+    def _check(self, packet: fdpass.Packet, passed: reuse.Passed, account: Account) -> None:
+        """Only a root spare (in an ordinary user's server: the user) passes clients on. Raises ReuseError."""
+        sender = packet.credentials
+        if sender is None or sender.uid != self._prepared.rules.server_uid:
+            raise reuse.ReuseError(f"passed on by pid {sender.pid if sender else 0}, which is no spare")
+        if packet.truncated or len(packet.descriptors) != reuse.DESCRIPTORS:
+            raise reuse.ReuseError(f"packet with {len(packet.descriptors)} descriptors")
+        if passed.uid != account.uid:
+            raise reuse.ReuseError("a client that is not this process's")

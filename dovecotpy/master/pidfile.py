@@ -86,7 +86,9 @@ def _refuse_another_server(path: str, pid: str) -> None:
 def _is_dovecot(pid: int) -> bool:
     """Whether that process lives and is a Dovecot: a pid that was given to another program since is stale."""
     try:
-        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
-            return file.read().startswith("dovecot")
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            text = file.read()
     except OSError:
         return False
+    name, _, rest = text.partition("(")[2].rpartition(")")
+    return name == "dovecot" and rest.split()[0] not in ("Z", "X")

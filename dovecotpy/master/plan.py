@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from dovecotpy import config
 from dovecotpy.config.values import Auth, AuthSocket, Server, Settings, SocketPath, Value
+from dovecotpy.log.sinks import STDERR
 from dovecotpy.master import listen
 from dovecotpy.master.authservice import AuthPlan
 from dovecotpy.master.listen import Wanted
@@ -65,6 +66,11 @@ class Plan:
     def shutdown_clients(self) -> bool:
         """Whether sessions end with the server."""
         return self.general.flag("shutdown_clients")
+
+    @property
+    def logs_to_stderr(self) -> bool:
+        """Whether the standard error of the start is a log: then the server keeps it."""
+        return STDERR in (self.general.text("log_path"), self.general.text("info_log_path"))
 
     def fixed(self) -> dict[str, str]:
         """What a running server cannot change."""

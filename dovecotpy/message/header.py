@@ -145,20 +145,26 @@ def read_header(octets: Octets) -> Header:
     return Header(bytes(raw))
 
 
-def header_end(data: bytes, start: int = 0) -> int:
-    """Where the body starts in data, whose lines end with CRLF: after the first empty line, or its end."""
-    if data.startswith(b"\r\n", start):
-        return start + 2
-    at = data.find(b"\r\n\r\n", start)
-    return len(data) if at < 0 else at + 4
+def header_end(data: bytes) -> int:
+    """Where the body starts in data: after the first empty line, or its end. Lines may end with LF or CRLF."""
+    if data.startswith((b"\n", b"\r\n")):
+        return data.index(b"\n") + 1
+    first, second = b"\n\n", b"\n\r\n"
+    if data.startswith(b"\r\n", data.find(b"\n") - 1):
+        first, second = second, first
+    at = data.find(first)
+    end = len(data) if at < 0 else at + len(first)
+    at = data.find(second, 0, end)
+    return end if at < 0 else at + len(second)
 
 
-def _unfolded(raw: bytes) -> bytes:
+def unfolded(raw: bytes) -> bytes:
+    """A header block in CRLF form with each field on one line (RFC 5322 section 2.2.3)."""
     return raw.replace(b"\r\n\t", b"\t").replace(b"\r\n ", b" ")
 
 
 def _usual(raw: bytes) -> dict[bytes, list[bytes]]:
-    text = _unfolded(raw)
+    text = unfolded(raw)
     if b" :" in text or b"\t:" in text:
         values = _values(raw)
         return {name: values[name] for name in values if name in USUAL}
@@ -177,7 +183,7 @@ def _usual(raw: bytes) -> dict[bytes, list[bytes]]:
 
 def _values(raw: bytes) -> dict[bytes, list[bytes]]:
     values: dict[bytes, list[bytes]] = {}
-    for line in _unfolded(raw).split(b"\r\n"):
+    for line in unfolded(raw).split(b"\r\n"):
         name, colon, value = line.partition(b":")
         if colon:
             name = name.rstrip().lower()

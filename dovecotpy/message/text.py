@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from dovecotpy.message.charset import decode_text, is_wide, settled
 from dovecotpy.message.encoded_word import decode_words
-from dovecotpy.message.header import Header
+from dovecotpy.message.header import Header, unfolded
 from dovecotpy.message.lines import Octets
 from dovecotpy.message.structure import Part
 from dovecotpy.message.transfer import decoder
@@ -26,14 +26,8 @@ END = "\0"
 
 
 def header_text(header: Header) -> str:
-    """All fields decoded, one a line."""
-    return "".join(
-        [
-            f"{decode_words(name)}: {decode_words(value)}\n"
-            for name, values in header.values.items()
-            for value in values
-        ]
-    )
+    """All lines of the header, unfolded and decoded; also those that are no fields."""
+    return "".join([decode_words(line) + "\n" for line in unfolded(header.raw).split(b"\r\n") if line])
 
 
 class PartHeader(str):

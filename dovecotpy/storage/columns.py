@@ -10,8 +10,6 @@ from dovecotpy.storage.driver import UNKNOWN_DATE, Columns, Row
 
 MAX_LOG = 100_000
 """Entries of the log of changes and of the log of expunges; the older half goes when one is full."""
-_DATES = 8
-_SAVEDATES = 9
 Dates = Callable[[Sequence[int]], list[tuple[int, int]]]
 
 
@@ -21,22 +19,32 @@ class LateColumns(Columns):
     fill: Callable[[], None]
 
     @property
-    def dates(self) -> "array[int]":  # type: ignore[override]  # a field of the base that must not be read before it is filled
+    def dates(self) -> "array[int]":
         """As `Columns.dates`."""
         self.fill()
-        return self[_DATES]
+        return super().dates
 
     @property
-    def savedates(self) -> "array[int]":  # type: ignore[override]  # as above
+    def savedates(self) -> "array[int]":
         """As `Columns.savedates`."""
         self.fill()
-        return self[_SAVEDATES]
+        return super().savedates
 
 
 def empty_columns() -> Columns:
     """Of a mailbox that was not read yet."""
     return Columns(
-        0, 0, 1, array("I"), array("B"), array("I"), array("Q"), array("q"), array("q"), array("q"), (frozenset(),)
+        0,
+        0,
+        1,
+        array("I"),
+        array("B"),
+        array("I"),
+        array("Q"),
+        array("q"),
+        array("q"),
+        array("q"),
+        (frozenset(),),
     )
 
 
@@ -71,7 +79,8 @@ class Ledger:
 
     def _fill(self) -> None:
         """Look up the dates that nobody asked for yet."""
-        dates, savedates = self.columns[_DATES], self.columns[_SAVEDATES]
+        known = Columns(*self.columns)
+        dates, savedates = known.dates, known.savedates
         if UNKNOWN_DATE not in dates:
             return
         places = [place for place, date in enumerate(dates) if date == UNKNOWN_DATE]
@@ -108,7 +117,9 @@ class Ledger:
         if columns.uidvalidity != uidvalidity or columns.uidnext < uidnext or not columns.modseq:
             self._set(
                 Columns(*columns)._replace(
-                    uidvalidity=uidvalidity, uidnext=max(columns.uidnext, uidnext), modseq=max(columns.modseq, 1)
+                    uidvalidity=uidvalidity,
+                    uidnext=max(columns.uidnext, uidnext),
+                    modseq=max(columns.modseq, 1),
                 )
             )
 
@@ -156,7 +167,9 @@ class Ledger:
         """UIDs that appeared, UIDs with changed flags, ranges of vanished UIDs after a modseq, and whether that is all of it."""
         columns = self.columns
         if since < self._log_start:
-            changed = array("I", [uid for uid, at in zip(columns.uids, columns.modseqs, strict=True) if at > since])
+            changed = array(
+                "I", [uid for uid, at in zip(columns.uids, columns.modseqs, strict=True) if at > since]
+            )
             return array("I"), changed, [], False
         appeared = array("I")
         arrival = bisect_left(self._arrivals, (since + 1, 0))
@@ -175,7 +188,9 @@ class _Draft:
     def __init__(self, columns: Columns) -> None:
         self._uidvalidity = columns.uidvalidity
         self._uidnext = columns.uidnext
-        self._arrays: list[array[int]] = [part[:] for part in tuple.__iter__(columns) if isinstance(part, array)]
+        self._arrays: list[array[int]] = [
+            part[:] for part in tuple.__iter__(columns) if isinstance(part, array)
+        ]
 
     def change(self, place: int, row: Row, words: int, modseq: int) -> None:
         self._arrays[1][place] = row.flags
@@ -203,7 +218,20 @@ class _Draft:
         self._uidnext = max(self._uidnext, rows[-1].uid + 1)
 
     def finished(self, modseq: int, sets: tuple[frozenset[str], ...]) -> Columns:
-        return Columns(modseq, self._uidvalidity, self._uidnext, *self._arrays, sets)
+        uids, flags, keywords, modseqs, sizes, dates, savedates = self._arrays
+        return Columns(
+            modseq,
+            self._uidvalidity,
+            self._uidnext,
+            uids,
+            flags,
+            keywords,
+            modseqs,
+            sizes,
+            dates,
+            savedates,
+            sets,
+        )
 
 
 def ranges(uids: Sequence[int]) -> list[tuple[int, int]]:

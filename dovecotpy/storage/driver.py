@@ -217,6 +217,16 @@ class BoxDriver(Protocol):
     def drain(self) -> bool:
         """Read what `events().fileno` has; True when the mailbox may have changed."""
 
+    def defined_keywords(self) -> frozenset[str]:
+        """Keywords that the format has names for, in use or not. Raises StoreError."""
+
+    def disown(self) -> None:
+        """Forget what was adopted: it was of another mailbox."""
+
+    @property
+    def closed(self) -> bool:
+        """`close` was called."""
+
     def close(self) -> None:
         """Give back descriptors and watches. Idempotent."""
 
@@ -248,8 +258,14 @@ class Tree(Protocol):
     def mailboxes(self) -> Iterable[BoxInfo]:
         """Every mailbox; INBOX under the name b"INBOX"."""
 
-    def open(self, disk: bytes) -> BoxDriver:
+    def open(self, disk: bytes, *, writable: bool) -> BoxDriver:
         """Raises MailboxNotFound, InvalidMailboxName, StoreError."""
+
+    def exists(self, disk: bytes) -> bool:
+        """Whether there is a mailbox of that name. Raises InvalidMailboxName, StoreError."""
+
+    def index_directory(self, disk: bytes) -> int | None:
+        """A new descriptor of the directory of a mailbox's index; None: it has none."""
 
     def create(self, disk: bytes) -> None:
         """Durable. Raises MailboxExists, InvalidMailboxName, StoreError."""

@@ -86,7 +86,8 @@ class Internal(StoreError):
     def because(cls, log: str) -> Self:
         """With the text that clients get for every internal error, stamped so that it can be found in the log."""
         when = clock.local(clock.now())
-        stamp = "%04d-%02d-%02d %02d:%02d:%02d" % when[:6]
+        day = f"{when.tm_year:04d}-{when.tm_mon:02d}-{when.tm_mday:02d}"
+        stamp = f"{day} {when.tm_hour:02d}:{when.tm_min:02d}:{when.tm_sec:02d}"
         return cls(f"Internal error occurred. Refer to server log for more information. [{stamp}]", log=log)
 
 

@@ -122,5 +122,8 @@ def translated(error: OSError, what: str) -> StoreError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return NoSpace("Not enough disk space")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return PermissionDenied("Permission denied", log=f"{what} failed: {error.strerror} (euid={os.geteuid()}, egid={os.getegid()})")
+        return PermissionDenied(
+            "Permission denied",
+            log=f"{what} failed: {error.strerror} (euid={os.geteuid()}, egid={os.getegid()})",
+        )
     return Internal.because(f"{what} failed: {error.strerror}")

@@ -11,7 +11,7 @@ from dovecotpy.storage.errors import Internal
 DRIVERS = ("maildir", "mbox", "dbox", "sdbox", "mdbox", "cydir", "raw")
 KEYS = {
     "INBOX": "inbox",
-    "INDEX": "index",
+    "INDEX": "index_root",
     "CONTROL": "control",
     "LAYOUT": "layout",
     "SUBSCRIPTIONS": "subscriptions",
@@ -22,12 +22,12 @@ LAYOUTS = ("maildir++", "fs", "imapdir")
 
 
 class Location(NamedTuple):
-    """Where mail is. Empty: as the driver has it by default. `index` may be `MEMORY`."""
+    """Where mail is. Empty: as the driver has it by default. `index_root` may be `MEMORY`."""
 
     driver: str
     root: str
     inbox: str = ""
-    index: str = ""
+    index_root: str = ""
     control: str = ""
     layout: str = ""
     subscriptions: str = ""
@@ -82,10 +82,13 @@ def _path(value: str, home: str) -> str:
 def _driver_of(root: str, prefix: str) -> str:
     if os.path.isdir(os.path.join(root, "cur")):
         return "maildir"
-    if os.path.isfile(root) or any(os.path.exists(os.path.join(root, name)) for name in (".imap", "inbox", "mbox")):
+    if os.path.isfile(root) or any(
+        os.path.exists(os.path.join(root, name)) for name in (".imap", "inbox", "mbox")
+    ):
         return "mbox"
     raise wrong(
-        f"Ambiguous mail location setting, don't know what to do with it: {root} (try prefixing it with mbox: or maildir:)", prefix
+        f"Ambiguous mail location setting, don't know what to do with it: {root} (try prefixing it with mbox: or maildir:)",
+        prefix,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import os
 from array import array
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -14,8 +14,9 @@ from dovecotpy.ipc.record import Level
 from dovecotpy.search.evaluate import Found, Progress, evaluate
 from dovecotpy.search.query import Query
 from dovecotpy.storage import source
-from dovecotpy.storage.columns import Ledger, empty_columns
+from dovecotpy.storage.columns import Ledger
 from dovecotpy.storage.driver import (
+    UNKNOWN_DATE,
     Body,
     BoxDriver,
     Changed,
@@ -28,11 +29,9 @@ from dovecotpy.storage.driver import (
     Moved,
     Ref,
     Row,
-    UNKNOWN_DATE,
     Wait,
 )
 from dovecotpy.storage.errors import (
-
     InUse,
     LimitReached,
     MailboxReplaced,
@@ -137,6 +136,7 @@ class Mailbox:
         self._stamp = b""
         self._synced = False
         self._first_recent: int | None = None
+        self._recent_noted = False
         self._messages = Messages(self.body, self._learn_size)
         self._saved_stamp = b""
         self._generation = b""
@@ -317,7 +317,17 @@ class Mailbox:
             self._ledger.take(rows, (), ())
             self._ledger.reach(self._driver.uidvalidity, self._driver.told)
             self._dirty = self._dirty_names = True
+        self._note_unclaimed(rows)
         self._stamp = self._driver.stamp() if self._stamp else b""
+
+    def _note_unclaimed(self, rows: Sequence[Row]) -> None:
+        """What we save is unclaimed even with flags, which put it into cur/: written down where nothing is yet."""
+        if self._index is None or self._recent_noted or not rows:
+            return
+        self._recent_noted = True
+        if snapshot.read_recent(self._index, self._driver.uidvalidity) is None:
+            first = rows[0].uid if self._first_recent is None else min(self._first_recent, rows[0].uid)
+            self._note_claimed(first)
 
     def append(self, drafts: Sequence[Draft]) -> Appended:
         """Save messages, all or none; durable when it returns. Raises NoSpace, InUse, LimitReached, StoreError."""
@@ -402,7 +412,12 @@ class Mailbox:
         return gone
 
     def store(
-        self, uids: Uids, op: Operation, flags: int, keywords: frozenset[str], unchanged_since: int | None = None
+        self,
+        uids: Uids,
+        op: Operation,
+        flags: int,
+        keywords: frozenset[str],
+        unchanged_since: int | None = None,
     ) -> Stored:
         """Change flags; on disk before it returns. Raises LimitReached, NoSpace, InUse, StoreError."""
         changed, modified, gone = array("I"), array("I"), array("I")
@@ -556,7 +571,10 @@ class _Store:
         present = {row.uid for row in there}
         self.gone.extend(uid for uid in uids if uid not in present)
         for row in there:
-            if self.unchanged_since is not None and columns.modseqs[box._ledger.place(row.uid)] > self.unchanged_since:
+            if (
+                self.unchanged_since is not None
+                and columns.modseqs[box._ledger.place(row.uid)] > self.unchanged_since
+            ):
                 self.modified.append(row.uid)
                 continue
             target = self._target(row)
@@ -600,5 +618,3 @@ def _pour(body: Body, draft: DraftBody) -> None:
             at += len(data)
     finally:
         body.close()
-
-

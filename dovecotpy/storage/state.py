@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from dovecotpy import clock
 from dovecotpy.storage import files
-from dovecotpy.storage.errors import InUse, Internal
+from dovecotpy.storage.errors import Internal, InUse
 
 NAME = "dovecotpy-state"
 LOCK = "dovecotpy-state.lock"
@@ -75,7 +75,9 @@ class State:
                 mode = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
                 self._lock = os.open(LOCK, mode, 0o666, dir_fd=self._directory)
                 path = os.path.join(self._path, NAME)
-                connection = sqlite3.connect(path, timeout=LOCK_SECONDS, isolation_level=None, cached_statements=32)
+                connection = sqlite3.connect(
+                    path, timeout=LOCK_SECONDS, isolation_level=None, cached_statements=32
+                )
                 self._prepare(connection)
             except (OSError, sqlite3.Error) as error:
                 self.close()
@@ -161,7 +163,9 @@ class State:
         with _Transaction(self, self._open()) as connection:
             for uid, keywords in words.items():
                 connection.execute("DELETE FROM keyword WHERE guid=? AND uid=?", (guid, uid))
-                connection.executemany("INSERT INTO keyword VALUES (?, ?, ?)", [(guid, uid, each) for each in keywords])
+                connection.executemany(
+                    "INSERT INTO keyword VALUES (?, ?, ?)", [(guid, uid, each) for each in keywords]
+                )
 
     def forget(self, guid: str) -> None:
         """A mailbox was deleted."""

@@ -100,6 +100,8 @@ def serve(own: socket.socket, listener: socket.socket, client: socket.socket) ->
         control.send(own, Verb.SLOT, "imap", "root", "::1", "", 0)
     elif order in ("mail", "forge"):
         hand_over(f"{order} {rest}", client)
+        if order == "forge":
+            wait_for(own, Verb.DROP)
         return True
     elif order == "stay":
         wait_for(own, Verb.DROP)

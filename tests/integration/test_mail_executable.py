@@ -168,6 +168,7 @@ def test_a_tunnel_whose_client_goes_away(tmp_path: Path) -> None:
     environment = {
         "USER": "joe",
         "HOME": str(tmp_path),
+        "MAIL": f"maildir:{tmp_path}/Maildir",
         "LOGFILE": str(tmp_path / "log"),
         "LOG_PREFIX": "IMAP(joe): ",
     }

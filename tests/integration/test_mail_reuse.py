@@ -118,6 +118,53 @@ def test_an_idle_process_takes_nobody_of_another_uid(world: World) -> None:
     assert world.reap(master.pid) == 0
 
 
+@as_root
+def test_an_idle_process_takes_nobody_from_another_users_process(world: World) -> None:
+    """Whoever got hold of its inbox: the kernel says that no root spare sent this."""
+    master, client, _ = first(world)
+    idle = rest(master, client)
+    inbox = socket.socket(fileno=idle.descriptors[0])
+    near, _ = socket.socketpair()
+    near_reply, _ = fdpass.pair()
+    data = reuse.encode(reuse.Passed(world.message(5), "joe", MAIL_UID, "/", "", {}))
+    pid = os.fork()
+    if pid == 0:
+        os.setresuid(MAIL_UID + 1, MAIL_UID + 1, MAIL_UID + 1)
+        fdpass.send(inbox, data, (near.fileno(), near_reply.fileno()))
+        os._exit(0)
+    os.waitpid(pid, 0)
+    assert inbox.recv(10) == b""
+    world.logged(f"passed on by pid {pid}, which is no spare")
+    assert world.reap(master.pid) == 0
+
+
+@as_root
+def test_a_spare_passes_nobody_to_a_process_of_another_uid(world: World) -> None:
+    """A process that was taken over may have said IDLE with another user's key."""
+    _, _, key = first(world)
+    channel, far = socket.socketpair()
+    pid = os.fork()
+    if pid == 0:
+        os.setresgid(MAIL_UID + 1, MAIL_UID + 1, MAIL_UID + 1)
+        os.setresuid(MAIL_UID + 1, MAIL_UID + 1, MAIL_UID + 1)
+        inbox, sending = fdpass.pair()
+        fdpass.send(far, b"x", (sending.fileno(),))
+        sending.close()
+        status = 0 if not inbox.recv(10000) else 1
+        os._exit(status)
+    forged = fdpass.receive(channel).descriptors[0]
+    spare = world.spare()
+    client = world.hand_over(world.account())
+    assert spare.expect(Verb.SLOT).fields[3] == key
+    spare.say(Verb.YES, descriptors=(forged,))
+    os.close(forged)
+    assert spare.expect(Verb.SLOT).fields[4] == "0"
+    spare.say(Verb.YES)
+    assert client.answer() == Accepted(spare.pid)
+    world.logged(f"Refused an inbox of pid {pid}")
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0, "the other process got the client"
+
+
 @pytest.mark.parametrize("kind", ["garbage", "one descriptor"])
 def test_an_idle_process_takes_no_broken_packet(world: World, kind: str) -> None:
     master, client, _ = first(world)

@@ -34,7 +34,7 @@ def test_the_tree_the_files_and_what_children_are_given(server: Rig) -> None:
         given = environment_of(pid)
         if pid != server.pid:
             assert "SECRET" not in given
-            assert given["TZ"] == "UTC0"
+            assert "TZ" not in given or given["TZ"] == "UTC0"
             assert os.readlink(f"/proc/{pid}/fd/0") == "/dev/null"
         pid_file = str(server.base / "master.pid")
         holds = [os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd")]
@@ -238,7 +238,8 @@ def test_reload_starts_a_new_generation_and_sessions_go_on(server: Rig) -> None:
     until(lambda: can_connect(new))
     assert not can_connect(other_port)
     assert alive(session)
-    assert server.client().ask("mail joe").startswith("yes ")
+    second = server.client()
+    assert second.ask("mail joe").startswith("yes ")
     assert server.client().ask("mail joe") == "no mail_max_userip_connections"
     client.close()
     until(lambda: not alive(session))
@@ -406,8 +407,7 @@ def test_a_forged_hand_over_ends_the_login_process(server: Rig) -> None:
     server.started()
     client = server.client()
     client.say("forge")
-    server.wait_for("(login) killed with signal 9")
-    assert server.said(f"child {client.login_pid} (login) killed with signal 9") or True
+    server.wait_for(f"child {client.login_pid} (login) killed with signal 9")
     assert server.client().ask("mail joe").startswith("yes ")
 
 

@@ -101,8 +101,15 @@ def matches(expected: str, line: bytes) -> bool:
 class Conversation:
     """A transcript at work."""
 
-    def __init__(self, make_store: Callable[[str], object], monkeypatch: object) -> None:
+    def __init__(
+        self,
+        make_store: Callable[[str], object],
+        monkeypatch: object,
+        again: Callable[[], object] | None = None,
+    ) -> None:
         self.make_store = make_store
+        self.again = again
+        """opens the same store once more for another session; None: sessions share it"""
         self.clients: dict[str, Client] = {}
         self.elapsed = 0.0
         base = clock.monotonic
@@ -154,7 +161,8 @@ class Conversation:
     def client(self, name: str) -> Client:
         """A client by its name; its session begins when it is first named."""
         if name not in self.clients:
-            client = self.clients[name] = Client(self.store, self.settings)
+            store = self.again() if self.again is not None else self.store
+            client = self.clients[name] = Client(store, self.settings)
             greeting = client.pull()
             assert greeting.startswith(b"login OK [CAPABILITY "), greeting
         return self.clients[name]

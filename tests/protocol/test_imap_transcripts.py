@@ -6,10 +6,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import imap_scenarios
 import pytest
-from imap_model import ModelStore
-from imap_transcript import Conversation
+
+from tests.protocol import imap_maildir, imap_scenarios
+from tests.protocol.imap_model import ModelStore
+from tests.protocol.imap_transcript import Conversation
 
 TRANSCRIPTS = sorted((Path(__file__).parent / "imap").glob("*.txt"))
 
@@ -31,3 +32,9 @@ def on_model(scenario: str) -> object:
 @pytest.mark.parametrize("path", TRANSCRIPTS, ids=lambda path: path.stem)
 def test_on_model(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Conversation(on_model, monkeypatch).run(path)
+
+
+@pytest.mark.parametrize("path", TRANSCRIPTS, ids=lambda path: path.stem)
+def test_on_maildir(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with imap_maildir.stores(tmp_path) as make:
+        Conversation(lambda scenario: imap_scenarios.fill(make(), scenario), monkeypatch, make).run(path)

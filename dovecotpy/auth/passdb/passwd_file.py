@@ -25,7 +25,7 @@ class PasswdFilePassdb:
             return failed(str(error))
         if entry is None:
             return unknown()
-        values = request.variables()
+        values = request.variables() if entry.extra else {}
         fields = {}
         for word in entry.extra:
             name, _, value = word.partition("=")

@@ -26,7 +26,7 @@ class PasswdFileUserdb:
             return failed(str(error))
         if entry is None:
             return unknown()
-        values = request.variables()
+        values = request.variables() if entry.extra else {}
         given = (("uid", entry.uid), ("gid", entry.gid), ("home", entry.home))
         fields = {name: value for name, value in given if value}
         for word in entry.extra:

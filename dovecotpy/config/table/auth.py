@@ -190,6 +190,7 @@ AUTH = (
         "AL",
         "Take the user's name from the client certificate.",
         where=Where.AUTH,
+        acted_on=True,
     ),
     Setting(
         "krb5_keytab",

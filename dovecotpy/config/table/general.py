@@ -137,9 +137,10 @@ GENERAL = (
         "version_ignore",
         Kind.FLAG,
         "no",
-        "MLAWPDK",
+        "MLAWPDKJ",
         "Let processes of different versions work together.",
         where=Where.GENERAL,
+        acted_on=True,
     ),
     Setting(
         "verbose_proctitle",

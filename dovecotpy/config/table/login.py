@@ -118,7 +118,7 @@ LOGIN = (
         "login_trusted_networks",
         Kind.WORDS,
         "",
-        "L",
+        "LA",
         "Addresses and networks whose clients count as secured and may name the address for which they speak (webmail, proxies).",
         separators=" \t,",
         since="1.2",

@@ -63,6 +63,7 @@ TLS = (
         "L",
         "Field of the client certificate's subject that holds the user's name for ssl_username_from_cert.",
         since="1.1",
+        acted_on=True,
     ),
     Setting(
         "ssl_parameters_regenerate",

@@ -34,8 +34,12 @@ def parenthesised(words: Iterable[bytes]) -> bytes:
 
 
 def text_of(text: str) -> bytes:
-    """Human-readable text: printable ASCII in one line, whatever a stranger put into it; never empty."""
-    return text.encode("ascii", "replace").translate(_PRINTABLE) or b"?"
+    """Human-readable text: printable ASCII in one line, whatever a stranger put into it; never empty.
+
+    It never ends like the announcement of a literal, which clients look for at the end of any line.
+    """
+    line = text.encode("ascii", "replace").translate(_PRINTABLE)
+    return line + b"." if not line or line[-1:] == b"}" else line
 
 
 def status(tag: bytes, condition: bytes, text: str, code: str | None = None) -> bytes:

@@ -60,7 +60,9 @@ def write(directory: int, snapshot: Snapshot) -> None:
         columns.dates,
         columns.savedates,
     )
-    words = "\n".join(" ".join(sorted(each)) for each in columns.keyword_sets).encode("utf-8", "surrogateescape")
+    words = "\n".join(" ".join(sorted(each)) for each in columns.keyword_sets).encode(
+        "utf-8", "surrogateescape"
+    )
     boot = BOOT.encode()
     head = _HEAD.pack(
         columns.uidvalidity,
@@ -123,12 +125,17 @@ def _parse(body: memoryview) -> Snapshot:
             raise Unusable("truncated")
         arrays.append(column)
         at = end
-    keyword_sets = tuple(frozenset(line.split()) for line in words.decode("utf-8", "surrogateescape").split("\n"))
+    keyword_sets = tuple(
+        frozenset(line.split()) for line in words.decode("utf-8", "surrogateescape").split("\n")
+    )
     if len(keyword_sets) != sets or (count and max(arrays[2]) >= sets):
         raise Unusable("keywords do not fit")
     if not BOOT or boot != BOOT.encode():
         stamp = b""
-    columns = Columns(modseq, uidvalidity, uidnext, *arrays, keyword_sets)
+    uids, flags, keywords, modseqs, sizes, dates, savedates = arrays
+    columns = Columns(
+        modseq, uidvalidity, uidnext, uids, flags, keywords, modseqs, sizes, dates, savedates, keyword_sets
+    )
     return Snapshot(columns, guid.rstrip(b"\0"), stamp, generation)
 
 

@@ -7,7 +7,6 @@ import stat
 
 from dovecotpy.storage import files
 from dovecotpy.storage.driver import Moved
-from dovecotpy.storage.errors import StoreError
 from dovecotpy.storage.files import Shared
 
 

@@ -10,8 +10,12 @@ from typing import TYPE_CHECKING
 
 from dovecotpy import clock
 from dovecotpy.storage import files
-from dovecotpy.storage.driver import Capabilities, Columns, Delta, Moved, Ref, Row, UNKNOWN_DATE, Wait
-from dovecotpy.storage.errors import InUse, MailboxReplaced, MessageGone, NoSpace, PermissionDenied, StoreError
+from dovecotpy.storage.driver import UNKNOWN_DATE, Capabilities, Columns, Delta, Moved, Ref, Row, Wait
+from dovecotpy.storage.errors import (
+    MailboxReplaced,
+    MessageGone,
+    PermissionDenied,
+)
 from dovecotpy.storage.files import Shared
 from dovecotpy.storage.maildir import filename, uidlist
 from dovecotpy.storage.maildir.body import FileBody, FileDraft
@@ -87,7 +91,9 @@ class MaildirBox:
             self.new_directory = self._subdirectory("new")
             self.tmp_directory = self._subdirectory("tmp")
             self.shared = self._find_shared()
-            self.writable = writable and os.access(".", os.W_OK, dir_fd=self.cur_directory, effective_ids=True)
+            self.writable = writable and os.access(
+                ".", os.W_OK, dir_fd=self.cur_directory, effective_ids=True
+            )
             if self.writable:
                 self._clean_temporary()
         except OSError as error:
@@ -353,11 +359,17 @@ class MaildirBox:
             self.load_names()
         where = self.path(uid)
         if where is None:
-            raise Moved if uid in self.ghosts else MessageGone("Some of the requested messages no longer exist.")
+            raise (
+                Moved
+                if uid in self.ghosts
+                else MessageGone("Some of the requested messages no longer exist.")
+            )
         return self._open_body(*where)
 
     def _open_body(self, directory: int, name: str) -> FileBody:
-        return FileBody(directory, name, f"{self.shown}/{'new' if directory == self.new_directory else 'cur'}")
+        return FileBody(
+            directory, name, f"{self.shown}/{'new' if directory == self.new_directory else 'cur'}"
+        )
 
     def draft(self) -> FileDraft:
         """A new message to write into. Raises NoSpace, StoreError."""
@@ -386,13 +398,40 @@ class MaildirBox:
         except OSError as error:
             raise files.translated(error, f"sync({self.shown})") from error
 
+    def defined_keywords(self) -> frozenset[str]:
+        """Keywords that have a letter."""
+        if self.keywords.untouched:
+            try:
+                self.refresh_keywords()
+            except OSError as error:
+                raise files.translated(error, f"read({self.shown}/dovecot-keywords)") from error
+        return frozenset(self.keywords.letters)
+
+    def disown(self) -> None:
+        """Forget what was adopted: it was of another mailbox."""
+        self.uidvalidity, self.guid, self.told, self.reserved = 0, b"", 0, 0
+        self._loader, self._adopted, self.known = None, (), None
+        self.new, self.cur, self.names, self.ghosts = {}, {}, {}, {}
+        self.uidlist = Uidlist(self.control)
+
+    @property
+    def closed(self) -> bool:
+        """`close` was called."""
+        return self.directory < 0
+
     def close(self) -> None:
         """Give back descriptors and watches. Idempotent."""
         if self._watches is not None:
             for watch in self._watches:
                 watch.close()
             self._watches = None
-        descriptors = {self.directory, self.control, self.new_directory, self.cur_directory, self.tmp_directory}
+        descriptors = {
+            self.directory,
+            self.control,
+            self.new_directory,
+            self.cur_directory,
+            self.tmp_directory,
+        }
         for descriptor in descriptors - {-1}:
             os.close(descriptor)
         self.directory = self.control = self.new_directory = self.cur_directory = self.tmp_directory = -1

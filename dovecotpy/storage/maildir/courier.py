@@ -21,7 +21,11 @@ def uids(directory: int) -> tuple[int, int, list[tuple[str, int]]] | None:
         return None
     head, *lines = os.fsdecode(data).split("\n")
     words = head.split(" ")
-    if len(words) != 3 or words[0] != "1" or not all(word.isdigit() and 0 < int(word) <= MAX_UID for word in words):
+    if (
+        len(words) != 3
+        or words[0] != "1"
+        or not all(word.isdigit() and 0 < int(word) <= MAX_UID for word in words)
+    ):
         return None
     found = []
     last = 0

@@ -18,11 +18,13 @@ SLOTS = len(KEYWORD_LETTERS)
 class Keywords:
     """The table as read last. `control`: descriptor of the directory it is in."""
 
-    __slots__ = ("_control", "_identity", "letters", "names")
+    __slots__ = ("_control", "_identity", "letters", "names", "untouched")
 
     def __init__(self, control: int) -> None:
         self._control = control
         self._identity = NOWHERE
+        self.untouched = True
+        """never looked at yet"""
         self.names: dict[str, str] = {}
         """letter to keyword"""
         self.letters: dict[str, str] = {}
@@ -35,6 +37,7 @@ class Keywords:
 
     def refresh(self) -> bool:
         """Read the file if it is another one than last time; True if so. Lines that make no sense are passed over. Raises OSError."""
+        self.untouched = False
         if files.identify(self._control, NAME) == self._identity:
             return False
         try:
@@ -57,7 +60,9 @@ class Keywords:
         names = dict(sorted((self.names | fresh).items()))
         lines = [f"{KEYWORD_LETTERS.index(letter)} {keyword}\n" for letter, keyword in names.items()]
         before = self._identity.changed
-        self._identity = files.replace(self._control, NAME, os.fsencode("".join(lines)), sync=sync, shared=shared)
+        self._identity = files.replace(
+            self._control, NAME, os.fsencode("".join(lines)), sync=sync, shared=shared
+        )
         if self._identity.changed <= before:
             later = before + 1_000_000_000
             os.utime(NAME, ns=(later, later), dir_fd=self._control, follow_symlinks=False)

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from dovecotpy import clock
 from dovecotpy.ipc.record import Level
 from dovecotpy.storage import files
-from dovecotpy.storage.driver import Changed, Columns, Delta, Draft, Gone, Moved, Ref, Row
-from dovecotpy.storage.errors import Internal, LimitReached, MailboxReplaced, MessageGone, NoSpace, StoreError
+from dovecotpy.storage.driver import Changed, Columns, Delta, Draft, Gone, Moved, Row
+from dovecotpy.storage.errors import Internal, LimitReached, MailboxReplaced, NoSpace, StoreError
 from dovecotpy.storage.maildir import courier, filename, uidlist
 from dovecotpy.storage.maildir.body import FileDraft
 from dovecotpy.storage.maildir.filename import Info
-from dovecotpy.storage.maildir.sync import Sync, locate
+from dovecotpy.storage.maildir.sync import locate
 from dovecotpy.storage.maildir.uidlist import Broken
 
 if TYPE_CHECKING:
@@ -169,7 +169,9 @@ class LockedMaildir:
             raise Internal.because(f"{box.shown}/{uidlist.NAME}: no UIDs left")
         again = [base for base in bases if base in box.uidlist.uids]
         if not box.dotlock.keep():
-            raise Internal.because(f"{box.shown}/{uidlist.NAME}.lock was broken by somebody else while we held it")
+            raise Internal.because(
+                f"{box.shown}/{uidlist.NAME}.lock was broken by somebody else while we held it"
+            )
         try:
             if again:
                 self._rewrite(again)
@@ -357,7 +359,9 @@ class LockedMaildir:
         base, _, old = name.partition(":")
         before = filename.parse_info(old)
         unnamed = "".join(letter for letter in before.keywords if letter not in box.keywords.names)
-        target = filename.with_info(base, Info(info.flags, info.keywords + unnamed, before.unknown, before.rest))
+        target = filename.with_info(
+            base, Info(info.flags, info.keywords + unnamed, before.unknown, before.rest)
+        )
         is_new = directory == box.new_directory
         if target == name and not is_new:
             return box.row(row.uid, name)
@@ -422,7 +426,9 @@ class LockedMaildir:
         box = self._box
         try:
             box.refresh_keywords()
-            missing = sorted({word for _, words in wanted for word in words if word not in box.keywords.letters})
+            missing = sorted(
+                {word for _, words in wanted for word in words if word not in box.keywords.letters}
+            )
             if missing and not box.keywords.full and not self._bare:
                 box.keywords.define(missing, sync=box.context.sync, shared=box.shared)
                 box.forget_meanings()

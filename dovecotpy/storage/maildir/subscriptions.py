@@ -18,7 +18,9 @@ class Subscriptions:
 
     __slots__ = ("_directory", "_exclusive", "_name", "_root", "_separator", "_sync")
 
-    def __init__(self, directory: int, name: str, *, root: int, separator: str, sync: bool, exclusive: bool) -> None:
+    def __init__(
+        self, directory: int, name: str, *, root: int, separator: str, sync: bool, exclusive: bool
+    ) -> None:
         self._directory = directory
         self._name = name
         self._root = root
@@ -48,7 +50,9 @@ class Subscriptions:
                 names.append(name)
             else:
                 names.remove(name)
-            files.replace(self._directory, self._name, b"".join(each + b"\n" for each in names), sync=self._sync)
+            files.replace(
+                self._directory, self._name, b"".join(each + b"\n" for each in names), sync=self._sync
+            )
             if self._sync:
                 files.sync_directory(self._directory)
             return True
@@ -56,5 +60,3 @@ class Subscriptions:
             raise files.translated(error, f"write({os.fsdecode(self._name)})") from error
         finally:
             lock.release()
-
-

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from dovecotpy import clock
 from dovecotpy.ipc.record import Level
+from dovecotpy.storage import files
 from dovecotpy.storage.driver import Columns, Delta, Row
 from dovecotpy.storage.errors import InUse, MailboxReplaced, NoSpace, PermissionDenied
-from dovecotpy.storage import files
 from dovecotpy.storage.files import NOWHERE
 from dovecotpy.storage.maildir import courier, filename, uidlist
 from dovecotpy.storage.maildir.listing import Listing, Marks, look
@@ -134,9 +134,11 @@ class Sync:
 
     def _read_list(self, listing: Listing) -> None:
         box = self.box
-        if not (self.new or self.cur or self.missing or box.ghosts or not box.guid):
-            if listing.after.uidlist == self._listed_mark():
-                return
+        if (
+            not (self.new or self.cur or self.missing or box.ghosts or not box.guid)
+            and listing.after.uidlist == self._listed_mark()
+        ):
+            return
         try:
             again = box.uidlist.refresh()
         except Broken:
@@ -231,7 +233,9 @@ class Sync:
             name = self.cur[base]
             info = filename.parse_info(name.partition(":")[2])
             letters = "".join(box.keywords.letters[word] for word in keywords if word in box.keywords.letters)
-            self._rename(False, name, filename.with_info(base, info._replace(keywords=info.keywords + letters)))
+            self._rename(
+                False, name, filename.with_info(base, info._replace(keywords=info.keywords + letters))
+            )
 
     def _assign_in_memory(self, error: Exception) -> None:
         """Nothing can be written here: UIDs hold for this session alone."""

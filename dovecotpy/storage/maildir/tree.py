@@ -23,6 +23,7 @@ from dovecotpy.storage.maildir.context import Context
 from dovecotpy.storage.maildir.paths import FS, MAILDIRPP, TRASH, Layout
 from dovecotpy.storage.maildir.subscriptions import Subscriptions
 from dovecotpy.storage.maildir.uidlist import Broken, Uidlist
+from dovecotpy.storage.state import State
 
 FOLDER_MARK = "maildirfolder"
 TRASH_SECONDS = 3600
@@ -41,6 +42,16 @@ class MaildirTree:
         self.layout: Layout = FS if location.layout == "fs" else MAILDIRPP
         self.separator = self.layout.separator
         self._roots: dict[str, int] = {}
+
+    def use(self, state: State) -> None:
+        """The State of the CONTROL root, before the first mailbox is opened."""
+        self._context = self._context._replace(state=state)
+
+    def _components(self, disk: bytes) -> tuple[str, ...]:
+        """Where a mailbox is. `INBOX` is the root only in the tree that has the user's INBOX. Raises InvalidMailboxName."""
+        if disk == b"INBOX" and not self._has_inbox:
+            return ("INBOX",) if self.layout is FS else (".INBOX",)
+        return self.layout.components(disk)
 
     # Directories
 
@@ -83,12 +94,12 @@ class MaildirTree:
 
     def index_directory(self, disk: bytes) -> int | None:
         """Where a mailbox's index is: a new descriptor; None: INDEX=MEMORY, or it cannot be had."""
-        if self._location.index == "MEMORY":
+        if self._location.index_root == "MEMORY":
             return None
-        parts = self.layout.components(disk)
+        parts = self._components(disk)
         try:
-            if self._location.index:
-                return self._beside(self._location.index, parts)
+            if self._location.index_root:
+                return self._beside(self._location.index_root, parts)
             return self._directory(parts, disk)
         except (OSError, StoreError):
             return None
@@ -102,7 +113,7 @@ class MaildirTree:
 
     def open(self, disk: bytes, *, writable: bool) -> MaildirBox:
         """Raises MailboxNotFound, InvalidMailboxName, StoreError."""
-        parts = self.layout.components(disk)
+        parts = self._components(disk)
         shown = _shown(disk)
         try:
             directory = self._directory(parts, disk)
@@ -120,7 +131,7 @@ class MaildirTree:
 
     def exists(self, disk: bytes) -> bool:
         """Whether there is a mailbox of that name. Raises InvalidMailboxName."""
-        parts = self.layout.components(disk)
+        parts = self._components(disk)
         if not parts:
             return True
         try:
@@ -135,7 +146,7 @@ class MaildirTree:
     def _is_clash(self, guid: str, name: str) -> bool:
         """Whether the mailbox of that name has that GUID."""
         try:
-            parts = self.layout.components(os.fsencode(name))
+            parts = self._components(os.fsencode(name))
             if self._location.control:
                 control = paths.open_directory(self._root(self._location.control), parts or ("INBOX",))
             else:
@@ -225,7 +236,7 @@ class MaildirTree:
 
     def create(self, disk: bytes) -> None:
         """Durable. Raises MailboxExists, InvalidMailboxName, NoSpace, StoreError."""
-        parts = self.layout.components(disk)
+        parts = self._components(disk)
         if not parts or self.exists(disk):
             raise MailboxExists("Mailbox exists.")
         root = self._mail_root()
@@ -292,7 +303,7 @@ class MaildirTree:
 
     def delete(self, disk: bytes) -> None:
         """Children stay. Raises MailboxNotFound, CannotDo, StoreError."""
-        parts = self.layout.components(disk)
+        parts = self._components(disk)
         if not parts:
             raise CannotDo("INBOX can't be deleted.")
         root = self._mail_root()
@@ -336,9 +347,8 @@ class MaildirTree:
         """With fs, children are inside: only the mail goes, and the directory when nothing is left in it."""
         directory = paths.open_directory(parent, (name,))
         try:
-            if files.identify(directory, "cur") == files.NOWHERE:
-                if os.listdir(directory):
-                    raise CannotDo(f"Directory {_shown(disk)} isn't empty, can't delete it.")
+            if files.identify(directory, "cur") == files.NOWHERE and os.listdir(directory):
+                raise CannotDo(f"Directory {_shown(disk)} isn't empty, can't delete it.")
             for below in paths.SUBDIRECTORIES:
                 trash = f"..dovecotpy-{os.getpid()}-{os.urandom(4).hex()}"
                 try:
@@ -357,7 +367,7 @@ class MaildirTree:
 
     def _forget_beside(self, parts: tuple[str, ...]) -> None:
         """What stood for a deleted mailbox in CONTROL and INDEX roots, so that a new one of its name begins anew."""
-        for path in (self._location.control, self._location.index):
+        for path in (self._location.control, self._location.index_root):
             if path and path != "MEMORY":
                 try:
                     parent = paths.open_directory(self._root(path), parts[:-1])
@@ -378,8 +388,8 @@ class MaildirTree:
 
     def rename(self, old: bytes, new: bytes) -> None:
         """With its children. Durable. Raises MailboxNotFound, MailboxExists, InvalidMailboxName, CannotDo, StoreError."""
-        before = self.layout.components(old)
-        after = self.layout.components(new)
+        before = self._components(old)
+        after = self._components(new)
         if new == old or self.exists(new):
             raise MailboxExists("Target mailbox already exists")
         if new.startswith(old + self.separator):
@@ -391,11 +401,13 @@ class MaildirTree:
                 self._rename_deep(before, after, old)
             else:
                 self._rename_flat(old, new)
-            for path in (self._location.control, self._location.index):
+            for path in (self._location.control, self._location.index_root):
                 if path and path != "MEMORY":
                     self._rename_beside(self._root(path), before, after, old, new)
         except OSError as error:
-            raise files.translated(error, f"rename({self._location.root}, {_shown(old)} -> {_shown(new)})") from error
+            raise files.translated(
+                error, f"rename({self._location.root}, {_shown(old)} -> {_shown(new)})"
+            ) from error
 
     def _rename_deep(self, before: tuple[str, ...], after: tuple[str, ...], old: bytes) -> None:
         root = self._mail_root()
@@ -422,11 +434,11 @@ class MaildirTree:
             raise MailboxNotFound(f"Mailbox doesn't exist: {_shown(old)}")
         moves = [*children, *([old] if old in names else [])]
         for name in moves:
-            target = self.layout.components(new + name[len(old) :])[0]
+            target = self._components(new + name[len(old) :])[0]
             if files.identify(root, target) != files.NOWHERE:
                 raise MailboxExists("Target mailbox already exists")
         for name in moves:
-            target = self.layout.components(new + name[len(old) :])[0]
+            target = self._components(new + name[len(old) :])[0]
             os.rename(os.fsdecode(b"." + name), target, src_dir_fd=root, dst_dir_fd=root)
         if self._context.sync:
             files.sync_directory(root)

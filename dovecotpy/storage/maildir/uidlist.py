@@ -37,7 +37,20 @@ class Duplicate(tuple[int, str, int, int]):
 class Uidlist:
     """The list as read so far. `control`: descriptor of the directory it is in."""
 
-    __slots__ = ("_control", "_lines", "_offset", "complete", "duplicates", "extra", "header", "identity", "uidnext", "uids", "uidvalidity", "version")
+    __slots__ = (
+        "_control",
+        "_lines",
+        "_offset",
+        "complete",
+        "duplicates",
+        "extra",
+        "header",
+        "identity",
+        "uidnext",
+        "uids",
+        "uidvalidity",
+        "version",
+    )
 
     def __init__(self, control: int) -> None:
         self._control = control

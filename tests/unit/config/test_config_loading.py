@@ -102,6 +102,9 @@ def test_a_value(tmp_path: Path, text: str, name: str, value: object) -> None:
         ("passdb sql {", "Unknown section type"),
         ("plugn {", "Unknown section type (did you mean plugin?)"),
         ("auth a/b {", "Authentication process name must not contain '/'"),
+        ("auth {", "Authentication process name can't be ''"),
+        ("auth .. {", "Authentication process name can't be '..'"),
+        ("auth = mail", "Authentication process name can't be 'mail'"),
         (
             "service imap-login {",
             "Unknown section type (this looks like a configuration of Dovecot 2: the language here is that of 1.x)",

@@ -63,7 +63,19 @@ def test_a_header_cut_in_a_line_gets_its_line_end() -> None:
 
 @pytest.mark.parametrize(
     ("data", "end"),
-    [(b"\r\nbody", 2), (b"A: b\r\n\r\nbody", 8), (b"A: b\r\n", 6), (b"", 0), (b"A: b\r\n \r\n\r\n", 11)],
+    [
+        (b"A: b\n\nbody\n\n", 6),
+        (b"\nbody", 1),
+        (b"A: b\n\r\nbody\n\n", 7),
+        (b"A: b\r\n\nbody\r\n\r\n", 7),
+        (b"A: b\n \n\t\r\n\n", 11),
+        (b"A", 1),
+        (b"\r\nbody", 2),
+        (b"A: b\r\n\r\nbody", 8),
+        (b"A: b\r\n", 6),
+        (b"", 0),
+        (b"A: b\r\n \r\n\r\n", 11),
+    ],
 )
 def test_only_an_empty_line_ends_the_header(data: bytes, end: int) -> None:
     assert header_end(data) == end

@@ -289,18 +289,18 @@ def test_what_search_sees() -> None:
     body = "".join(piece for piece in pieces if not isinstance(piece, text.PartHeader))
     assert body.split(text.END) == [
         "grüße",
-        "subject: enclosed\ncontent-type: text/plain; charset=utf-8\ncontent-transfer-encoding: base64\n",
+        "Subject: enclosed\nContent-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: base64\n",
         "äöü",
         "",
     ]
     headers = "".join(piece for piece in pieces if isinstance(piece, text.PartHeader))
     assert headers.split(text.END) == [
-        "content-type: text/plain; charset=iso-8859-1\ncontent-transfer-encoding: quoted-printable\n",
-        "content-type: application/octet-stream\n",
-        "content-type: message/rfc822\n",
+        "Content-Type: text/plain; charset=iso-8859-1\nContent-Transfer-Encoding: quoted-printable\n",
+        "Content-Type: application/octet-stream\n",
+        "Content-Type: message/rfc822\n",
         "",
     ]
-    assert text.header_text(message.header) == "subject: café\ncontent-type: multipart/mixed; boundary=b\n"
+    assert text.header_text(message.header) == "Subject: café\nContent-Type: multipart/mixed; boundary=b\n"
 
 
 def test_a_delivery_report_is_text() -> None:
@@ -345,4 +345,5 @@ def test_a_line_without_end_is_cut() -> None:
 
 
 def test_header_text_keeps_every_field() -> None:
-    assert text.header_text(parse_header(b"A: 1\r\nB: 2\r\nA: 3\r\n\r\n")) == "a: 1\na: 3\nb: 2\n"
+    header = parse_header(b"A: 1\r\nno field\r\nB: =?utf-8?q?=C3=BC?=\r\n 2\r\nA: 3\r\n\r\n")
+    assert text.header_text(header) == "A: 1\nno field\nB: ü 2\nA: 3\n"

@@ -133,7 +133,7 @@ def run(
         (q.On(19724), [4, 9]),
         (q.Since(19725), [10]),
         (q.ModSequence(8), [9, 10]),
-        (q.Larger(116), [1]),
+        (q.Larger(122), [1, 9]),
         (q.Smaller(70), [4]),
         (q.SentBefore(19724), [1]),
         (q.SentOn(19724), [3, 4, 9]),

@@ -1,0 +1,197 @@
+"""Fuzz imap/: whatever a client sends, its session answers soundly, answers every tag, and goes on.
+
+    python tests/fuzz/fuzz_imap.py [seconds]      mutates conversations for so long
+    python tests/fuzz/fuzz_imap.py -max_total_time=600      the same under atheris, where it is installed
+
+A finding is written to crash-imap-<number>.txt in the current directory and ends the run with status 1. Under
+pytest a short run of fixed seeds is a test.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).parents[2])]
+
+from dovecotpy.imap.wire import command as wire  # noqa: E402
+from tests.protocol import imap_scenarios  # noqa: E402
+from tests.protocol.imap_answers import check as sound  # noqa: E402
+from tests.protocol.imap_answers import responses  # noqa: E402
+from tests.protocol.imap_model import ModelStore  # noqa: E402
+from tests.protocol.imap_transcript import Client, settings  # noqa: E402
+
+SLOW = 5.0
+"""Seconds that one conversation of up to 64 KiB may take."""
+
+SEEDS = [
+    b'a SELECT INBOX\r\nb FETCH 1:* (UID FLAGS ENVELOPE BODY[1.HEADER.FIELDS (To "Cc")]<0.90>)\r\nc LOGOUT\r\n',
+    b"a EXAMINE {5}\r\nINBOX\r\nb UID SEARCH CHARSET UTF-8 OR (SUBJECT {2+}\r\n\xc3\xb6 SEEN) NOT 1:2,* SINCE 1-Feb-1994\r\n",
+    b'a SELECT INBOX\r\nb STORE 1:3 +FLAGS.SILENT (\\Deleted work)\r\nc UID EXPUNGE 1:2\r\nd CLOSE\r\ne LIST "" %.*\r\n',
+    b'a APPEND INBOX (\\Seen) " 7-Feb-1994 21:52:25 -0800" {12+}\r\nSubject: x\r\n\r\nb COPY 1 INBOX\r\nc IDLE\r\nDONE\r\n',
+    b'a CREATE a.b\r\nb RENAME a.b c\r\nc SUBSCRIBE c\r\nd LSUB "" *\r\ne STATUS c (MESSAGES UIDNEXT)\r\nf DELETE c\r\n',
+    b'a ID ("name" NIL)\r\nb ENABLE X\r\nc NAMESPACE\r\nd CAPABILITY\r\ne NOOP\r\nf CHECK\r\ng UNSELECT\r\nh X\r\n',
+    b"a SELECT INBOX\r\nb UID FETCH 1:* (BODYSTRUCTURE RFC822.SIZE INTERNALDATE BODY.PEEK[2.1.MIME] RFC822)\r\n",
+]
+PIECES = [
+    b"\r\n",
+    b"\n",
+    b"\r",
+    b" ",
+    b"(",
+    b")",
+    b'"',
+    b"\\",
+    b"{",
+    b"}",
+    b"{3}\r\n",
+    b"{7+}\r\n",
+    b"{0}\r\n",
+    b"*",
+    b"%",
+    b"+",
+]
+PIECES += [
+    b"NIL",
+    b"1:*",
+    b"4294967295",
+    b"0",
+    b",",
+    b":",
+    b"[",
+    b"]",
+    b"<",
+    b">",
+    b".",
+    b"\0",
+    b"\xff",
+    b"\xc3\xb6",
+    b"&AOk-",
+]
+PIECES += [
+    b"a UID ",
+    b"a FETCH 1 ",
+    b"BODY[",
+    b"HEADER.FIELDS (",
+    b"NOT ",
+    b"OR ",
+    b"CHARSET ",
+    b"(" * 40,
+    b"9" * 30,
+    b"x" * 300,
+]
+PIECES += [
+    b"a NOOP\r\n",
+    b"a IDLE\r\n",
+    b"DONE\r\n",
+    b"a SELECT INBOX\r\n",
+    b"a APPEND INBOX ",
+    b"{4294967296+}\r\n",
+    b"a LOGOUT\r\n",
+]
+
+
+def check(data: bytes) -> None:
+    """Raise if anything about a conversation is not as it must be."""
+    started = time.perf_counter()
+    store = imap_scenarios.fill(ModelStore(), "flags")
+    store.boxes[b"INBOX"].add(imap_scenarios.NESTED[:-30] + data[:200])
+    client = Client(store, settings(imap_max_line_length=2000, mail_max_message_size=5000))
+    client.pull()
+    said = client.send(data)
+    answered = _hear(said)
+    if b"APPEND" not in data.upper() and b"IDLE" not in data.upper():
+        assert answered == _tags(data)[: len(answered)]
+        if client.session.ended is None:
+            assert answered == _tags(data)
+    client.session.tick()
+    client.session.shut_down()
+    _hear(client.pull())
+    assert client.session.ended is not None
+    assert all(mailbox.closed for mailbox in store.opened)
+    assert time.perf_counter() - started < SLOW
+
+
+def _hear(said: bytes) -> list[bytes]:
+    """The tags answered, in order, `*` for what has none; every response is sound."""
+    tags = []
+    for response in responses(said):
+        tag, values = sound(response)
+        unasked = tag in (b"*", b"+")
+        if not unasked or (tag == b"*" and isinstance(values, bytes) and values.startswith(b"BAD ")):
+            tags.append(tag)
+    return tags
+
+
+def _tags(data: bytes) -> list[bytes]:
+    """The tags that must be answered: one for each thing that the framing makes of the input."""
+    parser = wire.CommandParser(max_line=2000, max_literal=65536, max_literals=262144)
+    parser.feed(data)
+    tags = []
+    while (event := parser.next()) is not None:
+        if not isinstance(event, wire.NeedLiteral | wire.LiteralStart | wire.LiteralData):
+            tags.append(event.tag)
+            if isinstance(event, wire.Command) and event.name == b"LOGOUT" and not event.arguments:
+                break
+    return tags
+
+
+def mutated(data: bytes, source: random.Random) -> bytes:
+    """A conversation changed in a few places."""
+    message = bytearray(data)
+    for _ in range(source.randint(1, 8)):
+        at = source.randint(0, len(message))
+        kind = source.randrange(5)
+        if kind == 0:
+            message[at : at + source.randint(0, 20)] = source.choice(PIECES)
+        elif kind == 1:
+            message[at:at] = source.choice(PIECES) * source.choice((1, 1, 1, 2, 50))
+        elif kind == 2 and message:
+            start = source.randrange(len(message))
+            message[at:at] = message[start : start + source.randint(1, 80)]
+        elif kind == 3:
+            message[at:at] = source.choice(SEEDS)
+        elif message:
+            message[min(at, len(message) - 1)] = source.randrange(256)
+    return bytes(message[:65536])
+
+
+def run(seconds: float, report: Callable[[str], None]) -> int:
+    """Mutate for so long; the exit status."""
+    number = int(time.monotonic() * 1000)
+    end = time.monotonic() + seconds
+    count = 0
+    while time.monotonic() < end:
+        number += 1
+        count += 1
+        source = random.Random(number)
+        data = mutated(source.choice(SEEDS), source)
+        try:
+            check(data)
+        except Exception as error:
+            Path(f"crash-imap-{number}.txt").write_bytes(data)
+            report(f"{error!r}: crash-imap-{number}.txt")
+            return 1
+    report(f"{count} conversations, nothing found")
+    return 0
+
+
+def main(arguments: list[str]) -> int:
+    if not any(argument.startswith("-") for argument in arguments):
+        return run(float(arguments[0]) if arguments else 60.0, print)
+    try:
+        import atheris
+    except ImportError:
+        print("atheris is not installed: give a number of seconds instead", file=sys.stderr)
+        return 2
+    atheris.instrument_all()
+    atheris.Setup([sys.argv[0], *arguments], check)
+    atheris.Fuzz()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
