@@ -105,7 +105,7 @@ class _Reader:
             octet = data[self.at]
             if octet in _ATOM_END or octet <= 0x20 or octet >= 0x7F:
                 break
-            if octet == 0x5B:
+            if octet == 0x5B and data[start : self.at] in (b"BODY", b"BINARY", b"BINARY.SIZE"):
                 self.section()
                 continue
             if octet in _SPECIALS and not (octet == 0x2A and data[start] == 0x5C):

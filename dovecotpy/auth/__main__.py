@@ -27,10 +27,12 @@ from dovecotpy.ipc import control
 from dovecotpy.ipc.control import Verb
 from dovecotpy.log import client as log_client
 from dovecotpy.log.client import Log
-from dovecotpy.sandbox import kernel, privileges
+from dovecotpy.sandbox import kernel, limits, privileges
 
 FATAL = 89
 TITLE = "dovecot-auth"
+DESCRIPTORS = 16384
+"""One for each login process, each mail process that asks, each worker; a lower hard limit holds."""
 
 
 class AuthProcess:
@@ -45,7 +47,7 @@ class AuthProcess:
         self._report = Report(log, verbose=known.verbose, debug=known.debug, passwords=known.debug_passwords)
         passdbs = PassChain(settings.pass_steps(known, log.error), self._report)
         userdbs = UserChain(settings.user_steps(known, log.error), passdbs, self._report)
-        self._pool = WorkerPool(self._loop, self._report, self._spawn, known.workers)
+        self._pool = WorkerPool(self._loop, self._report, self._spawn, known.workers, known.worker_requests)
         service = AuthService(known.policy, passdbs, userdbs, self._pool.submit, self._loop, self._report)
         self._server = Server(self._loop, service)
         self._master_path = f"{known.base_dir.rstrip('/')}/auth-master.{os.getpid()}"
@@ -97,6 +99,7 @@ class AuthProcess:
 
 def give_up(known: settings.AuthSettings) -> None:
     """Become the auth user; root, where it is configured, stays root but gains nothing. Raises SetupError, PrivilegeError, OSError."""
+    limits.limit(descriptors=DESCRIPTORS, data=known.process_size << 20)
     identity = settings.identity(known.user) if os.geteuid() == 0 else None
     if identity is not None:
         chroot = known.chroot

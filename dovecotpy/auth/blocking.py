@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dovecotpy.auth.passdb.base import PassDatabase
 from dovecotpy.auth.passdb.sql import SqlPassdb
 from dovecotpy.auth.sql import mysql, settings
+from dovecotpy.auth.sql.binding import Query
 from dovecotpy.auth.sql.database import Source
 from dovecotpy.auth.userdb.base import UserDatabase
 from dovecotpy.auth.userdb.sql import SqlUserdb
@@ -22,16 +23,20 @@ class Databases:
         """Reads their files; complain: is told of files that others can read. Raises SetupError."""
         self._complain = complain
         self._sources: dict[str, Source] = {}
-        self.passdbs: dict[int, PassDatabase] = {
-            number: SqlPassdb(self._source(each.args))
-            for number, each in enumerate(passdbs)
-            if each.driver == "sql"
-        }
-        self.userdbs: dict[int, UserDatabase] = {
-            number: SqlUserdb(self._source(each.args))
-            for number, each in enumerate(userdbs)
-            if each.driver == "sql"
-        }
+        self.passdbs: dict[int, PassDatabase] = {}
+        self.userdbs: dict[int, UserDatabase] = {}
+        self.password_queries: dict[int, Query] = {}
+        self.user_queries: dict[int, Query] = {}
+        for number, passdb in enumerate(passdbs):
+            if passdb.driver == "sql":
+                source = self._source(passdb.args)
+                self.passdbs[number] = SqlPassdb(source)
+                self.password_queries[number] = source.settings.password_query
+        for number, userdb in enumerate(userdbs):
+            if userdb.driver == "sql":
+                source = self._source(userdb.args)
+                self.userdbs[number] = SqlUserdb(source)
+                self.user_queries[number] = source.settings.user_query
 
     def _source(self, path: str) -> Source:
         if path not in self._sources:

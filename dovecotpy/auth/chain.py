@@ -150,9 +150,12 @@ class PassChain:
         nets = found.fields.get("allow_nets")
         if found.result is Result.OK and nets and not fields.is_allowed(request.remote_address, nets):
             return Found(Result.MISMATCH, text="allow_nets check failed: IP not in allowed networks")
+        before = request.user
         fields.take_passdb_fields(
             request, {name: found.fields[name] for name in found.fields if name != "allow_nets"}
         )
+        if request.user != before:
+            self._report.debug(request, "auth", f"username changed {before} -> {request.user}")
         return found
 
     def _ask(self, step: PassStep, request: Request, *, verify: bool) -> Work[Found]:
@@ -162,7 +165,7 @@ class PassChain:
         if not verify or found.result is not Result.OK:
             return found
         if not found.password or not schemes.is_dear(found.password, found.default_scheme):
-            return match(found, request)
+            return self._explained(request, step, found, match(found, request))
         compared = yield HashVerify(found.password, found.default_scheme, request)
         if compared.result is Result.OK:
             return accepted(found)
@@ -171,6 +174,13 @@ class PassChain:
             if compared.result is Result.MISMATCH
             else compared
         )
+
+    def _explained(self, request: Request, step: PassStep, found: Found, answer: Found) -> Found:
+        if self._report.passwords and answer.result is Result.MISMATCH and found.password:
+            self._report.debug(
+                request, step.driver, schemes.explain(request.password, found.password, found.default_scheme)
+            )
+        return answer
 
     def _say(self, step: PassStep, request: Request, found: Found) -> None:
         self._report.found(request, step.driver, found)

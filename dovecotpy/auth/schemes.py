@@ -106,6 +106,12 @@ def verify(password: str, stored: str, default_scheme: str, user: str) -> bool:
     return scheme.matches(plain, _decoded(scheme, parts), user)
 
 
+def explain(password: str, stored: str, default_scheme: str) -> str:
+    """Why a password was not the stored one, for auth_debug_passwords alone: it tells both."""
+    parts = split(stored, default_scheme)
+    return f"{parts.scheme}({password}) != '{parts.value}'"
+
+
 def is_dear(stored: str, default_scheme: str) -> bool:
     """Whether a comparison takes more than about a millisecond."""
     parts = split(stored, default_scheme)

@@ -337,7 +337,7 @@ class ClientSession:
                 del self.pending[pending.id]
 
     def _hello(self, pid: int) -> None:
-        self._service.report.trace(f"auth client connected (pid={pid})")
+        self._service.report.trace(f"new auth connection: pid={pid}")
         if pid == self._peer_pid:
             self._service.enter(self)
         elif self._must_prove_pid:
@@ -352,7 +352,9 @@ class ClientSession:
                 f"{event.mechanism[:80]}"
             )
         request = _request(event)
-        self._trace(f"AUTH\t{event.id}\t{event.mechanism}\tservice={event.service}\tresp=<hidden>")
+        self._trace(
+            f"AUTH\t{event.id}\t{event.mechanism}\tservice={event.service}\trip={event.rip}\tresp=<hidden>"
+        )
         if self._service.policy.require_certificate and not event.valid_client_cert:
             self._service.report.info(request, "auth", "Client didn't present valid SSL certificate")
             self._answer(
@@ -369,6 +371,7 @@ class ClientSession:
         self._step(pending, pending.mechanism.start(event.resp or b""))
 
     def _continue(self, event: authclient.Response) -> None:
+        self._trace(f"CONT\t{event.id}\t<hidden>")
         pending = self.pending.get(event.id)
         if pending is None:
             self._answer(self._protocol.fail(event.id, "", {"reason": "Timeouted"}))

@@ -40,7 +40,11 @@ class AuthSettings:
     client_sockets: tuple[SocketFile, ...]
     user: str
     chroot: str
+    process_size: int
+    """megabytes of private memory; 0: no limit"""
     workers: int
+    worker_requests: int
+    """jobs after which a worker is replaced; 0: never"""
     verbose: bool
     debug: bool
     debug_passwords: bool
@@ -64,7 +68,9 @@ def load(blocks: Mapping[str, Settings]) -> AuthSettings:
         client_sockets=tuple(_sockets(sockets, "client", base)),
         user=auth.text("user"),
         chroot=auth.text("chroot"),
+        process_size=auth.number("process_size"),
         workers=auth.number("worker_max_count"),
+        worker_requests=auth.number("worker_max_request_count"),
         verbose=auth.flag("verbose"),
         debug=auth.flag("debug"),
         debug_passwords=auth.flag("debug_passwords"),

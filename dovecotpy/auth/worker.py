@@ -17,9 +17,11 @@ from dovecotpy.auth import schemes, settings
 from dovecotpy.auth.__main__ import FATAL, TITLE, give_up, require_version
 from dovecotpy.auth.blocking import Databases
 from dovecotpy.auth.passdb.base import match
+from dovecotpy.auth.report import Report
 from dovecotpy.auth.request import Request
 from dovecotpy.auth.results import Found, Result, failed
 from dovecotpy.auth.setup import SetupError
+from dovecotpy.auth.sql.binding import Query
 from dovecotpy.child import bootstrap
 from dovecotpy.child.forkserver import Birth, ForkServer
 from dovecotpy.ipc import authworker, control
@@ -34,9 +36,10 @@ READ_SIZE = 65536
 class Worker:
     """Serves one connection until it ends."""
 
-    def __init__(self, databases: Databases, log: Log) -> None:
+    def __init__(self, databases: Databases, log: Log, report: Report) -> None:
         self._databases = databases
         self._log = log
+        self._report = report
 
     def serve(self, sock: socket.socket) -> None:
         """Answer jobs until EOF. Raises nothing but for faults of ours."""
@@ -63,13 +66,33 @@ class Worker:
 
     def _actions(self) -> Mapping[Verb, Callable[[Job, Request], Found]]:
         return {
-            Verb.PASSV: lambda job, request: match(
-                self._databases.passdbs[job.number].lookup(request), request
-            ),
-            Verb.PASSL: lambda job, request: self._databases.passdbs[job.number].lookup(request),
-            Verb.USER: lambda job, request: self._databases.userdbs[job.number].lookup(request),
+            Verb.PASSV: self._verify,
+            Verb.PASSL: self._look_up,
+            Verb.USER: self._user,
             Verb.HASH: _compare,
         }
+
+    def _look_up(self, job: Job, request: Request) -> Found:
+        self._say_query(self._databases.password_queries, job, request)
+        return self._databases.passdbs[job.number].lookup(request)
+
+    def _verify(self, job: Job, request: Request) -> Found:
+        found = self._look_up(job, request)
+        answer = match(found, request)
+        if self._report.passwords and answer.result is Result.MISMATCH and found.password:
+            text = schemes.explain(request.password, found.password, found.default_scheme)
+            self._report.debug(request, "sql", text)
+        return answer
+
+    def _user(self, job: Job, request: Request) -> Found:
+        self._say_query(self._databases.user_queries, job, request)
+        return self._databases.userdbs[job.number].lookup(request)
+
+    def _say_query(self, queries: Mapping[int, Query], job: Job, request: Request) -> None:
+        if self._report.debugging:
+            hidden = {} if self._report.passwords else {"w": "<hidden>"}
+            query = queries[job.number].shown({**request.variables(), **hidden})
+            self._report.debug(request, "sql", f"query: {query}")
 
 
 def _compare(job: Job, request: Request) -> Found:
@@ -116,7 +139,8 @@ def main() -> int:
     except (SetupError, privileges.PrivilegeError, OSError) as error:
         control.send(channel, control.Verb.FAILED, str(error))
         return FATAL
-    worker = Worker(databases, log)
+    report = Report(log, verbose=known.verbose, debug=known.debug, passwords=known.debug_passwords)
+    worker = Worker(databases, log, report)
 
     def run(birth: Birth) -> int:
         worker.serve(socket.socket(fileno=birth.descriptors[0]))

@@ -93,12 +93,15 @@ class _Worker:
 class WorkerPool:
     """Gives jobs to workers. `spawn` gets the other end of a fresh stream pair and sees to it that a worker serves it."""
 
-    def __init__(self, loop: Loop, report: Report, spawn: Callable[[socket.socket], None], most: int) -> None:
-        """most: workers at a time (auth_worker_max_count). spawn may raise OSError."""
+    def __init__(
+        self, loop: Loop, report: Report, spawn: Callable[[socket.socket], None], most: int, requests: int = 0
+    ) -> None:
+        """most: workers at a time (auth_worker_max_count). requests: jobs of one worker, 0 for any number. spawn may raise OSError."""
         self.report = report
         self._loop = loop
         self._spawn = spawn
         self._most = max(most, 1)
+        self._requests = requests
         self._workers: list[_Worker] = []
         self._idle: list[_Worker] = []
         self._waiting: OrderedDict[str, deque[_Task]] = OrderedDict()
@@ -136,8 +139,11 @@ class WorkerPool:
         self._give_out()
 
     def answered(self, worker: _Worker, task: _Task, found: Found) -> None:
-        """A worker has done its job."""
-        self._idle.append(worker)
+        """A worker has done its job, its last one perhaps."""
+        if self._requests and worker.next_id > self._requests:
+            worker.stream.close()
+        else:
+            self._idle.append(worker)
         task.finish(found)
         self._give_out()
 

@@ -12,6 +12,8 @@ from dovecotpy.message.section import Section
 
 MAX_PATH = 128
 """Numbers in a section; messages are not taken apart more deeply (beyond: BAD)."""
+MAX_FIELD_NAME = 998
+"""Octets of a field's name; no line of a message has more (RFC 5322 section 2.1.1); beyond: BAD."""
 MAX_NUMBER = 0xFFFFFFFF
 
 ENVELOPE = b"ENVELOPE"
@@ -138,7 +140,7 @@ class _Reader:
             raise self._wrong()
         self.at += 1
         names = [bytes(name) for name in listed if isinstance(name, Atom | String)]
-        if len(names) != len(listed):
+        if len(names) != len(listed) or not all(map(_may_be_field, names)):
             raise self._wrong()
         return tuple(names)
 
@@ -170,6 +172,11 @@ class _Reader:
 
     def _wrong(self) -> Mistaken:
         return self.arguments.wrong("Invalid BODY[..] parameter")
+
+
+def _may_be_field(name: bytes) -> bool:
+    """Whether a name can stand in the answer's label: no field has any other octets (RFC 5322 section 2.2)."""
+    return len(name) <= MAX_FIELD_NAME and name.isascii() and name.decode("ascii").isprintable()
 
 
 _FIELD_NAME = bytes(octet for octet in range(0x21, 0x7F) if octet not in b'(){}%*"\\[]:')

@@ -12,6 +12,10 @@ MAX_DESCRIPTORS = 16
 """File descriptors accepted in one packet; more than the caller wants are closed by the caller."""
 
 _CREDENTIALS = struct.Struct("iII")
+_CLOEXEC = int(socket.MSG_CMSG_CLOEXEC)
+_NOSIGNAL = int(socket.MSG_NOSIGNAL)
+"""As plain numbers: joining the enum's members costs more than the call that they are for."""
+_ROOM = socket.CMSG_SPACE(MAX_DESCRIPTORS * 4) + socket.CMSG_SPACE(_CREDENTIALS.size)
 
 
 class Credentials(NamedTuple):
@@ -39,10 +43,10 @@ class Packet(NamedTuple):
 def send(sock: socket.socket, data: bytes, descriptors: tuple[int, ...] = (), flags: int = 0) -> None:
     """Send one packet. Raises OSError (BlockingIOError when the queue is full and the socket does not block)."""
     if not descriptors:
-        sock.send(data, flags | socket.MSG_NOSIGNAL)
+        sock.send(data, int(flags) | _NOSIGNAL)
         return
     rights = array.array("i", descriptors).tobytes()
-    sock.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)], flags | socket.MSG_NOSIGNAL)
+    sock.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)], int(flags) | _NOSIGNAL)
 
 
 def receive(sock: socket.socket, size: int = 8192, flags: int = 0) -> Packet:
@@ -50,8 +54,7 @@ def receive(sock: socket.socket, size: int = 8192, flags: int = 0) -> Packet:
 
     Descriptors are close-on-exec. Credentials are there when the socket has SO_PASSCRED.
     """
-    room = socket.CMSG_SPACE(MAX_DESCRIPTORS * 4) + socket.CMSG_SPACE(_CREDENTIALS.size)
-    data, ancillary, message_flags, _ = sock.recvmsg(size, room, flags | socket.MSG_CMSG_CLOEXEC)
+    data, ancillary, message_flags, _ = sock.recvmsg(size, _ROOM, int(flags) | _CLOEXEC)
     descriptors: tuple[int, ...] = ()
     credentials = None
     for level, kind, payload in ancillary:

@@ -18,7 +18,7 @@ from dovecotpy.ipc.record import Level
 MAX_FRAMES = 40
 """Places named in a traceback; of a longer one the innermost are kept."""
 
-_FLAGS = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
+_FLAGS = int(socket.MSG_DONTWAIT) | int(socket.MSG_NOSIGNAL)
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + "/"
 _NAMES = {
     Level.DEBUG: "Debug: ",

@@ -20,6 +20,8 @@ from dovecotpy.log.throttle import Throttle, Verdict
 
 MAX_BATCH = 64
 """Records read from one kind before the others have their turn."""
+MAX_LOGIN_LINES = 5000
+"""Lines a second of one login process: more than clients can cause, less than fills a disk in an hour."""
 MAX_STDERR_LINES = 100
 """Lines a second that a mail process may write to stderr, as libraries and tracebacks do; its own records have a setting."""
 TICK = 1.0
@@ -46,6 +48,7 @@ class LogServer:
         self._infos = infos
         self._throttle = throttle
         self._stderr_throttle = Throttle(MAX_STDERR_LINES)
+        self._login_throttle = Throttle(MAX_LOGIN_LINES)
         self._retiring = False
         self._poll = select.poll()
 
@@ -131,15 +134,20 @@ class LogServer:
 
     def _take(self, source: Source, packet: fdpass.Packet) -> None:
         pid = packet.credentials.pid if packet.credentials else 0
-        throttle = self._throttle if packet.data.startswith(record.MARK) else self._stderr_throttle
+        throttle = self._throttle_of(source, packet.data.startswith(record.MARK))
         for said in record.decode(packet.data):
             line = Line(source, pid, said)
-            verdict = throttle.judge(pid, clock.monotonic()) if source.mail else Verdict.WRITE
+            verdict = throttle.judge(pid, clock.monotonic()) if throttle else Verdict.WRITE
             if verdict is Verdict.FIRST_DROPPED:
                 warning = "Sending log messages too fast, throttling.."
                 self.write(line._replace(record=said._replace(level=Level.ERROR, text=warning)))
             elif verdict is Verdict.WRITE:
                 self.write(line)
+
+    def _throttle_of(self, source: Source, is_record: bool) -> Throttle | None:
+        if source.mail:
+            return self._throttle if is_record else self._stderr_throttle
+        return self._login_throttle if source.login else None
 
     def _end(self, descriptor: int) -> None:
         self._poll.unregister(descriptor)
@@ -147,9 +155,15 @@ class LogServer:
 
     def _look_back(self) -> None:
         now = clock.monotonic()
-        for pid, dropped in (*self._throttle.expired(now), *self._stderr_throttle.expired(now)):
-            text = f"process {pid} sent log messages too fast, {dropped} lines were dropped"
-            self._say(Level.WARNING, f"{text} (see mail_log_max_lines_per_sec)")
+        throttles = (
+            (self._throttle, " (see mail_log_max_lines_per_sec)"),
+            (self._stderr_throttle, ""),
+            (self._login_throttle, ""),
+        )
+        for throttle, hint in throttles:
+            for pid, dropped in throttle.expired(now):
+                text = f"process {pid} sent log messages too fast, {dropped} lines were dropped"
+                self._say(Level.WARNING, text + hint)
 
     def _say(self, level: Level, text: str) -> None:
         self.write(Line(OWN, 0, Record(level, text)))

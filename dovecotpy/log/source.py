@@ -21,6 +21,11 @@ class Source(NamedTuple):
         """Whether its processes serve one user each."""
         return self.kind in MAIL_KINDS
 
+    @property
+    def login(self) -> bool:
+        """Whether its processes face strangers."""
+        return self.kind.endswith("-login")
+
 
 OWN = Source("log")
 """The log process itself: its pair, which is its stderr, does not keep it alive."""

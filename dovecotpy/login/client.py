@@ -46,10 +46,11 @@ _HANDSHAKE = 0
 _WAITING = 1
 _TALKING = 2
 _STARTING_TLS = 3
-_LEAVING = 4
-_PROXYING = 5
-_FAREWELL = 6
-_CLOSED = 7
+_DEPARTING = 4
+_LEAVING = 5
+_PROXYING = 6
+_FAREWELL = 7
+_CLOSED = 8
 
 P = ParamSpec("P")
 
@@ -182,7 +183,7 @@ class Client:
     @property
     def yields(self) -> bool:
         """Whether it may be ended for another's sake: not while a mail process is about to take it."""
-        return self._state < _LEAVING
+        return self._state < _DEPARTING
 
     @property
     def restless(self) -> bool:
@@ -325,8 +326,7 @@ class Client:
             self._talk(events)
         elif self._state == _HANDSHAKE:
             self._shake()
-        elif self._state == _FAREWELL or self._state == _STARTING_TLS:
-            self._write()
+        elif self._state in (_STARTING_TLS, _DEPARTING, _FAREWELL):
             self._proceed()
         elif events & _GONE:
             self._lost("")
@@ -335,14 +335,12 @@ class Client:
 
     def _talk(self, events: int) -> None:
         if self._pending:
-            self._write()
-        if self._state != _TALKING:
-            return
-        if self._pending or self.session.busy:
+            self._proceed()
+        elif self.session.busy:
             if events & _GONE:
                 self._lost("")
             else:
-                self._watch(_OUT if self._pending else 0)
+                self._watch(0)
         elif self._starved:
             self._receive()
         else:
@@ -364,13 +362,15 @@ class Client:
         """Do what the session wants, write what it says, watch for what is needed next."""
         session = self.session
         self._starved = False
+        if self._pending:
+            self._write()
         while not self._pending or session.finished:
             action = session.act()
             if action is None:
                 self._starved = True
                 break
             self._do(action)
-            if self._state == _CLOSED or self._state == _LEAVING:
+            if self._state == _CLOSED:
                 return
             if len(session.out) > MAX_OUTPUT:
                 self._write()
@@ -383,6 +383,8 @@ class Client:
             self._close()
         elif self._state == _STARTING_TLS:
             self._begin_tls()
+        elif self._state == _DEPARTING:
+            self._leave()
         elif self._state == _TALKING:
             self._await_input()
 
@@ -400,7 +402,9 @@ class Client:
         if isinstance(action, sessions.Attempt):
             self._ask(action)
         elif isinstance(action, sessions.HandOver):
-            self._leave(action.tag)
+            self._tag = action.tag
+            self._question = None
+            self._state = _DEPARTING
         elif isinstance(action, sessions.Note):
             self._say(action.text)
         elif isinstance(action, sessions.Respond):
@@ -527,17 +531,11 @@ class Client:
             self._request.link.cancel(self._request.id)
         self._request = self._question = None
 
-    def _leave(self, tag: str) -> None:
-        self._tag = tag
-        self._question = None
-        self._write()
-        if self._state == _TALKING and not self._pending:
-            self._state = _LEAVING
-            self._unwatch()
-            self._keeper.queue.submit(self)
-        elif self._state == _TALKING:
-            self.session.end("Input buffer full")  # it answers to nothing while commands wait for an answer
-            self._proceed()
+    def _leave(self) -> None:
+        """Everything is written that is due before the mail process speaks: hand the client over."""
+        self._state = _LEAVING
+        self._unwatch()
+        self._keeper.queue.submit(self)
 
     def _hand_over(self) -> HandOver:
         session, peer, request = self.session, self.session.peer, self._request

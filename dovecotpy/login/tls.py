@@ -166,6 +166,7 @@ def _load_authorities(made: SSL.Context, path: str) -> None:
     """Certificates of authorities, and where the file holds some, their revocation lists."""
     try:
         made.load_verify_locations(path)
+        made.load_client_ca(path.encode())
         with open(path, "rb") as file:
             if b"-----BEGIN X509 CRL-----" in file.read():
                 store = made.get_cert_store()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -27,6 +29,8 @@ class AuthPlan(NamedTuple):
     """auth_worker_max_count, for each auth process"""
     program: Callable[[], Program]
     worker_program: Callable[[], Program]
+    master_socket: Callable[[int], str]
+    """the path that an auth process of that pid binds"""
 
 
 class AuthService(Service):
@@ -128,7 +132,8 @@ class AuthService(Service):
             if self.host.reports.due("auth_worker_max_count", self.host.now()):
                 self.host.log.warning(f"auth_worker_max_count={self._plan.worker_maximum} reached")
             return
-        if self.pool.may_fork and len(descriptors) == 1:
+        free = self.pool.server is not None and not self.pool.retired and not self.host.stopping
+        if free and len(descriptors) == 1 and self.pool.births.may_try(self.host.now()):
             self.pool.fork(1, descriptors)
 
     def hung_up(self, child: Child) -> None:
@@ -142,3 +147,5 @@ class AuthService(Service):
         """An auth process was reaped."""
         if isinstance(child, Process):
             self.process_ended(child, status, self._starts)
+            with contextlib.suppress(OSError):
+                os.unlink(self._plan.master_socket(child.pid))

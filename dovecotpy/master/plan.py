@@ -139,7 +139,10 @@ class Plan:
     ) -> AuthPlan:
         """How many auth processes a section has."""
         numbers = (auth.settings.number("count"), auth.settings.number("worker_max_count"))
-        return AuthPlan(auth.name, *numbers, program, worker_program)
+        return AuthPlan(auth.name, *numbers, program, worker_program, self._auth_master)
+
+    def _auth_master(self, pid: int) -> str:
+        return os.path.join(self.base_dir, f"auth-master.{pid}")
 
     def auth_program(self, auth: Auth, listener: socket.socket, log: int) -> Program:
         """An auth process; `listener`: the socket that login processes reach it by."""

@@ -16,7 +16,7 @@ import dovecotpy
 from dovecotpy import clock
 from dovecotpy.ipc import control
 from dovecotpy.log.client import Log
-from dovecotpy.log.client import describe as describe_error
+from dovecotpy.log.client import traceback
 from dovecotpy.master import reaping, reasons, spawn
 from dovecotpy.master.build import Builder
 from dovecotpy.master.certificates import Certificates
@@ -184,13 +184,15 @@ class Master:
 
     def _turn(self, timeout: float) -> None:
         """Wait for events, act on them, then replace what is missing."""
+        signalled = False
         for descriptor, event in self._epoll.poll(max(0.0, timeout)):
-            if descriptor == self._means.signals.fileno():
-                self._signalled()
-                continue
             child = self.children.speaking(descriptor)
             if child is not None:
                 self._serve(child, event)
+            elif descriptor == self._means.signals.fileno():
+                signalled = True
+        if signalled:
+            self._signalled()
         self._look()
         if not self.stopping:
             self.log_service.settle()
@@ -216,8 +218,14 @@ class Master:
         try:
             child.service.said(child, message)
         except control.ControlError as error:
-            child.channel.breach = child.channel.breach or str(error)
-            child.channel.ended = True
+            self._give_up(child, str(error))
+        except Exception as error:  # noqa: BLE001 - a fault of ours costs this child, not the server
+            traceback(self.log, error)
+            self._give_up(child, "is given up")
+
+    def _give_up(self, child: Child, why: str) -> None:
+        child.channel.breach = child.channel.breach or why
+        child.channel.ended = True
 
     def _watch_room(self) -> None:
         """Ask for writability of those for whom something waits, and only of them."""
@@ -319,7 +327,7 @@ class Master:
             self.log.warning("Invalid configuration, keeping old one")
             return
         except Exception as error:  # noqa: BLE001 - whatever a new configuration leads to, the old one goes on
-            self.log.error(f"Internal error: {describe_error(error)}")
+            traceback(self.log, error)
             self.log.warning("Invalid configuration, keeping old one")
             return
         for line in errors:

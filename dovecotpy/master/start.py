@@ -165,6 +165,7 @@ def _serve(prepared: _Prepared, readiness: daemon.Readiness, standard_error: int
     """What the server itself does, from its first breath to its last."""
     environment = _take_environment()
     base_dir = prepared.plan.base_dir
+    master: Master | None = None
     try:
         _confine()
         means = Means(prepared.sockets, Signals(), environment, standard_error, prepared.load)
@@ -182,6 +183,8 @@ def _serve(prepared: _Prepared, readiness: daemon.Readiness, standard_error: int
         readiness.ready()
         status = master.run()
     except Exception as error:  # noqa: BLE001 - the last chance to say why the server ends
+        if master is not None:
+            master.log.fatal(f"Internal error: {describe(error)}")
         _remember(base_dir, describe(error))
         readiness.failed([f"Fatal: Internal error: {describe(error)}"])
         raise

@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 
 
 class Ref(NamedTuple):
-    """Where a format finds one message: base name, offset and hash, file and offset, object key."""
+    """Where a format finds one message: offset and hash, file and offset, object key. Empty: by its UID."""
 
     key: bytes
 

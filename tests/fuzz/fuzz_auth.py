@@ -115,40 +115,39 @@ def _content(feed: Callable[[], object]) -> bool:
     return True
 
 
-def answers(data: bytes) -> bool:
-    """The asking ends, and both ends of the worker protocol; whether one was content."""
-    content = _content(lambda: AuthClient().feed(data)) | _content(lambda: MasterClient().feed(data))
+def answers(data: bytes) -> None:
+    """The asking ends, and both ends of the worker protocol."""
+    _content(lambda: AuthClient().feed(data))
+    _content(lambda: MasterClient().feed(data))
     for read in (WorkerReader().jobs, WorkerReader().answers):
         try:
-            content |= bool(read(data))
+            read(data)
         except WorkerProtocolError as error:
             assert str(error)
-    return content
 
 
-def files(data: bytes) -> bool:
+def files(data: bytes) -> None:
     """passwd-files, SQL files, connect strings, stored passwords."""
     text = data[:20_000].decode("utf-8", "surrogateescape")
     passwd_file.parse(text, _quiet, "x")
-    good = True
     for read in (settings.parse, lambda path, source: mysql.parse(source, path)):
         try:
             assert "c d" not in repr(read("x", text))
         except SetupError as error:
             assert str(error)
-            good = False
     if not schemes.is_dear(text, "PLAIN") or "$argon" not in text:
         try:
             schemes.verify("password", text[:200], "PLAIN", "joe")
         except schemes.SchemeError as error:
             assert str(error)
-    return good
 
 
 def one_input(data: bytes) -> bool:
-    """Every reader of a stranger's or an administrator's octets. Raises AssertionError, or whatever else is wrong."""
+    """Every reader of a stranger's or an administrator's octets; whether a socket was content. Raises AssertionError, or whatever else is wrong."""
     begun = time.perf_counter()
-    content = sockets(data) | answers(data) | files(data)
+    content = sockets(data)
+    answers(data)
+    files(data)
     assert time.perf_counter() - begun < SLOW, "slow"
     return content
 
@@ -176,7 +175,7 @@ def inputs(seed: int) -> Iterator[bytes]:
 
 
 def run(count: int, seed: int = 1) -> tuple[int, int]:
-    """So many inputs; how many contented some reader, and how many none."""
+    """So many inputs; how many contented a socket, and how many none."""
     results = [one_input(data) for data, _ in zip(inputs(seed), range(count), strict=False)]
     return results.count(True), results.count(False)
 
@@ -188,7 +187,7 @@ def test_random_octets() -> None:
 
 
 def test_seeds_are_taken() -> None:
-    assert [one_input(data) for data in SEEDS[:6]] == [True] * 6
+    assert [one_input(data) for data in SEEDS[:4]] == [True] * 4
 
 
 def main(words: list[str]) -> int:

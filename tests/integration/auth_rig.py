@@ -41,6 +41,8 @@ DEFAULTS: Mapping[str, Any] = {
     "ssl_require_client_cert": False,
     "ssl_username_from_cert": False,
     "worker_max_count": 4,
+    "worker_max_request_count": 0,
+    "process_size": 256,
 }
 SECONDS = 25.0
 

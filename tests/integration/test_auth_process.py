@@ -364,3 +364,29 @@ def test_a_wall_clock_that_jumps_changes_nothing(place: Path) -> None:
         if "clock.now" in path.read_text() or "import time" in path.read_text()
     ]
     assert asking == []
+
+
+@pytest.mark.parametrize("passwords", [False, True])
+def test_debug_lines(place: Path, passwords: bool) -> None:
+    path = str(sqlite_file(place))
+    rig = Rig(
+        place, [Passdb("sql", path)], [Userdb("sql", path)], debug=not passwords, debug_passwords=passwords
+    )
+    client = rig.client()
+    assert isinstance(client.login("joe", "secret"), Ok)
+    assert isinstance(client.login("joe", "wronger"), Fail)
+    rig.master().claim(os.getpid(), 1)
+    wanted = [
+        "d sql(joe,192.0.2.1): query: SELECT email AS user, password FROM users WHERE email = 'joe'",
+        "d sql(joe,192.0.2.1): query: SELECT home, uid, gid FROM users WHERE email = 'joe'",
+        f"d new auth connection: pid={os.getpid()}",
+        "d client out: OK\t1\tuser=joe",
+        "i sql(joe,192.0.2.1): Password mismatch",
+    ]
+    for line in wanted:
+        assert rig.logged(line)
+    if passwords:
+        assert rig.logged("d sql(joe,192.0.2.1): PLAIN(wronger) != 'secret'")
+    else:
+        assert not any("wronger" in line or "secret" in line for line in rig.log())
+    rig.close()

@@ -293,6 +293,18 @@ def test_input_behind_the_login_is_served(world: Server) -> None:
     assert "bytes=26/" in world.logged("Logged out").text
 
 
+def settled(pid: int) -> list[str]:
+    """The descriptors of a process at rest, but for the one inotify instance that it may have."""
+    own: list[str] = []
+    for _ in range(100):
+        held = [os.readlink(entry.path) for entry in os.scandir(f"/proc/{pid}/fd")]
+        own = [link for link in held if link != "anon_inode:inotify"]
+        if len(own) <= 6 and len(held) - len(own) <= 1:
+            break
+        threading.Event().wait(0.02)
+    return own
+
+
 @as_root
 def test_reuse_with_real_sessions(world: Server) -> None:
     world.set(mail_process_reuse=True)
@@ -312,8 +324,8 @@ def test_reuse_with_real_sessions(world: Server) -> None:
         assert "* 1 EXISTS" in imap(client, "b SELECT INBOX")
         imap(client, "c LOGOUT")
         idle = worker.expect(Verb.IDLE)
-        held = os.listdir(f"/proc/{worker.pid}/fd")
-        assert len(held) == 6, f"0-2, control, log and inbox, nothing of the session: {held}"
+        own = settled(worker.pid)
+        assert len(own) == 6, f"0-2, control, log and inbox, nothing of the session: {own}"
         client = world.hand_over(world.account("jim", home=world.home("jim")))
         assert spare.expect(Verb.SLOT).fields[3] == idle.fields[0]
         spare.say(Verb.YES, descriptors=idle.descriptors)

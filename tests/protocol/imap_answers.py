@@ -76,10 +76,12 @@ def _untagged(values: list[Any]) -> None:
 
 
 def _flags(values: Any) -> None:
-    if not isinstance(values, list) or not all(
-        isinstance(name, str) and _FLAG.match(name) for name in values
-    ):
+    """A keyword may be any atom, also one that looks like a number or NIL."""
+    if not isinstance(values, list):
         raise Malformed(f"flags expected, not {values!r}")
+    for name in values:
+        if not isinstance(name, int | None) and not (isinstance(name, str) and _FLAG.match(name)):
+            raise Malformed(f"flags expected, not {values!r}")
 
 
 def _fetch(items: Any) -> None:

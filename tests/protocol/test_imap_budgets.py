@@ -146,6 +146,15 @@ def test_section_path() -> None:
     assert answer == b"c BAD Error in IMAP command FETCH: Invalid BODY[..] parameter\r\n"
 
 
+def test_names_of_fields() -> None:
+    made = client()
+    for name in (b'"' + b"x" * (items.MAX_FIELD_NAME + 1) + b'"', b'"\xe4"', b"{1+}\r\n\n"):
+        answer = made.send(b"b FETCH 1 BODY.PEEK[HEADER.FIELDS (" + name + b")]\r\n")
+        assert answer == b"b BAD Error in IMAP command FETCH: Invalid BODY[..] parameter\r\n"
+    answer = made.send(b'c FETCH 1 BODY.PEEK[HEADER.FIELDS ("" "a b" "q\\"" ])]\r\n')
+    assert answer.startswith(b'* 1 FETCH (BODY[HEADER.FIELDS ("" "a b" "q\\"" "]")] {2}\r\n\r\n)\r\n')
+
+
 def test_list_pattern() -> None:
     made = client()
     assert last(made.send(b'b LIST "" ' + b"%" * pattern.MAX_PATTERN + b"\r\n")) == b"b OK List completed."

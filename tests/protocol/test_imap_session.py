@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +17,7 @@ from dovecotpy.imap import session as imap_session
 from dovecotpy.imap.session import ImapSession
 from dovecotpy.ipc.record import Level
 from dovecotpy.storage import errors
-from tests.protocol import imap_scenarios
+from tests.protocol import imap_maildir, imap_scenarios
 from tests.protocol.imap_answers import Mirror, check, responses
 from tests.protocol.imap_model import ModelMailbox, ModelStore
 from tests.protocol.imap_transcript import Client, settings
@@ -294,7 +296,7 @@ ACTIONS = st.lists(
 class Believer:
     """A client with its mirror, that sends only what is sound by its own picture."""
 
-    def __init__(self, store: ModelStore) -> None:
+    def __init__(self, store: object) -> None:
         self.client = Client(store, settings())
         self.client.pull()
         self.mirror = Mirror()
@@ -369,6 +371,21 @@ class Believer:
             (known["UID"], sorted(name for name in known["FLAGS"] if name != "\\Recent"))
             for known in self.mirror.messages
         ]
+
+
+@examples(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(ACTIONS)
+def test_two_sessions_on_maildir(actions: list[tuple[int, str, int, int, bytes, bytes]]) -> None:
+    """The same on files, where each session has a store of its own: both and a third one agree in the end."""
+    with tempfile.TemporaryDirectory() as home, imap_maildir.stores(Path(home)) as make:
+        pair = [Believer(imap_scenarios.fill(make(), "three")), Believer(make())]
+        for who, *action in actions:
+            pair[who].act(*action)  # type: ignore[arg-type]
+        truth = Believer(make()).settle()
+        assert pair[0].settle() == truth
+        assert pair[1].settle() == truth
+        for each in pair:
+            each.client.session.disconnected()
 
 
 @examples(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])

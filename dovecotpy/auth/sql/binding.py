@@ -50,6 +50,12 @@ class Query:
 
     text: str
     parameters: tuple[tuple[Literal | Variable, ...], ...]
+    template: str
+    """as the administrator wrote it"""
+
+    def shown(self, given: Mapping[str, str]) -> str:
+        """What people read of it in the log; it is never sent to a database."""
+        return variables.expand(self.template, given)
 
     def values(self, given: Mapping[str, str]) -> tuple[str, ...]:
         """The parameters' values, in order. given: %-variables by letter."""
@@ -64,7 +70,8 @@ class Query:
 
 def bind(template: str, dialect: Dialect) -> Query:
     """A query as the administrator wrote it, with its variables bound. Raises BindingError."""
-    return _Binder(_tokens(template), dialect).query()
+    text, parameters = _Binder(_tokens(template), dialect).bound()
+    return Query(text, parameters, template)
 
 
 Token = str | Variable
@@ -91,10 +98,11 @@ class _Binder:
         self._out: list[str] = []
         self._parameters: list[tuple[Literal | Variable, ...]] = []
 
-    def query(self) -> Query:
+    def bound(self) -> tuple[str, tuple[tuple[Literal | Variable, ...], ...]]:
+        """The statement and its parameters. Raises BindingError."""
         while self._position < len(self._tokens):
             self._outside()
-        return Query("".join(self._out), tuple(self._parameters))
+        return "".join(self._out), tuple(self._parameters)
 
     def _peek(self, ahead: int = 0) -> Token:
         position = self._position + ahead

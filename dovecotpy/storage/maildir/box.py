@@ -35,6 +35,8 @@ SHARED_FILE = "dovecot-shared"
 TEMPORARY_SECONDS = 36 * 3600
 """A file in tmp/ that did not change for so long belongs to a delivery that died."""
 MAX_KEYWORDS = 2000
+_NO_REF = Ref(b"")
+_NO_KEYWORDS: frozenset[str] = frozenset()
 _STAMP = struct.Struct("<QqQqQQ")
 
 
@@ -294,8 +296,12 @@ class MaildirBox:
         return (self.new_directory if name in self.new else self.cur_directory), name
 
     def put(self, uid: int, name: str, *, is_new: bool) -> None:
-        """A message is at this name."""
+        """A message is at this name and no longer at another one."""
         self.forget(uid)
+        self.place(uid, name, is_new=is_new)
+
+    def place(self, uid: int, name: str, *, is_new: bool) -> None:
+        """A message that had no name is at this one."""
         self.names[uid] = name
         (self.new if is_new else self.cur)[name] = uid
 
@@ -313,15 +319,23 @@ class MaildirBox:
 
     def row(self, uid: int, name: str) -> Row:
         """What a name says of its message."""
-        base, _, info = name.partition(":")
-        found = self._infos.get(info)
-        if found is None:
-            found = self._infos[info] = self._understood(filename.parse_info(info))
-        flags, keywords = found
-        if self.surplus:
-            keywords |= self.surplus.get(uid, frozenset())
-        key = os.fsencode(base)
-        return Row(uid, Ref(key), flags, keywords, UNKNOWN_DATE, None, key, filename.crlf_size(base))
+        return self.rows([(uid, name)])[0]
+
+    def rows(self, named: Sequence[tuple[int, str]]) -> list[Row]:
+        """What names say of their messages. Rows are found again by UID, so that refs are empty."""
+        infos, surplus = self._infos, self.surplus
+        rows = []
+        for uid, name in named:
+            base, _, info = name.partition(":")
+            found = infos.get(info)
+            if found is None:
+                found = infos[info] = self._understood(filename.parse_info(info))
+            flags, keywords = found
+            if surplus:
+                keywords |= surplus.get(uid, _NO_KEYWORDS)
+            size = filename.crlf_size(base) if ",W=" in base else None
+            rows.append(Row(uid, _NO_REF, flags, keywords, UNKNOWN_DATE, None, b"", size))
+        return rows
 
     def _understood(self, info: Info) -> tuple[int, frozenset[str]]:
         names = self.keywords.names

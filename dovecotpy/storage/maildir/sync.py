@@ -63,7 +63,7 @@ class Sync:
         self._take_missing(listing)
         self._take_appeared(listing)
         self._settle(listing)
-        rows = [box.row(uid, name) for uid, name in self.changed.items() if uid in box.names]
+        rows = box.rows([(uid, name) for uid, name in self.changed.items() if uid in box.names])
         return Delta(self.appeared, rows, self.vanished, box.stamp(), self.recent, box.told, self.complete)
 
     def _keywords(self) -> None:
@@ -205,6 +205,8 @@ class Sync:
         """Base names that need a UID: unknown ones, and those that come back after their absence was told."""
         box = self.box
         uids = box.uidlist.uids
+        if not box.told and self.new.keys() <= uids.keys() and self.cur.keys() <= uids.keys():
+            return []
         waiting = []
         for bases in (self.new, self.cur):
             for base in bases:
@@ -293,6 +295,8 @@ class Sync:
         box = self.box
         doubles = list(self.doubles)
         gone = {name for _, name in self.missing}
+        if not box.names and not doubles:
+            return []
         for is_new, bases in ((True, self.new), (False, self.cur)):
             for base in list(bases):
                 uid = box.uidlist.uids.get(base)
@@ -425,15 +429,15 @@ class Sync:
                 limit = min(limit, uid)
         return limit
 
-    def _found(self) -> dict[int, tuple[bool, str]]:
+    def _found(self) -> dict[int, str]:
+        """UIDs and names of messages that are not known at their place."""
         uids = self.box.uidlist.uids
-        found = {uids[base]: (False, name) for base, name in self.cur.items() if base in uids}
-        for base, name in self.new.items():
-            if base in uids:
-                found[uids[base]] = (True, name)
+        found = {uids[base]: name for base, name in self.cur.items() if base in uids}
+        if self.new:
+            found.update((uids[base], name) for base, name in self.new.items() if base in uids)
         return found
 
-    def _drop_lost_ghosts(self, listing: Listing, found: dict[int, tuple[bool, str]]) -> None:
+    def _drop_lost_ghosts(self, listing: Listing, found: dict[int, str]) -> None:
         """Told messages whose lines are gone from the list too."""
         box = self.box
         if not box.ghosts or not (listing.quiet or listing.watched):
@@ -444,28 +448,27 @@ class Sync:
                 del box.ghosts[uid]
                 self.vanished.append(uid)
 
-    def _tell(self, found: dict[int, tuple[bool, str]], limit: int, first: bool) -> None:
+    def _tell(self, found: dict[int, str], limit: int, cold: bool) -> None:
         box = self.box
-        recent = set(self.recent)
-        told: list[int] = []
-        tell = sorted(found) if not (first and box.ghosts) else sorted(found.keys() | box.ghosts.keys())
+        with_ghosts = cold and bool(box.ghosts)
+        tell = sorted(found.keys() | box.ghosts.keys()) if with_ghosts else sorted(found)
+        if tell and tell[-1] >= limit:
+            tell = [uid for uid in tell if uid < limit]
+            self.complete = False
+        in_new = set(self.new.values())
+        moved = set(self.recent)
+        self.recent = [uid for uid in tell if uid in moved or (in_new and found.get(uid) in in_new)]
+        if with_ghosts:
+            self.appeared = box.rows([(uid, found.get(uid) or box.ghosts[uid]) for uid in tell])
+        else:
+            self.appeared = box.rows([(uid, found[uid]) for uid in tell if uid not in box.ghosts])
         for uid in tell:
-            if uid >= limit:
-                self.complete = False
-                break
-            if uid not in found:
-                base = box.ghosts[uid]
-                self.appeared.append(box.row(uid, base + ":2,"))
+            name = found.get(uid)
+            if name is None:
                 continue
-            is_new, name = found[uid]
-            box.put(uid, name, is_new=is_new)
-            if box.ghosts.pop(uid, None) is not None:
+            if box.ghosts and box.ghosts.pop(uid, None) is not None and not cold:
                 self.changed[uid] = name
-                continue
-            self.appeared.append(box.row(uid, name))
-            if is_new or uid in recent:
-                told.append(uid)
-        self.recent = told
+            box.place(uid, name, is_new=name in in_new)
         box.told = max(box.told, min(box.uidlist.uidnext, limit))
 
     def _settle(self, listing: Listing) -> None:

@@ -260,3 +260,18 @@ def test_timers_in_order_and_cancelled() -> None:
     while time.monotonic() < deadline:
         loop.once(0.01)
     assert done == [1, 2]
+
+
+def test_a_worker_is_replaced_after_its_jobs() -> None:
+    bench = Bench(most=1)
+    bench.pool._requests = 2
+    bench.submit("joe")
+    bench.submit("ann")
+    bench.greet(0)
+    assert [bench.answer(0), bench.answer(0)] == ["joe", "ann"]
+    assert bench.pool.count == 0 and bench.workers[0].recv(10) == b""
+    bench.submit("eve")
+    bench.greet(1)
+    assert bench.answer(1) == "eve"
+    assert [found.result for _, found in bench.found] == [Result.OK] * 3
+    bench.pool.close()

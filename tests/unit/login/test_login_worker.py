@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import select
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from dovecotpy.ipc.authclient import Ok
 from dovecotpy.ipc.control import LoginState, Verb
 from dovecotpy.ipc.handover import Accepted, Denied, Refused
 from tests.unit.login.login_stage import Stage, stage
@@ -423,8 +427,6 @@ def test_a_listener_that_somebody_shut_down_is_given_up(local: Stage) -> None:
 
 
 def test_no_descriptor_is_left_behind(local: Stage) -> None:
-    import os
-
     def play() -> None:
         for line in (b"a LOGIN demo demo", b"a LOGIN demo bad", b"a AUTHENTICATE LOGIN", b"a LOGIN demo {5}"):
             caller = local.call()
@@ -464,3 +466,78 @@ def test_the_wall_clock_is_not_asked_while_serving(local: Stage, monkeypatch: py
     caller.say(b"a LOGIN demo demo", b"a OK")
     local.rounds()
     assert len(local.lines) == 2
+
+
+# Clients that do not read.
+
+
+def test_answers_that_nobody_reads_stop_the_commands(local: Stage) -> None:
+    caller = local.call()
+    caller.expect(b"ready.\r\n")
+    caller.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    block = b"a CAPABILITY\r\n" * 500
+    sent = 0
+    for _ in range(4000):
+        try:
+            sent += caller.socket.send(block)
+        except BlockingIOError:
+            local.rounds(3)
+            if local.worker.poller.wait(0) == [] and not _writable(caller.socket):
+                break
+    client = next(iter(local.worker._clients))
+    held = len(client._pending) + len(client.session.out) + client.session.buffered()
+    assert sent > 100_000 and 0 < held <= 3 * 16384 + 8192, (sent, held)
+    assert local.worker.poller.wait(0) == []
+    local.pass_time(181.0)
+    local.pass_time(11.0)
+    assert local.worker.clients == 0
+    assert local.lines == ["Disconnected: Inactivity (no auth attempts): rip=127.0.0.2, lip=127.0.0.1"]
+
+
+def _writable(sock: socket.socket) -> bool:
+    return bool(select.select([], [sock], [], 0)[1])
+
+
+def test_a_thousand_pipelined_commands_are_answered_in_order(local: Stage) -> None:
+    caller = local.call()
+    caller.expect(b"ready.\r\n")
+    lines = b"".join(b"a%d NOOP\r\n" % number for number in range(1000))
+    caller.send(lines + b"b LOGIN demo demo\r\nc NOOP\r\n")
+    answers = caller.expect(b"b OK Logged in.\r\n").split(b"\r\n")
+    assert answers[:1000] == [b"a%d OK NOOP completed." % number for number in range(1000)]
+    assert local.mail.taken[0].client_input == b"c NOOP\r\n"
+
+
+def test_a_hand_over_waits_until_what_is_due_is_written(local: Stage) -> None:
+    local.auth.silent = True
+    caller = local.call()
+    caller.expect(b"ready.\r\n")
+    client = next(iter(local.worker._clients))
+    caller.send(b"a LOGIN demo demo\r\n")
+    local.until(lambda: bool(local.auth.requests))
+    client._pending = b"* OK due before\r\n"
+    client._watch(select.EPOLLOUT)
+    client.auth_succeeded(Ok(local.auth.requests[0].id, "demo", {}, None))
+    local.rounds(1)
+    assert caller.expect(b"a OK Logged in.\r\n") == b"* OK due before\r\na OK Logged in.\r\n"
+
+
+def test_a_fault_of_ours_ends_one_client_and_is_one_line(
+    local: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = local.call(), local.call()
+    first.expect(b"ready.\r\n")
+    second.expect(b"ready.\r\n")
+    client = next(iter(local.worker._clients))
+
+    def broken(data: bytes) -> None:
+        raise ZeroDivisionError("planted")
+
+    monkeypatch.setattr(client.session._parser, "feed", broken)
+    first.send(b"a NOOP\r\n")
+    first.expect_end()
+    second.say(b"b NOOP", b"b OK")
+    local.rounds()
+    assert len(local.lines) == 1
+    assert local.lines[0].startswith("Internal error: ZeroDivisionError: planted [")
+    assert local.worker.clients == 1

@@ -149,7 +149,7 @@ def test_anything_renders_as_a_valid_list(value: bytes) -> None:
 )
 def test_hostile_repetition_takes_linear_time(unit: bytes) -> None:
     value = unit * (65536 // len(unit))
-    start = time.perf_counter()
+    start = time.process_time()
     found = parse_addresses(value)
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
     assert len(found) <= MAX_ADDRESSES + 1

@@ -72,12 +72,12 @@ def test_every_message_of_the_corpus(shard: int) -> None:
     for number, (name, message) in enumerate(corpus_messages()):
         if number % 4 != shard:
             continue
-        start = time.perf_counter()
+        start = time.process_time()
         try:
             check_message(message)
         except Exception as error:
             raise AssertionError(f"{name}: {error!r}") from error
-        slowest = max(slowest, (time.perf_counter() - start, name))
+        slowest = max(slowest, (time.process_time() - start, name))
         count += 1
     assert count > 1000
     assert slowest[0] < 3, slowest

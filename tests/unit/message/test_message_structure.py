@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import tracemalloc
 
 import pytest
 
@@ -320,21 +321,21 @@ def depth_of(part: Part) -> int:
 def test_nesting_is_bounded_and_the_rest_is_a_leaf() -> None:
     assert depth_of(tree(nested(structure.MAX_NESTING))[1]) == structure.MAX_NESTING + 1
     for message in (nested(10_000), b"Content-Type: message/rfc822\n\n" * 10_000):
-        start = time.perf_counter()
+        start = time.process_time()
         part = tree(message)[1]
         assert depth_of(part) == structure.MAX_NESTING + 1
         rendered = bodystructure(part, extended=True)
-        assert time.perf_counter() - start < 2
+        assert time.process_time() - start < 2
         check_body(parse_response_data(rendered)[0], extended=True)
         assert b'("application" "octet-stream" NIL NIL NIL "7bit" ' in rendered
 
 
 def test_the_number_of_parts_is_bounded_and_the_rest_is_a_leaf() -> None:
     message = b"Content-Type: multipart/mixed; boundary=b\n\n" + b"--b\n\nx\n" * 100_000 + b"--b--\n"
-    start = time.perf_counter()
+    start = time.process_time()
     octets, part = tree(message)
     rendered = bodystructure(part, extended=True)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
     assert len(part.children) == structure.MAX_PARTS
     assert part.children[-2].size == 1
     assert part.children[-1].body_end == part.body_end == octets.size
@@ -365,9 +366,9 @@ def test_a_search_over_the_budget_makes_a_leaf(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_huge_header_is_found_but_not_read_whole() -> None:
     message = b"X: " + b"y" * 10_000_000 + b"\nSubject: too far\n\nbody"
-    start = time.perf_counter()
+    start = time.process_time()
     octets, part = tree(message)
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
     assert octets.read(part.body_start, 10) == b"body"
     assert len(part.header.raw) == 1 << 20
     check_envelope(parse_response_data(envelope(part.header))[0])
@@ -400,11 +401,11 @@ HOSTILE = [
 
 @pytest.mark.parametrize("message", HOSTILE, ids=range(len(HOSTILE)))
 def test_hostile_messages_take_bounded_time(message: bytes) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     octets, part = tree(message)
     rendered = bodystructure(part, extended=True)
     described = envelope(part.header)
-    assert time.perf_counter() - start < 3
+    assert time.process_time() - start < 3
     check_body(parse_response_data(rendered)[0], extended=True)
     check_envelope(parse_response_data(described)[0])
     assert part.body_end == octets.size
@@ -421,3 +422,48 @@ def test_of_a_repeated_field_the_last_counts_and_address_fields_are_joined() -> 
 def test_an_envelope_of_nothing() -> None:
     assert envelope(parse_header(b"")) == b"(NIL NIL NIL NIL NIL NIL NIL NIL NIL NIL)"
     assert envelope(parse_header(b"Subject:\r\n")).startswith(b'(NIL "" NIL')
+
+
+class Made:
+    """A large message that is made while it is read: a head, then lines, then a tail."""
+
+    crlf = False
+
+    def __init__(self, head: bytes, lines_between: int, tail: bytes) -> None:
+        self.head = head
+        self.line = b"x" * 63 + b"\n"
+        self.tail = tail
+        self.middle = lines_between * len(self.line)
+        self.size = len(head) + self.middle + len(tail)
+
+    def read(self, at: int, n: int) -> bytes:
+        n = min(n, self.size - at, 1 << 20)
+        pieces = [self.head[at : at + n]] if at < len(self.head) else []
+        first, last = max(at - len(self.head), 0), min(at + n - len(self.head), self.middle)
+        if first < last:
+            skip = first % len(self.line)
+            pieces.append((self.line * ((last - first) // len(self.line) + 2))[skip : skip + last - first])
+        if at + n > len(self.head) + self.middle:
+            start = max(at - len(self.head) - self.middle, 0)
+            pieces.append(self.tail[start : at + n - len(self.head) - self.middle])
+        return b"".join(pieces)
+
+
+def test_a_large_message_needs_little_memory() -> None:
+    head = b"Subject: large\nContent-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: text/plain; charset=utf-8\n\n"
+    body = Made(head, 500_000, b"--b\nContent-Type: application/pdf\n\nend\n--b--\n")
+    assert body.size > 30_000_000
+    octets = Octets(body)
+    tracemalloc.start()
+    try:
+        part = parse(octets)
+        rendered = bodystructure(part, extended=False)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 4_000_000
+    assert rendered == (
+        b'(("text" "plain" ("charset" "utf-8") NIL NIL "7bit" 32499998 499999)'
+        b'("application" "pdf" NIL NIL NIL "7bit" 3) "mixed")'
+    )
+    assert octets.read(part.children[1].body_start, 3) == b"end"

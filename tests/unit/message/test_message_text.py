@@ -92,9 +92,9 @@ def test_charsets_of_the_c_library() -> None:
     with pytest.raises(UnicodeDecodeError):
         charset.decode(b"iso-2022-cn", b"\xff")
     assert charset.decode_text(b"a\xffb\xff", b"iso-2022-cn") == "a\ufffdb\ufffd"
-    start = time.perf_counter()
+    start = time.process_time()
     assert charset.decode_text(b"\xff" * 50_000, b"iso-2022-cn") == "\ufffd" * 50_000
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 PRELOADED = """
@@ -171,9 +171,9 @@ def test_encoded_words_never_raise(value: bytes) -> None:
 @pytest.mark.parametrize("unit", [b"=?", b"=?a", b"=?a?q?", b"=?a?q?b", b"?=", b"=?a?q?b?=", b"=?a?b?A?= "])
 @pytest.mark.parametrize("end", [b"", b"?="])
 def test_encoded_words_take_linear_time(unit: bytes, end: bytes) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     decode_words(unit * (65536 // len(unit)) + end)
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
 
 
 @given(st.binary(max_size=300), st.integers(1, 80))

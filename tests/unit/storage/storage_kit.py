@@ -1,0 +1,105 @@
+"""Stores and mailboxes for tests: a Maildir below a temporary home."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from dovecotpy.config.values import Namespace, Settings
+from dovecotpy.ipc.record import Level
+from dovecotpy.storage.driver import Draft
+from dovecotpy.storage.mailbox import Appended, Mailbox
+from dovecotpy.storage.store import Store, StoreUser
+
+MESSAGE = b"From: a@example.org\r\nSubject: test\r\n\r\nbody\r\n"
+
+
+def settings(**changes: object) -> Settings:
+    """The settings that a store reads, fast (no fsync) unless said otherwise."""
+    values: dict[str, object] = {
+        "fsync_disable": True,
+        "mail_save_crlf": False,
+        "dotlock_use_excl": True,
+        "maildir_copy_with_hardlinks": True,
+        "maildir_copy_preserve_filename": False,
+        "maildir_stat_dirs": False,
+        "lock_method": "fcntl",
+        "mail_nfs_storage": False,
+        "mailbox_idle_check_interval": 30,
+        "mail_location": "maildir:~/Maildir",
+    }
+    return Settings({**values, **changes})  # type: ignore[arg-type]
+
+
+class Home:
+    """A user's home with stores over it and what they log."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.root = path / "Maildir"
+        self.lines: list[tuple[Level, str]] = []
+
+    def store(
+        self, location: str | None = None, namespaces: Sequence[Namespace] = (), mail: str = "", **changes: object
+    ) -> Store:
+        """A new store, as another process would open it."""
+        if location is not None:
+            changes["mail_location"] = location
+        user = StoreUser("joe@example.org", str(self.path), mail, os.getuid(), "imap", "", "", {})
+        return Store(user, settings(**changes), namespaces, lambda level, text: self.lines.append((level, text)))
+
+    def inbox(self, **changes: object) -> Mailbox:
+        """INBOX in a store of its own."""
+        return self.store(**changes).open(b"INBOX", writable=True)
+
+    def deliver(self, name: str, data: bytes = MESSAGE, folder: str = "new", box: str = "") -> Path:
+        """Put a file where a delivery agent or another server would."""
+        directory = self.root / box if box else self.root
+        for each in ("cur", "new", "tmp"):
+            (directory / each).mkdir(parents=True, exist_ok=True)
+        path = directory / folder / name
+        path.write_bytes(data)
+        return path
+
+
+def add(
+    mailbox: Mailbox,
+    data: bytes = MESSAGE,
+    flags: int = 0,
+    keywords: Sequence[str] = (),
+    date: int | None = None,
+    count: int = 1,
+) -> Appended:
+    """Append messages."""
+    drafts = []
+    for _ in range(count):
+        body = mailbox.draft()
+        body.write(data)
+        drafts.append(Draft(body, flags, frozenset(keywords), date))
+    return mailbox.append(drafts)
+
+
+def octets(mailbox: Mailbox, uid: int) -> bytes:
+    """A message as stored."""
+    body = mailbox.body(uid)
+    try:
+        return body.read(0, body.size)
+    finally:
+        body.close()
+
+
+def uids(mailbox: Mailbox) -> list[int]:
+    """UIDs after a refresh."""
+    mailbox.refresh()
+    return list(mailbox.columns().uids)
+
+
+def state(mailbox: Mailbox) -> dict[int, tuple[int, frozenset[str]]]:
+    """Flags and keywords by UID after a refresh."""
+    mailbox.refresh()
+    columns = mailbox.columns()
+    return {
+        uid: (flags, columns.keyword_sets[words])
+        for uid, flags, words in zip(columns.uids, columns.flags, columns.keywords, strict=True)
+    }
