@@ -29,7 +29,7 @@ $(VENV)/test-installed: $(VENV)/installed
 
 test: $(VENV)/test-installed
 	@sh tests/prerequisites.sh
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup tests/unit tests/protocol tests/integration tests/fuzz
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile tests/unit tests/protocol tests/integration tests/fuzz
 	@sh tests/versions.sh
 
 lint: $(VENV)/test-installed

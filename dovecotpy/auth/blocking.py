@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from dovecotpy.auth.passdb.base import PassDatabase
 from dovecotpy.auth.passdb.sql import SqlPassdb
-from dovecotpy.auth.sql import mysql, settings
+from dovecotpy.auth.sql import settings
 from dovecotpy.auth.sql.binding import Query
 from dovecotpy.auth.sql.database import Source
 from dovecotpy.auth.userdb.base import UserDatabase
@@ -17,11 +17,8 @@ from dovecotpy.config.values import Passdb, Userdb
 class Databases:
     """Those databases of an auth section that workers ask, by their number in it."""
 
-    def __init__(
-        self, passdbs: Sequence[Passdb], userdbs: Sequence[Userdb], complain: Callable[[str], None]
-    ) -> None:
-        """Reads their files; complain: is told of files that others can read. Raises SetupError."""
-        self._complain = complain
+    def __init__(self, passdbs: Sequence[Passdb], userdbs: Sequence[Userdb]) -> None:
+        """Reads their files. Raises SetupError."""
         self._sources: dict[str, Source] = {}
         self.passdbs: dict[int, PassDatabase] = {}
         self.userdbs: dict[int, UserDatabase] = {}
@@ -40,10 +37,7 @@ class Databases:
 
     def _source(self, path: str) -> Source:
         if path not in self._sources:
-            loaded = settings.load(path, self._complain)
-            if loaded.driver == "mysql":
-                mysql.parse(loaded.connect, path)
-            self._sources[path] = Source(loaded)
+            self._sources[path] = Source(settings.load(path))
         return self._sources[path]
 
     def inform(self, tell: Callable[[str], None]) -> None:

@@ -88,7 +88,7 @@ class PassChain:
 
     def exists(self, request: Request) -> Work[Verdict]:
         """Whether a passdb knows the user; no password is compared and no field is kept."""
-        verdict = yield from self._run(self._normal, request, verify=False)
+        verdict = yield from self._run(self._normal, request, verify=False, anywhere=True)
         request.forget_fields()
         return verdict
 
@@ -113,7 +113,9 @@ class PassChain:
             return (yield from self._run(self._normal, request, verify=False))
         return Verdict(Result.OK)
 
-    def _run(self, steps: Sequence[PassStep], request: Request, *, verify: bool) -> Work[Verdict]:
+    def _run(
+        self, steps: Sequence[PassStep], request: Request, *, verify: bool, anywhere: bool = False
+    ) -> Work[Verdict]:
         """The steps in order. A step with deny refuses whom it knows; one with pass=yes lets the next decide too."""
         internal = False
         user, kept = request.user, dict(request.fields)
@@ -123,7 +125,7 @@ class PassChain:
                 if found.result is Result.UNKNOWN:
                     continue
                 return self._denied(step, request, found)
-            found = self._taken(request, found)
+            found = self._taken(request, found, anywhere=anywhere)
             if found.result is Result.OK:
                 if not step.pass_:
                     return Verdict(Result.OK)
@@ -145,9 +147,9 @@ class PassChain:
         self._report.info(request, step.driver, "User found from deny passdb")
         return Verdict(Result.DISABLED)
 
-    def _taken(self, request: Request, found: Found) -> Found:
-        """The answer once its fields were sorted into the request and `allow_nets` was looked at."""
-        nets = found.fields.get("allow_nets")
+    def _taken(self, request: Request, found: Found, *, anywhere: bool) -> Found:
+        """The answer once its fields were sorted into the request and `allow_nets` was looked at, unless nobody logs in."""
+        nets = "" if anywhere else found.fields.get("allow_nets")
         if found.result is Result.OK and nets and not fields.is_allowed(request.remote_address, nets):
             return Found(Result.MISMATCH, text="allow_nets check failed: IP not in allowed networks")
         before = request.user

@@ -6,9 +6,10 @@ import errno
 import socket
 from collections.abc import Callable
 
+from dovecotpy.auth.client import ClientSession
 from dovecotpy.auth.loop import Loop, Stream
 from dovecotpy.auth.master import MasterSession
-from dovecotpy.auth.service import AuthService, ClientSession
+from dovecotpy.auth.service import AuthService
 from dovecotpy.ipc import fdpass
 from dovecotpy.ipc.authclient import AuthProtocolError
 

@@ -133,7 +133,7 @@ def main() -> int:
     try:
         require_version(start)
         known = settings.load(start.settings)
-        databases = Databases(known.passdbs, known.userdbs, log.warning)
+        databases = Databases(known.passdbs, known.userdbs)
         warm_up()
         give_up(known)
     except (SetupError, privileges.PrivilegeError, OSError) as error:

@@ -57,6 +57,12 @@ class ForkServer:
         gc.collect()
         gc.freeze()
         control.send(self._channel, control.Verb.READY, dovecotpy.__version__)
+        try:
+            self._loop(wakeup_read)
+        except (BrokenPipeError, ConnectionResetError):
+            return  # the master has gone while we spoke to it
+
+    def _loop(self, wakeup_read: int) -> None:
         while True:
             ready = {descriptor for descriptor, _ in self._poll.poll()}
             if wakeup_read in ready:

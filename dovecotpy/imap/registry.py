@@ -96,9 +96,22 @@ BASE_CAPABILITIES = (b"IMAP4rev1", b"LITERAL+", b"CHILDREN")
 """What no single command brings: RFC 3501, 7888, 3348."""
 
 
+_announced: dict[frozenset[bytes], tuple[bytes, ...]] = {}
+
+
 def capabilities(disabled: frozenset[bytes]) -> tuple[bytes, ...]:
     """Everything announced, each once, in the order of declaration. disabled: names in capitals to leave out."""
-    found = dict.fromkeys(BASE_CAPABILITIES)
-    for entry in COMMANDS.values():
-        found.update(dict.fromkeys(entry.capabilities))
-    return tuple(name for name in found if name.upper() not in disabled)
+    if disabled not in _announced:
+        found = dict.fromkeys(BASE_CAPABILITIES)
+        for entry in COMMANDS.values():
+            found.update(dict.fromkeys(entry.capabilities))
+        _announced[disabled] = tuple(name for name in found if name.upper() not in disabled)
+    return _announced[disabled]
+
+
+def find(name: bytes, disabled: frozenset[bytes]) -> Entry | None:
+    """The command of this name, in capitals; None if there is none, or if all that announces it is disabled."""
+    entry = COMMANDS.get(name)
+    if entry is not None and entry.capabilities and disabled.issuperset(entry.capabilities):
+        return None
+    return entry

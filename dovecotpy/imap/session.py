@@ -22,7 +22,7 @@ import dovecotpy.imap.commands  # noqa: F401 - fills the table of commands
 from dovecotpy import clock
 from dovecotpy.imap.arguments import Arguments
 from dovecotpy.imap.errors import Broken, CommandFailed, Mistaken, Refused
-from dovecotpy.imap.registry import COMMANDS, UPLOADS, Entry, State, Upload, capabilities
+from dovecotpy.imap.registry import UPLOADS, Entry, State, Upload, capabilities, find
 from dovecotpy.imap.view import View
 from dovecotpy.imap.wire import command as wire
 from dovecotpy.imap.wire.name import canonical
@@ -95,9 +95,13 @@ class ImapSession:
         self.view: View | None = None
         self.upload: Upload | None = None
         self.workarounds = frozenset(settings.words("imap_client_workarounds"))
+        self._disabled = frozenset(
+            name.upper().encode("ascii", "replace") for name in settings.words("imap_disabled_extensions")
+        )
         self.max_message = settings.number("mail_max_message_size")
         self.within_literal = False
-        """octets of a literal were announced to the client and are not all out"""
+        """the last that was said ends inside a response: a line of text now would be taken for a part of it
+        """
         self._parser = wire.CommandParser(
             max_line=settings.number("imap_max_line_length"),
             max_literal=MAX_LITERAL,
@@ -235,11 +239,7 @@ class ImapSession:
         override = self.settings.text("imap_capability").encode("ascii", "replace").strip()
         if override and override[:1] != b"+":
             return override
-        disabled = frozenset(
-            name.upper().encode("ascii", "replace")
-            for name in self.settings.words("imap_disabled_extensions")
-        )
-        names = list(capabilities(disabled))
+        names = list(capabilities(self._disabled))
         if self.max_message:
             names.append(b"APPENDLIMIT=%d" % self.max_message)
         if override:
@@ -409,7 +409,7 @@ class ImapSession:
         try:
             if by_uid:
                 name, tokens = self._uid_command(tokens)
-            entry = COMMANDS.get(name)
+            entry = find(name, self._disabled)
             if entry is None:
                 raise self._unknown(name, by_uid)
             if entry.state == State.SELECTED and self.view is None:
@@ -436,7 +436,7 @@ class ImapSession:
 
     def _failure(self, error: CommandFailed | StoreError) -> Iterator[bytes]:
         """The tagged answer of a command that failed."""
-        if isinstance(error, MailboxReplaced):
+        if isinstance(error, MailboxReplaced) and self._selected_is_replaced():
             raise error
         if isinstance(error, StoreError):
             self._bad_in_a_row = 0
@@ -448,6 +448,17 @@ class ImapSession:
             yield from self.complete(str(error), error.code, condition=error.condition)
         else:
             yield self._bad(self._tag, str(error), error.code)
+
+    def _selected_is_replaced(self) -> bool:
+        """Whether it is the selected mailbox that went, and not another one that the command named."""
+        try:
+            if self.view is not None:
+                self.view.mailbox.refresh()
+        except MailboxReplaced:
+            return True
+        except StoreError:
+            return False
+        return False
 
     def _updates(self, *, expunges: bool, arrivals: bool = True) -> Iterator[bytes]:
         """What is new. A store that cannot say it now is logged, and asked again with the next command."""

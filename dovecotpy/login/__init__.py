@@ -11,10 +11,12 @@ what it says to a mail process is believed only as far as the kernel and the aut
 | `logline` | login_log_format and its elements |
 | `tls` | contexts from certificate and key |
 | `stream` | a client's octets, plain or TLS |
+| `keeper` | what the clients of one process share |
 | `client` | one connection: stream, session, request to auth, hand-over |
 | `proxy` | a logged-in client's TLS, with back-pressure both ways |
 | `authlink` | the connections to the auth processes |
 | `mailqueue` | the sender to the mail queue |
 | `occupancy` | how many clients a process takes, and what it tells the master |
+| `poller` | an epoll with a function behind each descriptor |
 | `worker` | the event loop |
 """

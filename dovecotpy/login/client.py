@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import select
 import socket
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Concatenate, ParamSpec
 
@@ -12,17 +11,14 @@ from dovecotpy.ipc import handover
 from dovecotpy.ipc.authclient import Ok
 from dovecotpy.ipc.handover import Accepted, Denied, HandOver
 from dovecotpy.log import client as log_client
-from dovecotpy.log.client import Log
 from dovecotpy.login import session as sessions
-from dovecotpy.login.authlink import AuthLinks, Question, Request
-from dovecotpy.login.logline import MAX_MECHANISM, MAX_USER, LogFormat, sanitised
-from dovecotpy.login.mailqueue import MailQueue
-from dovecotpy.login.policy import Offer, Policy
-from dovecotpy.login.poller import Poller
+from dovecotpy.login.authlink import Question, Request
+from dovecotpy.login.keeper import Keeper
+from dovecotpy.login.logline import line_values
 from dovecotpy.login.proxy import Proxy
-from dovecotpy.login.session import LoginSession, Peer
+from dovecotpy.login.session import Peer
 from dovecotpy.login.stream import PlainStream, StreamLost, TlsStream
-from dovecotpy.login.tls import Contexts, Marks, certificate_user, is_valid_certificate
+from dovecotpy.login.tls import Marks, certificate_user, is_valid_certificate
 
 LOGIN_TIME = 180.0
 """Seconds from accept within which a client must be logged in."""
@@ -53,47 +49,6 @@ _FAREWELL = 7
 _CLOSED = 8
 
 P = ParamSpec("P")
-
-
-class Keeper(ABC):
-    """What the clients of one process share, and whom they tell what becomes of them."""
-
-    policy: Policy
-    offer: Offer
-    contexts: Contexts | None
-    auths: AuthLinks
-    queue: MailQueue
-    poller: Poller
-    log: Log
-    format: LogFormat
-    certificate_field: str
-    """ssl_cert_username_field where ssl_username_from_cert is set, else empty"""
-    pid: int
-    make_session: Callable[[Policy, Offer, Peer], LoginSession]
-
-    @abstractmethod
-    def now(self) -> float:
-        """Monotonic seconds."""
-
-    @abstractmethod
-    def next_session(self) -> str:
-        """An id that no other session of the server has."""
-
-    @abstractmethod
-    def client_secured(self, client: Client) -> None:
-        """A client that came in plaintext begins TLS."""
-
-    @abstractmethod
-    def client_logged_in(self, client: Client, *, tls: bool) -> None:
-        """A mail process has it; under TLS it stays here."""
-
-    @abstractmethod
-    def client_ended(self, client: Client, *, tls: bool) -> None:
-        """It is gone without having been logged in."""
-
-    @abstractmethod
-    def proxy_ended(self, client: Client) -> None:
-        """It was logged in, and is gone."""
 
 
 def _contained(method: Callable[Concatenate[Client, P], None]) -> Callable[Concatenate[Client, P], None]:
@@ -638,24 +593,13 @@ class Client:
         keeper.log.info(line, user=session.user, session=self.id, address=session.peer.remote_address)
 
     def _values(self) -> dict[str, str]:
-        session, peer = self.session, self.session.peer
-        user = sanitised(session.user, MAX_USER)
-        name, _, domain = user.partition("@")
-        return {
-            "u": user,
-            "n": name,
-            "d": domain,
-            "s": session.policy.service,
-            "l": peer.local_address,
-            "r": peer.remote_address,
-            "a": str(peer.local_port),
-            "b": str(peer.remote_port),
-            "p": str(self._keeper.pid),
-            "m": sanitised(session.mechanism, MAX_MECHANISM),
-            "c": self._security(),
-            "k": self._cipher(),
-            "e": str(self._mail_pid) if self._mail_pid else "",
-        }
+        session = self.session
+        values = line_values(session.policy.service, session.user, session.mechanism, session.peer)
+        values["p"] = str(self._keeper.pid)
+        values["c"] = self._security()
+        values["k"] = self._cipher()
+        values["e"] = str(self._mail_pid) if self._mail_pid else ""
+        return values
 
     def _security(self) -> str:
         if isinstance(self._stream, TlsStream):
@@ -663,7 +607,6 @@ class Client:
         return "secured" if self.session.local else ""
 
     def _cipher(self) -> str:
-        stream = self._stream
-        if not isinstance(stream, TlsStream) or not stream.established or not self._keeper.format.uses("k"):
+        if not isinstance(self._stream, TlsStream) or not self._keeper.format.uses("k"):
             return ""
-        return f"{stream.tls.get_protocol_version_name()} with cipher {stream.tls.get_cipher_name()}"
+        return self._stream.cipher()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from dovecotpy.config.variables import Literal, Variable, parse, used
+from dovecotpy.login.session import Peer
 
 MAX_USER = 80
 """Characters of a user name in a line; of a longer one the beginning and `...`."""
@@ -37,6 +38,23 @@ class LogFormat:
                 told.append("".join([piece.evaluate(values) for piece in pieces]))
         both = {"$": message, "s": ", ".join(told)}
         return "".join([piece.evaluate(both) for piece in self._line])
+
+
+def line_values(service: str, user: str, mechanism: str, peer: Peer) -> dict[str, str]:
+    """What a line may tell of a client, by letter; what a stranger chose is sanitised."""
+    user = sanitised(user, MAX_USER)
+    name, _, domain = user.partition("@")
+    return {
+        "u": user,
+        "n": name,
+        "d": domain,
+        "s": service,
+        "l": peer.local_address,
+        "r": peer.remote_address,
+        "a": str(peer.local_port),
+        "b": str(peer.remote_port),
+        "m": sanitised(mechanism, MAX_MECHANISM),
+    }
 
 
 def sanitised(text: str, size: int) -> str:

@@ -156,6 +156,12 @@ class TlsStream:
                 self._broken = True
         self.socket.close()
 
+    def cipher(self) -> str:
+        """Version and cipher in words, once established."""
+        if not self.established:
+            return ""
+        return f"{self.tls.get_protocol_version_name()} with cipher {self.tls.get_cipher_name()}"
+
     def _waits(self, *, read: bool) -> None:
         self.wants_read = read
         self.wants_write = not read

@@ -15,7 +15,8 @@ from dovecotpy.ipc.control import Verb
 from dovecotpy.log import client as log_client
 from dovecotpy.log.client import Log
 from dovecotpy.login.authlink import AuthLinks
-from dovecotpy.login.client import Client, Keeper
+from dovecotpy.login.client import Client
+from dovecotpy.login.keeper import Keeper
 from dovecotpy.login.logline import LogFormat
 from dovecotpy.login.mailqueue import MailQueue
 from dovecotpy.login.occupancy import Occupancy

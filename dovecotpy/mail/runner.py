@@ -30,6 +30,7 @@ LINGER_OCTETS = 1 << 20
 """Input that came too late is read away for so long and so much, or the kernel would throw away our last words with it."""
 LONGEST_SLEEP = 3600.0
 
+_ENDING = (signal.SIGTERM, signal.SIGINT)
 _NOW = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
 _DEAD = select.POLLHUP | select.POLLERR | select.POLLNVAL
 
@@ -297,7 +298,7 @@ class Runner:
 class Signals:
     """SIGTERM and SIGINT end a session with its BYE (the reference: TERM with a warning, INT silently)."""
 
-    TERMINATE = signal.SIGTERM
+    TERMINATE = int(signal.SIGTERM)
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
@@ -305,12 +306,12 @@ class Signals:
         """the signal that came, or 0"""
 
     def __enter__(self) -> Signals:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in _ENDING:
             signal.signal(number, self._noticed)
         return self
 
     def __exit__(self, *raised: object) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in _ENDING:
             signal.signal(number, signal.SIG_DFL)
 
     def _noticed(self, number: int, frame: object) -> None:

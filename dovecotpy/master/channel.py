@@ -41,7 +41,6 @@ class Channel:
     """One child's control socket. `role` is a key of MAY_SAY."""
 
     def __init__(self, sock: socket.socket, role: str) -> None:
-        sock.setblocking(False)
         self._sock = sock
         self._number = sock.fileno()
         self._allowed = MAY_SAY[role]

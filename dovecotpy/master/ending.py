@@ -1,4 +1,4 @@
-"""The end of the server, in order: nobody new, then every child sees the end of its control socket, the log last."""
+"""The end of the server, in order: nobody new; login and mail processes, then auth, see the end of their control sockets; the log last."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from dovecotpy.master.logservice import LogService
 
 PATIENCE = 10.0
 """Seconds that children have to end by themselves."""
+AUTH_PATIENCE = 3.0
+"""Seconds after which auth ends although somebody may still ask it."""
 LOG_PATIENCE = 2.0
 """Seconds that the log process has, when nobody writes any more."""
 
@@ -40,18 +42,22 @@ class Ending:
         self._host = host
         self._shutdown_clients = shutdown_clients
         self._deadline = host.now() + PATIENCE
+        self._auth_deadline = host.now() + AUTH_PATIENCE
         for child in host.children.living():
             child.expected = True
-            if not self._is_log(child):
+            if not self._is_log(child) and not _is_auth(child):
                 host.part(child)
 
     def hurry(self) -> None:
         """A second signal: wait no longer."""
-        self._deadline = self._host.now()
+        self._deadline = self._auth_deadline = self._host.now()
 
     def over(self, now: float) -> bool:
         """Whether all who have to end have ended; those who do not in time are killed."""
         left = list(self._awaited())
+        if now >= self._auth_deadline or all(map(_is_auth, left)):
+            for child in filter(_is_auth, left):
+                self._host.part(child)
         if left and now >= self._deadline:
             for child in left:
                 reaping.kill(child.pid)
@@ -81,6 +87,10 @@ class Ending:
         if isinstance(child, MailWorker):
             return child.taken and child.inbox is None
         return isinstance(child, LoginWorker)
+
+
+def _is_auth(child: Child) -> bool:
+    return child.kind.startswith("auth")
 
 
 def _has_living_parent(child: Child) -> bool:

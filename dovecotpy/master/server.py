@@ -15,8 +15,7 @@ from typing import NamedTuple
 import dovecotpy
 from dovecotpy import clock
 from dovecotpy.ipc import control
-from dovecotpy.log.client import Log
-from dovecotpy.log.client import traceback
+from dovecotpy.log.client import Log, traceback
 from dovecotpy.master import reaping, reasons, spawn
 from dovecotpy.master.build import Builder
 from dovecotpy.master.certificates import Certificates
@@ -85,6 +84,9 @@ class Master:
         self._certificates = Certificates(plan.certificate_files())
         self._clock = ClockWatch(clock.now(), clock.monotonic())
         self._renew_logins = False
+        """new login processes are wanted when the generation that is just being started has come or failed"""
+        self._reload_again = False
+        """the same of the configuration"""
         self._ending: Ending | None = None
 
     @property
@@ -200,7 +202,11 @@ class Master:
         self._watch_room()
 
     def _look(self) -> None:
-        if self.generations.look() is Outcome.DONE and self._renew_logins:
+        if self.generations.look() is Outcome.PENDING or self.stopping:
+            return
+        if self._reload_again:
+            self._reload()
+        elif self._renew_logins:
             self._renew_login_services()
 
     def _serve(self, child: Child, event: int) -> None:
@@ -317,6 +323,9 @@ class Master:
         return failed
 
     def _reload(self) -> None:
+        self._reload_again = self.generations.changing
+        if self._reload_again:
+            return
         self.log.warning("SIGHUP received - reloading configuration")
         try:
             plan = self._means.load()

@@ -291,7 +291,7 @@ class ForkService(Service):
             discard(message)
             raise control.ControlError("FORKED without a control socket")
         self.asked = max(0, self.asked - 1)
-        channel = Channel(socket.socket(fileno=message.descriptors[0]), self.worker_role)
+        channel = Channel(_packets(message.descriptors[0]), self.worker_role)
         worker = self.worker_class(message.number(0), self.kind, channel, self, server)
         worker.born = self.host.now()
         self.workers.add(worker)
@@ -326,3 +326,8 @@ class ForkService(Service):
 
     def worker_ended(self, worker: Worker, status: int) -> None:
         """A worker was reaped; its reason has been said."""
+
+
+def _packets(descriptor: int) -> socket.socket:
+    """The socket of a pair; saying what it is saves asking the kernel."""
+    return socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, descriptor)

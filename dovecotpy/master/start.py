@@ -176,8 +176,8 @@ def _serve(prepared: _Prepared, readiness: daemon.Readiness, standard_error: int
         except StartError as error:
             master.log.fatal(str(error))
             master.abort()
-            readiness.failed([f"Fatal: {error}"])
             prepared.pid_file.remove()
+            readiness.failed([f"Fatal: {error}"])
             return FATAL
         prepared.pid_file.write()
         readiness.ready()

@@ -181,6 +181,7 @@ class Mailbox:
         self._stamp = delta.stamp
         if self._first_recent is None:
             self._first_recent = min(delta.recent, default=delta.uidnext)
+            self._note_unclaimed(self._first_recent)
         if first and len(delta.appeared) >= SAVE_SNAPSHOT_FROM:
             self._save_snapshot()
 
@@ -249,6 +250,8 @@ class Mailbox:
 
     def body(self, uid: int) -> Body:
         """A message's octets. Raises MessageGone, StoreError."""
+        if not self._synced:
+            self.refresh()
         for _ in range(RETRIES):
             try:
                 return self._driver.body(uid)
@@ -317,17 +320,23 @@ class Mailbox:
             self._ledger.take(rows, (), ())
             self._ledger.reach(self._driver.uidvalidity, self._driver.told)
             self._dirty = self._dirty_names = True
-        self._note_unclaimed(rows)
+        if rows:
+            self._note_unclaimed(rows[0].uid)
         self._stamp = self._driver.stamp() if self._stamp else b""
 
-    def _note_unclaimed(self, rows: Sequence[Row]) -> None:
-        """What we save is unclaimed even with flags, which put it into cur/: written down where nothing is yet."""
-        if self._index is None or self._recent_noted or not rows:
+    def _note_unclaimed(self, uid: int) -> None:
+        """Write down from where on nobody claimed anything, where that is not written yet.
+
+        What we save ourselves is unclaimed even with flags, which put it into cur/.
+        """
+        if self._index is None or self._recent_noted or self._index_failed:
             return
         self._recent_noted = True
-        if snapshot.read_recent(self._index, self._driver.uidvalidity) is None:
-            first = rows[0].uid if self._first_recent is None else min(self._first_recent, rows[0].uid)
-            self._note_claimed(first)
+        try:
+            if snapshot.read_recent(self._index, self._driver.uidvalidity) is None:
+                snapshot.start_recent(self._index, self._driver.uidvalidity, uid)
+        except OSError as error:
+            self._complain(f"write({snapshot.RECENT}) failed: {error.strerror}")
 
     def append(self, drafts: Sequence[Draft]) -> Appended:
         """Save messages, all or none; durable when it returns. Raises NoSpace, InUse, LimitReached, StoreError."""
@@ -509,6 +518,8 @@ class Mailbox:
             self._dirty = False
         except OSError as error:
             self._complain(f"write({snapshot.NAME}) failed: {error.strerror}")
+        except MailboxReplaced:
+            return
         except StoreError as error:
             self._complain(f"{snapshot.NAME} is not written: {error}")
 

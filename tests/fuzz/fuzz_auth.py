@@ -19,12 +19,13 @@ sys.path[:0] = [str(Path(__file__).parents[2])]
 
 from dovecotpy.auth import passwd_file, schemes  # noqa: E402
 from dovecotpy.auth.chain import PassChain, PassStep, UserChain, UserStep  # noqa: E402
+from dovecotpy.auth.client import ClientSession  # noqa: E402
 from dovecotpy.auth.loop import Loop  # noqa: E402
 from dovecotpy.auth.master import MasterSession  # noqa: E402
 from dovecotpy.auth.report import Report  # noqa: E402
 from dovecotpy.auth.request import Request  # noqa: E402
 from dovecotpy.auth.results import Found, Result, unknown  # noqa: E402
-from dovecotpy.auth.service import AuthService, ClientSession, Policy  # noqa: E402
+from dovecotpy.auth.service import AuthService, Policy  # noqa: E402
 from dovecotpy.auth.setup import SetupError  # noqa: E402
 from dovecotpy.auth.sql import mysql, settings  # noqa: E402
 from dovecotpy.ipc.authclient import MAX_LINE, AuthClient, AuthProtocolError  # noqa: E402

@@ -52,13 +52,20 @@ def login(birth: forkserver.Birth) -> int:
     wait_for(own, Verb.GO)
     if order_for_start() == "crash":
         os.kill(os.getpid(), signal.SIGSEGV)
-    control.send(own, Verb.STATE, 0, 0, 0)
+    tell(own, 0, 0)
     listener = socket.socket(fileno=START.descriptors["listen.plain.0"])
     while True:
         client = accept(own, listener)
-        control.send(own, Verb.STATE, 1, 1, 0)
+        tell(own, 1, 1)
         if serve(own, listener, client):
             return 0
+
+
+def tell(own: socket.socket, state: int, clients: int) -> None:
+    try:
+        control.send(own, Verb.STATE, state, clients, 0)
+    except OSError:
+        os._exit(0)
 
 
 def accept(own: socket.socket, listener: socket.socket) -> socket.socket:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import signal
 import socket
 import subprocess
@@ -89,9 +90,12 @@ class Client:
 class Rig:
     """The directory, the configuration and the running server."""
 
-    def __init__(self, directory: Path) -> None:
-        directory.chmod(0o755)
+    def __init__(self, directory: Path, uid: int | None = None) -> None:
+        if uid is None:
+            directory.chmod(0o755)
         self.directory = directory
+        self.uid = os.geteuid() if uid is None else uid
+        self._become = {} if uid is None else {"user": uid, "group": uid, "extra_groups": []}
         self.base = directory / "run"
         self.log = directory / "log"
         self.config = directory / "dovecot.conf"
@@ -100,18 +104,20 @@ class Rig:
         self.users.write_text("")
         self.users.chmod(0o644)
         self.port = free_port()
+        self.more_environment: dict[str, str] = {}
         self.foreground: subprocess.Popen[bytes] | None = None
         self.configure()
 
     def configure(self, more: str = "", **changes: object) -> None:
         """Write the configuration: `more` comes last, so it wins."""
-        root = os.geteuid() == 0
+        root = self.uid == 0
+        me = pwd.getpwuid(self.uid).pw_name
         values = {
             "base": self.base,
             "port": self.port,
             "log": self.log,
-            "user": LOGIN_USER if root else _me(),
-            "auth_user": "root" if root else _me(),
+            "user": LOGIN_USER if root else me,
+            "auth_user": "root" if root else me,
             "users": self.users,
             "more": more,
         }
@@ -127,6 +133,7 @@ class Rig:
             "TZ": "UTC0",
             "FAKE_ORDERS": str(self.orders),
             "DOVECOTPY_IMPORT_ENVIRONMENT": "FAKE_ORDERS",
+            **self.more_environment,
         }
 
     def start(self, *words: str) -> subprocess.CompletedProcess[str]:
@@ -139,6 +146,7 @@ class Rig:
             timeout=60,
             check=False,
             cwd=self.directory,
+            **self._become,
         )
 
     def started(self) -> Rig:
@@ -222,16 +230,10 @@ def processes_of(directory: str) -> list[int]:
     return found
 
 
-def _me() -> str:
-    import pwd
-
-    return pwd.getpwuid(os.geteuid()).pw_name
-
-
 @contextlib.contextmanager
-def rig(directory: Path) -> Iterator[Rig]:
-    """A rig that is ended whatever happens."""
-    made = Rig(directory)
+def rig(directory: Path, uid: int | None = None) -> Iterator[Rig]:
+    """A rig that is ended whatever happens. uid: that of the server, where it is not the test's own."""
+    made = Rig(directory, uid)
     try:
         yield made
     finally:

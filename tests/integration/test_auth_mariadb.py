@@ -76,7 +76,7 @@ def test_localhost_is_the_socket(
 
     monkeypatch.setenv("MYSQL_UNIX_PORT", database.server.socket)
     connect = f"host=/nonexistent.sock host=localhost user={database.user} password={database.password} dbname={database.name}"
-    loaded = settings.load(str(database.settings_file(tmp_path / "sql.conf", connect=connect)), print)
+    loaded = settings.load(str(database.settings_file(tmp_path / "sql.conf", connect=connect)))
     told: list[str] = []
     found = Database(loaded, told.append)
     assert found.rows(loaded.user_query, Request("imap", "joe@example.org").variables())[0][0] == (
@@ -285,3 +285,48 @@ def test_many_at_once(rig: Rig) -> None:
     assert all(isinstance(answer, Ok) for answer in answers)
     assert {answer.id for answer in answers} == set(range(1, 61))
     assert len(rig.workers) <= 2
+
+
+IMPORTS = """
+import sys
+from dovecotpy.auth import schemes, settings, worker
+from dovecotpy.auth.blocking import Databases
+from dovecotpy.auth.report import Report
+from dovecotpy.config.values import Passdb, Userdb
+from dovecotpy.ipc.authworker import Job, Verb
+from dovecotpy.log.client import Log
+
+files = sys.argv[1:3]
+log = Log(None)
+databases = Databases([Passdb("sql", path) for path in files], [Userdb("sql", path) for path in files])
+worker.warm_up()
+hashes = [schemes.generate("x", name, "joe") for name in schemes.names()]
+serving = worker.Worker(databases, log, Report(log))
+before = set(sys.modules)
+for number in (0, 1):
+    for verb in (Verb.PASSV, Verb.PASSL, Verb.USER):
+        for user in ("joe@example.org", "j\\u00f6\\udcff", "nobody"):
+            serving.answer(Job(1, verb, number, {"user": user, "pass": "secret", "service": "imap"}))
+for stored in hashes + ["{NOPE}x", "{SSHA}x"]:
+    serving.answer(Job(1, Verb.HASH, 0, {"user": "joe", "pass": "x"}, "PLAIN", stored))
+print(*sorted(set(sys.modules) - before))
+"""
+
+
+def test_a_worker_imports_nothing_once_it_serves(database: MailDatabase, tmp_path: Path) -> None:
+    import sqlite3
+    import subprocess
+    import sys
+
+    with sqlite3.connect(tmp_path / "users.db") as made:
+        made.execute("CREATE TABLE users (email, password, home, uid)")
+    made.close()
+    query = "SELECT password, home FROM users WHERE email = '%u'"
+    lite = tmp_path / "lite.conf"
+    lite.write_text(
+        f"driver=sqlite\nconnect={tmp_path}/users.db\npassword_query = {query}\nuser_query = {query}\n"
+    )
+    mysql = database.settings_file(tmp_path / "mysql.conf")
+    command = [sys.executable, "-c", IMPORTS, str(mysql), str(lite)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=Path(__file__).parents[2])
+    assert (done.returncode, done.stdout.split()) == (0, []), done.stderr

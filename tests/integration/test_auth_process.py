@@ -390,3 +390,58 @@ def test_debug_lines(place: Path, passwords: bool) -> None:
     else:
         assert not any("wronger" in line or "secret" in line for line in rig.log())
     rig.close()
+
+
+IMPORTS = """
+import sys
+from dovecotpy.auth import __main__, schemes, settings
+from dovecotpy.auth.chain import PassChain, UserChain
+from dovecotpy.auth.loop import Loop
+from dovecotpy.auth.master import MasterSession
+from dovecotpy.auth.report import Report
+from dovecotpy.auth.client import ClientSession
+from dovecotpy.auth.service import AuthService
+from dovecotpy.child import bootstrap
+from dovecotpy.log.client import Log
+
+known = settings.load(bootstrap.decode_settings(sys.stdin.buffer.read()))
+report = Report(Log(None), debug=True)
+passdbs = PassChain(settings.pass_steps(known, print), report)
+userdbs = UserChain(settings.user_steps(known, print), passdbs, report)
+before = set(sys.modules)
+service = AuthService(known.policy, passdbs, userdbs, lambda job, address, done: None, Loop(), report)
+said = []
+client = ClientSession(service, said.append, 7, must_prove_pid=True)
+master = MasterSession(service, said.append)
+client.feed(b"VERSION\\t1\\t1\\nCPID\\t7\\nAUTH\\t1\\tPLAIN\\tservice=imap\\trip=192.0.2.1\\tresp=AGpvZQBzZWNyZXQ=\\n")
+client.feed(b"AUTH\\t2\\tLOGIN\\tservice=imap\\nAUTH\\t3\\tPLAIN\\tservice=imap\\tresp=*\\n")
+master.feed(b"VERSION\\t1\\t0\\nREQUEST\\t1\\t7\\t1\\nUSER\\t2\\tjoe\\tservice=x\\nUSER\\t3\\tnobody\\tservice=x\\n")
+assert b"OK\\t1\\tuser=joe\\n" in said and sum(line.startswith(b"USER\\t") for line in said) == 2, said
+print(*sorted(set(sys.modules) - before))
+"""
+
+
+def test_it_imports_nothing_once_it_serves(place: Path) -> None:
+    import subprocess
+    import sys
+
+    from dovecotpy.child import bootstrap
+    from dovecotpy.config.values import Settings
+    from tests.integration.auth_rig import DEFAULTS
+
+    path = place / "passwd"
+    path.write_text("joe:{PLAIN}secret:1:1::/home/joe::allow_nets=192.0.2.0/24\n")
+    blocks = {
+        "auth": Settings({**DEFAULTS, "base_dir": str(place)}),
+        "passdb.0": Passdb("passwd-file", str(path)).settings(),
+        "userdb.0": Userdb("prefetch", "").settings(),
+        "userdb.1": Userdb("static", "uid=daemon gid=daemon home=/h/%n").settings(),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTS],
+        input=bootstrap.encode_settings(blocks),
+        capture_output=True,
+        timeout=60,
+        cwd=Path(__file__).parents[2],
+    )
+    assert (done.returncode, done.stdout.split()) == (0, []), done.stderr

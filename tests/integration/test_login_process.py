@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import signal
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -152,6 +153,40 @@ def test_tls_in_a_chroot_with_a_client_certificate(directory: Path, tmp_path: Pa
         made.mail.sessions[0].close()
         assert caller.expect_end() == b""
         made.until(lambda: pid in made.exits)
+
+
+def test_bad_handshakes_in_a_chroot_import_nothing(directory: Path, tmp_path: Path) -> None:
+    pair = Authority(tmp_path).issue("imap.example.org")
+    with login_process(
+        directory, ssl="required", ssl_cert_file=pair.certificate, ssl_key_file=pair.key
+    ) as made:
+        made.ready()
+        (pid,) = made.fork()
+        for data in (
+            b"GET / HTTP/1.0\r\n\r\n",
+            b"\x16\x03\x01\x02\x00" + b"\xff" * 600,
+            b"\x15\x03\x01\x00\x02\x02\x28",
+            b"",
+        ):
+            caller = made.call(tls=True)
+            caller.send(data)
+            made.rounds(3)
+            caller.close()
+        old = certified(None)
+        old.set_ciphers("ALL:@SECLEVEL=0")
+        old.minimum_version = ssl.TLSVersion.TLSv1
+        old.maximum_version = ssl.TLSVersion.TLSv1_1
+        caller = made.call(tls=True)
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            caller.secure(old)
+        caller.close()
+        made.until(lambda: len(made.lines) == 5)
+        assert all(line.startswith("Disconnected (no auth attempts): rip=127.0.0.2, ") for line in made.lines)
+        assert all("TLS handshaking" in line for line in made.lines)
+        good = made.call(tls=True)
+        good.secure()
+        good.say(b"a LOGIN demo demo", b"a OK Logged in.")
+        assert pid not in made.exits
 
 
 def test_an_unusable_certificate_is_said_and_nothing_starts(directory: Path) -> None:

@@ -446,6 +446,38 @@ def test_logs_are_rotated_by_logrotate(server: Rig) -> None:
     assert "starting up" not in server.lines()
 
 
+FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
+
+
+@pytest.mark.skipif(not os.path.exists(FAKETIME), reason="libfaketime is not installed")
+def test_a_clock_that_jumps_an_hour_either_way_is_one_line_each(server: Rig) -> None:
+    now = server.directory / "now"
+    now.write_text("+0")
+    names = {
+        "LD_PRELOAD": FAKETIME,
+        "FAKETIME_TIMESTAMP_FILE": str(now),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "DONT_FAKE_MONOTONIC": "1",
+    }
+    server.more_environment = {**names, "DOVECOTPY_IMPORT_ENVIRONMENT": " ".join(["FAKE_ORDERS", *names])}
+    server.started()
+    client = server.client()
+    session = int(client.ask("mail joe").split()[1])
+    children = server.children()
+    now.write_text("-3600")
+    server.wait_for("Warning: Time just moved backwards by 3600 seconds.")
+    now.write_text("+0")
+    server.wait_for("Warning: Time just moved forwards by 3600 seconds.")
+    now.write_text("+3600")
+    server.wait_for("Warning: Time just moved forwards by 3600 seconds.", 2)
+    assert server.client().ask("mail joe").startswith("yes ")
+    assert alive(session)
+    assert server.children() == children
+    lines = [line for line in server.lines().splitlines() if "Error" in line or "Time just" in line]
+    assert len(lines) == 3
+
+
 def server_port() -> int:
     from master_rig import free_port
 

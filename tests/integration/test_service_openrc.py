@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -17,7 +18,6 @@ from tests.server import Server, eventually, program
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="services need root"),
     pytest.mark.skipif(not program("rc-service"), reason="openrc is not installed"),
-    pytest.mark.xdist_group("openrc"),
 ]
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,18 +37,26 @@ class Service:
     def install(self) -> None:
         shutil.copy(ROOT / "initd" / "dovecotpy", self._script)
         self._script.chmod(0o755)
+        self._settings.parent.mkdir(exist_ok=True)
         self._settings.write_text(
             f'DOVECOTPY_COMMAND="{Path(sys.executable).with_name("dovecotpy")}"\n'
             f'DOVECOTPY_CONFIG="{self.server.configuration}"\nDOVECOTPY_PIDFILE="{self.pid_file}"\n'
+            f'rc_need="{self._without_services_that_are_not_here()}"\n'
         )
         Path("/run/openrc").mkdir(exist_ok=True)
         Path("/run/openrc/softlevel").touch()
+
+    @staticmethod
+    def _without_services_that_are_not_here() -> str:
+        """Debian's openrc brings Gentoo's programs, not all of its services."""
+        return " ".join(f"!{name}" for name in ("localmount", "net") if not Path("/etc/init.d", name).exists())
 
     def remove(self) -> None:
         self.run("stop")
         subprocess.run(["rc-update", "delete", self.name], capture_output=True, check=False, timeout=30)
         if self.pid_file.exists():
-            os.kill(int(self.pid_file.read_text()), signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(self.pid_file.read_text()), signal.SIGKILL)
         self._script.unlink(missing_ok=True)
         self._settings.unlink(missing_ok=True)
 
@@ -58,7 +66,8 @@ class Service:
         )
 
     def status(self) -> str:
-        return self.run("status").stdout
+        done = self.run("status")
+        return done.stdout + done.stderr
 
     def pid(self) -> int:
         return int(self.pid_file.read_text())

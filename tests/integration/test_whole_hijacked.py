@@ -36,8 +36,8 @@ def interpreter(directory: Path) -> Path:
     venv.create(directory, with_pip=False, symlinks=True)
     packages = next((directory / "lib").glob("python3.*")) / "site-packages"
     ours = [path for path in sys.path if path.endswith("site-packages")]
-    (packages / "as_the_tests.pth").write_text("\n".join([str(ROOT), *ours]) + "\n")
-    (packages / "sitecustomize.py").write_text(HOOK.format(hijack=str(ROOT / "tests" / "hijack")))
+    (packages / "attacker_hook.py").write_text(HOOK.format(hijack=str(ROOT / "tests" / "hijack")))
+    (packages / "as_the_tests.pth").write_text("\n".join([str(ROOT), *ours, "import attacker_hook"]) + "\n")
     return directory / "bin" / "python"
 
 
@@ -73,9 +73,11 @@ def attack(server: Server, name: str) -> list[str]:
     """What the attacker's process reports; nothing when it did not survive."""
     with server.connect(timeout=60) as client:
         try:
-            return [line.decode()[5:] for line in client.command(f"XATTACK {name}")[:-1]]
+            answer = client.command(f"XATTACK {name}")
         except (EOFError, ConnectionError):
             return []
+        assert answer[-1].endswith(b"OK done"), "the attacker's code is not there"
+        return [line.decode()[5:] for line in answer[:-1]]
 
 
 def test_a_forged_hand_over_gets_no_mailbox(server: Server) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import select
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from dovecotpy.ipc.record import Level
 from dovecotpy.storage import errors
 from tests.protocol import imap_maildir, imap_scenarios
 from tests.protocol.imap_answers import Mirror, check, responses
-from tests.protocol.imap_model import ModelMailbox, ModelStore
+from tests.protocol.imap_model import ModelDraft, ModelMailbox, ModelStore
 from tests.protocol.imap_transcript import Client, settings
 
 CONVERSATION = (
@@ -257,6 +259,75 @@ def test_a_long_search_lets_the_runner_look(monkeypatch: pytest.MonkeyPatch) -> 
         longest = max(longest, now[0] - before)
     assert longest <= imap_session.SLICE + 2 * 0.05
     assert said.count(b"* OK Hang in there..\r\n") == 3
+
+
+@pytest.mark.parametrize("selected", [True, False])
+def test_another_mailbox_that_is_deleted_meanwhile(
+    monkeypatch: pytest.MonkeyPatch, *, selected: bool
+) -> None:
+    """It is the selected one alone whose end is the session's."""
+    client = Client(store_with("tree"), settings())
+    client.pull()
+    if selected:
+        client.send(b"a SELECT INBOX\r\n")
+    monkeypatch.setattr(ModelMailbox, "append", _raising(errors.MailboxReplaced("Mailbox was deleted")))
+    assert client.send(b"b APPEND lists {1+}\r\nx\r\n") == b"b NO Mailbox was deleted\r\n"
+    assert client.session.ended is None
+    monkeypatch.setattr(ModelMailbox, "refresh", _raising(errors.MailboxReplaced("Mailbox was deleted")))
+    said = client.send(b"c NOOP\r\n")
+    assert said == (b"* BYE Mailbox was deleted\r\n" if selected else b"c OK NOOP completed.\r\n")
+
+
+def test_a_long_answer_to_search_is_one_response() -> None:
+    store = store_with("empty")
+    for _ in range(9000):
+        store.boxes[b"INBOX"].add(b"x\n")
+    client = Client(store, settings())
+    client.send(b"a SELECT INBOX\r\n")
+    first = responses(client.send(b"b SEARCH ALL\r\n"))[0]
+    assert check(first)[1] == ["SEARCH", *range(1, 9001)]
+    client.session.feed(b"c UID SEARCH ALL\r\n")
+    said = client.session.pull()
+    assert not said.endswith(b"\r\n")
+    client.session.shut_down()
+    assert b"BYE" not in client.pull()
+
+
+def test_a_disk_that_is_full_in_the_middle_of_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rest of the message is read and thrown away, the answer comes in its place, the draft goes."""
+    store = store_with()
+    client = Client(store, settings())
+    drafts: list[ModelDraft] = []
+    monkeypatch.setattr(ModelMailbox, "draft", lambda self: drafts.append(ModelDraft()) or drafts[-1])
+    monkeypatch.setattr(ModelDraft, "write", _raising(errors.NoSpace("Not enough disk space", log="full")))
+    client.pull()
+    assert client.send(b"b APPEND INBOX {200000}\r\n") == b"+ OK\r\n"
+    assert client.send(b"x" * 100_000) == b""
+    assert client.send(b"x" * 100_000 + b"\r\n") == b"b NO [OVERQUOTA] Not enough disk space\r\n"
+    assert [draft.abandoned for draft in drafts] == [True]
+    assert client.lines == [(Level.ERROR, "full")]
+    assert closed(store)
+    assert client.send(b"c NOOP\r\n") == b"c OK NOOP completed.\r\n"
+
+
+def test_new_mail_is_noticed_in_idle(tmp_path: Path) -> None:
+    """Another program delivers a file: the descriptor of wait() becomes readable, and tick() tells it."""
+    with imap_maildir.stores(tmp_path) as make:
+        client = Client(make(), settings())
+        client.send(b"a SELECT INBOX\r\nb IDLE\r\n")
+        wait = client.session.wait()
+        assert wait.fileno is not None
+        (tmp_path / "Maildir/tmp/1.x").write_bytes(b"Subject: new\n\nbody\n")
+        (tmp_path / "Maildir/tmp/1.x").rename(tmp_path / "Maildir/new/1200000000.1.x")
+        heard = b""
+        deadline = time.monotonic() + 5
+        while b"EXISTS" not in heard and time.monotonic() < deadline:
+            assert select.select([client.session.wait().fileno], [], [], 5)[0], "nothing was noticed"
+            client.tick()
+            heard, client.heard = heard + client.heard, b""
+        assert heard == b"* 1 EXISTS\r\n* 1 RECENT\r\n"
+        assert client.send(b"DONE\r\n") == b"b OK Idle completed.\r\n"
+        client.session.disconnected()
 
 
 def test_idle_waits_for_what_the_mailbox_names(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,7 +35,7 @@ Row = list[tuple[str, str | None]]
 
 
 class Database:
-    """Runs queries. Make one after the fork: a connection must not be shared by processes."""
+    """Runs queries. Its first query connects: not before the fork, a connection must not be shared by processes."""
 
     def __init__(self, settings: SqlSettings, inform: Callable[[str], None]) -> None:
         """inform: is told when a connection was made. Raises SetupError."""
@@ -122,18 +122,20 @@ class Database:
 
 
 class Source:
-    """The database of one settings file, for all sections that name it. Read before the fork, connected to after it."""
+    """The database of one settings file, for all sections that name it.
+
+    Made before the fork, with all that has to be imported; connected to after it.
+    """
 
     def __init__(self, settings: SqlSettings) -> None:
+        """Raises SetupError."""
         self.settings = settings
         self.inform: Callable[[str], None] = lambda text: None
         """is told when a connection was made"""
-        self._database: Database | None = None
+        self._database = Database(settings, lambda text: self.inform(text))
 
     def rows(self, query: Query, given: dict[str, str]) -> list[Row]:
         """As `Database.rows`."""
-        if self._database is None:
-            self._database = Database(self.settings, self.inform)
         return self._database.rows(query, given)
 
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import stat
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from dovecotpy.auth.setup import SetupError
@@ -40,18 +37,14 @@ class SqlSettings:
         return f"SqlSettings({self.path!r}, {self.driver!r})"
 
 
-def load(path: str, warn: Callable[[str], None]) -> SqlSettings:
-    """Read the file. warn: is told when others may read the password in it. Raises SetupError."""
+def load(path: str) -> SqlSettings:
+    """Read the file. Raises SetupError."""
     try:
         with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
             text = file.read()
-            mode = os.fstat(file.fileno()).st_mode
     except OSError as error:
         raise SetupError(f"sql: Can't open configuration file {path}: {error.strerror}") from error
-    settings = parse(path, text)
-    if mode & stat.S_IROTH and "password=" in settings.connect:
-        warn(f"sql: {path} holds a password and can be read by everybody (chmod 0600 it)")
-    return settings
+    return parse(path, text)
 
 
 def parse(path: str, text: str) -> SqlSettings:

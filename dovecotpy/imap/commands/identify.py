@@ -27,7 +27,6 @@ _SYSTEM = os.uname()
 DEFAULTS: Mapping[str, str] = {
     "name": "Dovecotpy",
     "version": dovecotpy.__version__,
-    "support-url": "https://dovecot.org/",
     "os": _SYSTEM.sysname,
     "os-version": _SYSTEM.release,
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from dovecotpy import clock
@@ -17,6 +17,8 @@ from dovecotpy.search.evaluate import Found
 if TYPE_CHECKING:
     from dovecotpy.imap.session import ImapSession
 
+PIECE = 4_000
+"""Numbers put together before they are handed out."""
 SLICE = 0.05
 """Seconds that the store may search between two looks at the client."""
 
@@ -35,17 +37,31 @@ def search(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
             found += step.uids
         else:
             yield b""
-    yield _answer(view, found, by_uid=arguments.by_uid)
+    yield from _answer(session, found if arguments.by_uid else _numbers(view, found))
     taken = clock.monotonic() - started
     yield from session.complete(f"Search completed ({taken:.3f} secs).")
 
 
-def _answer(view: View, found: "array[int]", *, by_uid: bool) -> bytes:
-    numbers: list[int] = list(found)
-    if not by_uid:
-        if len(found) == len(view.uids):
-            numbers = list(range(1, len(found) + 1))
-        else:
-            uids = view.uids
-            numbers = [bisect_left(uids, uid) + 1 for uid in found]
-    return b"".join((b"* SEARCH", b" %d" * len(numbers) % tuple(numbers), b"\r\n"))
+def _numbers(view: View, found: "array[int]") -> Sequence[int]:
+    """Message numbers of UIDs."""
+    if len(found) == len(view.uids):
+        return range(1, len(found) + 1)
+    uids = view.uids
+    return [bisect_left(uids, uid) + 1 for uid in found]
+
+
+def _answer(session: "ImapSession", numbers: Sequence[int]) -> Iterator[bytes]:
+    """One SEARCH response, however long, in pieces."""
+    if len(numbers) <= PIECE:
+        yield b"".join((b"* SEARCH", _words(numbers), b"\r\n"))
+        return
+    session.within_literal = True
+    yield b"* SEARCH"
+    for start in range(0, len(numbers), PIECE):
+        yield _words(numbers[start : start + PIECE])
+    session.within_literal = False
+    yield b"\r\n"
+
+
+def _words(numbers: Sequence[int]) -> bytes:
+    return b" %d" * len(numbers) % tuple(numbers)

@@ -128,7 +128,7 @@ def _parse(body: memoryview) -> Snapshot:
     keyword_sets = tuple(
         frozenset(line.split()) for line in words.decode("utf-8", "surrogateescape").split("\n")
     )
-    if len(keyword_sets) != sets or (count and max(arrays[2]) >= sets):
+    if len(keyword_sets) != sets:
         raise Unusable("keywords do not fit")
     if not BOOT or boot != BOOT.encode():
         stamp = b""
@@ -179,6 +179,16 @@ def read_recent(directory: int, uidvalidity: int) -> int | None:
     if validity != uidvalidity or checksum != zlib.crc32(data[:8]):
         return None
     return int(uid)
+
+
+def start_recent(directory: int, uidvalidity: int, uid: int) -> None:
+    """Note from where on messages are unclaimed, where nothing is noted yet. Needs no lock. Raises OSError."""
+    try:
+        os.close(os.open(RECENT, files.CREATE, 0o666, dir_fd=directory))
+    except FileExistsError:
+        if read_recent(directory, uidvalidity) is not None:
+            return
+    write_recent(directory, uidvalidity, uid)
 
 
 def write_recent(directory: int, uidvalidity: int, uid: int) -> None:

@@ -16,6 +16,7 @@ class FileBody:
     __slots__ = ("_descriptor", "crlf", "size")
 
     def __init__(self, directory: int, name: str, what: str) -> None:
+        self._descriptor = -1
         try:
             self._descriptor = os.open(name, files.READ, dir_fd=directory)
         except FileNotFoundError:

@@ -114,6 +114,7 @@ class LockedMaildir:
             box.uidlist.take_over(found[2])
         else:
             box.uidlist.start(self._fresh_uidvalidity(), 1, _fresh_guid().decode())
+        box.is_fresh = not box.uidvalidity
         self._rewrite(sync=box.context.sync)
         if box.context.sync:
             files.sync_directory(box.control)
@@ -208,6 +209,7 @@ class LockedMaildir:
             box.uidlist.set_guid(_fresh_guid().decode())
             self._rewrite(sync=box.context.sync)
             box.guid = box.uidlist.guid.encode()
+            box.context.state.copy_keywords(guid, box.guid.decode())
             guid = box.guid.decode()
         box.context.state.own(guid, box.shown)
 
@@ -451,6 +453,7 @@ class LockedMaildir:
         changed = {uid: words for uid, words in beyond.items() if words != before.get(uid, frozenset())}
         if not changed:
             return
+        self._settle_clash()
         box.context.state.set_keywords(box.guid.decode(), changed)
         box.surplus = {**before, **changed}
         os.utime(box.cur_directory)

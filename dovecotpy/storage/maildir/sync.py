@@ -43,6 +43,7 @@ class Sync:
         self.changed: dict[int, str] = {}
         self.vanished: list[int] = []
         self.recent: list[int] = []
+        self.surplus_before: dict[int, frozenset[str]] = {}
         self.complete = True
         self.moved_files = False
         self.missing: list[tuple[int, str]] = []
@@ -59,6 +60,7 @@ class Sync:
         listing = self._list()
         self._read_list(listing)
         self._write_if_needed(listing)
+        self._surplus()
         self._take_moved()
         self._take_missing(listing)
         self._take_appeared(listing)
@@ -68,17 +70,23 @@ class Sync:
 
     def _keywords(self) -> None:
         box = self.box
-        before = box.surplus
+        self.surplus_before = box.surplus or {}
         meanings = box.keywords.names
         box.refresh_keywords()
-        if box.keywords.full:
-            box.surplus = None
-            box.load_surplus()
         if box.keywords.names != meanings:
             for uid, name in box.names.items():
                 if filename.parse_info(name.partition(":")[2]).keywords:
                     self.changed[uid] = name
-        if before is not None and box.surplus is not None and before != box.surplus:
+
+    def _surplus(self) -> None:
+        """Keywords beyond the letters, which no file name shows."""
+        box = self.box
+        if not box.keywords.full:
+            return
+        before = self.surplus_before
+        box.surplus = None
+        box.load_surplus()
+        if box.surplus is not None and before != box.surplus:
             for uid in before.keys() | box.surplus.keys():
                 if before.get(uid) != box.surplus.get(uid) and uid in box.names:
                     self.changed[uid] = box.names[uid]
@@ -217,10 +225,10 @@ class Sync:
         return waiting
 
     def _assign(self, locked: LockedMaildir) -> None:
-        waiting = self._unassigned()
-        if waiting:
-            known = not self.box.told and courier.keywords(self.box.directory)
-            locked.assign(waiting)
+        locked.assign(self._unassigned())
+        if self.box.is_fresh:
+            self.box.is_fresh = False
+            known = courier.keywords(self.box.directory)
             if known:
                 self._take_courier_keywords(known)
 
@@ -333,6 +341,7 @@ class Sync:
 
     def _unlink_double(self, directory: int, name: str, changed: float) -> None:
         if abs(clock.file_time() - changed) <= HARD_LINK_SECONDS:
+            self.complete = False
             return
         os.unlink(name, dir_fd=directory)
         self.complete = False

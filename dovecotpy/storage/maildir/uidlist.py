@@ -93,10 +93,15 @@ class Uidlist:
         if same_file and found.size == self._offset and self.complete:
             self.identity = found
             return False
-        if same_file and self._offset and found.size > self._offset:
-            self._read_tail()
-            return False
-        self._read_all()
+        try:
+            if same_file and self._offset and found.size > self._offset:
+                self._read_tail()
+                return False
+            self._read_all()
+        except Broken:
+            self._forget()
+            self.identity = NOWHERE
+            raise
         return True
 
     def _read_all(self) -> None:

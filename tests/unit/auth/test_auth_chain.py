@@ -225,6 +225,12 @@ def test_allow_nets(nets: str, ok: bool) -> None:
     assert ok or lines == ["i db0(joe,192.0.2.1): allow_nets check failed: IP not in allowed networks"]
 
 
+def test_allow_nets_do_not_bind_those_who_only_ask() -> None:
+    static = UserStep(0, "static", StaticUserdb("uid=97", print))
+    passdbs = [step({"joe": known(allow_nets="198.51.100.0/24")})]
+    assert find([static], Request("deliver", "joe"), passdbs=passdbs, logged_in=False)[0].result is Result.OK
+
+
 def test_allow_nets_and_mapped_addresses() -> None:
     assert fields.is_allowed("::ffff:192.0.2.1", "192.0.2.0/24")
     assert fields.is_allowed("2001:db8::5", "2001:db8::/32")

@@ -11,6 +11,7 @@ import pytest
 from dovecotpy import clock
 from dovecotpy.auth import service as service_module
 from dovecotpy.auth.chain import PassChain, PassStep, UserChain, UserStep
+from dovecotpy.auth.client import ClientSession
 from dovecotpy.auth.jobs import Job
 from dovecotpy.auth.loop import Loop, Timer
 from dovecotpy.auth.master import MAX_UNANSWERED, MasterSession
@@ -24,7 +25,6 @@ from dovecotpy.auth.service import (
     MAX_OF_ADDRESS,
     MAX_OF_CONNECTION,
     AuthService,
-    ClientSession,
     Policy,
 )
 from dovecotpy.ipc.authclient import AuthProtocolError, encode_base64
@@ -222,7 +222,7 @@ def test_fields_for_the_client() -> None:
         ("nobody", "FAIL\t1\tuser=nobody"),
         ("down", "FAIL\t1\tuser=down\ttemp"),
         ("off", "FAIL\t1\tuser=off\tuser_disabled"),
-        ("old", "FAIL\t1\tuser=old\treason=Password expired"),
+        ("old", "FAIL\t1\tuser=old\tpass_expired\treason=Password expired"),
         ("crash", "FAIL\t1\tuser=crash\ttemp"),
         ("j%e", "FAIL\t1\tuser=j%e"),
     ],
@@ -409,6 +409,17 @@ def test_unclaimed_requests_are_forgotten() -> None:
     assert master(f"REQUEST 1 {client.pid} 1")[0].startswith("USER")
     here.clock.pass_by(20)
     assert master(f"REQUEST 2 {client.pid} 2") == ["NOTFOUND\t2"]
+
+
+def test_unanswered_challenges_are_forgotten() -> None:
+    here = house()
+    client = here.client(4242, must_prove_pid=False)
+    client("AUTH 1 PLAIN service=smtp rip=192.0.2.1")
+    here.clock.pass_by(CLAIM_SECONDS + 10)
+    assert client.session.pending == {} and here.service._unanswered == {}
+    assert client("CONT 1 QQ==") == ["FAIL\t1\treason=Timeouted"]
+    client.session.closed()
+    assert here.service._sessions == set()
 
 
 def test_nothing_can_be_claimed_from_a_client_that_has_gone() -> None:

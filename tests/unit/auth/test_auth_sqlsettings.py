@@ -64,23 +64,11 @@ def test_errors_name_file_and_line(text: str, error: str) -> None:
     assert str(raised.value) == error
 
 
-def test_a_password_that_all_may_read_is_warned_about(tmp_path: Path) -> None:
-    path = tmp_path / "sql.conf"
-    path.write_text(GOOD)
-    warnings: list[str] = []
-    path.chmod(0o600)
-    settings.load(str(path), warnings.append)
-    assert warnings == []
-    path.chmod(0o644)
-    settings.load(str(path), warnings.append)
-    assert len(warnings) == 1 and str(path) in warnings[0] and "secret" not in warnings[0]
-
-
 def test_a_missing_file() -> None:
     with pytest.raises(
         SetupError, match="sql: Can't open configuration file /nonexistent: No such file or directory"
     ):
-        settings.load("/nonexistent", print)
+        settings.load("/nonexistent")
 
 
 def test_connect_string() -> None:

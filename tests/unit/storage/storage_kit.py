@@ -39,15 +39,29 @@ class Home:
         self.path = path
         self.root = path / "Maildir"
         self.lines: list[tuple[Level, str]] = []
+        self._opened: list[Store] = []
 
     def store(
-        self, location: str | None = None, namespaces: Sequence[Namespace] = (), mail: str = "", **changes: object
+        self,
+        location: str | None = None,
+        namespaces: Sequence[Namespace] = (),
+        mail: str = "",
+        **changes: object,
     ) -> Store:
         """A new store, as another process would open it."""
         if location is not None:
             changes["mail_location"] = location
         user = StoreUser("joe@example.org", str(self.path), mail, os.getuid(), "imap", "", "", {})
-        return Store(user, settings(**changes), namespaces, lambda level, text: self.lines.append((level, text)))
+        store = Store(
+            user, settings(**changes), namespaces, lambda level, text: self.lines.append((level, text))
+        )
+        self._opened.append(store)
+        return store
+
+    def close(self) -> None:
+        """Close every store that was opened; mailboxes go with the collector."""
+        for store in self._opened:
+            store.close()
 
     def inbox(self, **changes: object) -> Mailbox:
         """INBOX in a store of its own."""

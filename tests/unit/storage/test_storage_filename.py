@@ -40,7 +40,14 @@ def test_any_info_is_understood(text: str) -> None:
 
 def test_order_is_seconds_then_microseconds_then_name() -> None:
     names = ["2.M1P1.h", "1.M20P1.h", "1.M3P9.h", "junk", "1.x", "1.M3P10.h"]
-    assert sorted(names, key=filename.order) == ["junk", "1.x", "1.M3P10.h", "1.M3P9.h", "1.M20P1.h", "2.M1P1.h"]
+    assert sorted(names, key=filename.order) == [
+        "junk",
+        "1.x",
+        "1.M3P10.h",
+        "1.M3P9.h",
+        "1.M20P1.h",
+        "2.M1P1.h",
+    ]
 
 
 def test_sizes() -> None:

@@ -58,7 +58,9 @@ class TestKeywords:
 
 class TestSubscriptions:
     def make(self, directory: int) -> Subscriptions:
-        return Subscriptions(directory, "subscriptions", root=directory, separator=".", sync=False, exclusive=True)
+        return Subscriptions(
+            directory, "subscriptions", root=directory, separator=".", sync=False, exclusive=True
+        )
 
     def test_changes(self, tmp_path: Path, directory: int) -> None:
         listed = self.make(directory)
@@ -155,7 +157,9 @@ class TestSnapshot:
 class TestLocation:
     def test_keys(self, tmp_path: Path) -> None:
         text = "maildir:~/Maildir:INBOX=/in/:INDEX=MEMORY:CONTROL=~/c:LAYOUT=fs:SUBSCRIPTIONS=subs"
-        assert location.parse(text, "/h") == Location("maildir", "/h/Maildir", "/in", "MEMORY", "/h/c", "fs", "subs")
+        assert location.parse(text, "/h") == Location(
+            "maildir", "/h/Maildir", "/in", "MEMORY", "/h/c", "fs", "subs"
+        )
 
     @pytest.mark.parametrize(
         ("text", "message"),

@@ -23,7 +23,10 @@ def write(tmp_path: Path, text: str) -> None:
 
 
 def test_version_3(tmp_path: Path, control: int) -> None:
-    write(tmp_path, "3 V1275660208 N25022 G3085f01b7f11094c501100008c4a11c1 Xmore\n25006 :1276528487.M1P2.h,S=1,W=2\n")
+    write(
+        tmp_path,
+        "3 V1275660208 N25022 G3085f01b7f11094c501100008c4a11c1 Xmore\n25006 :1276528487.M1P2.h,S=1,W=2\n",
+    )
     listed = Uidlist(control)
     assert listed.refresh()
     assert (listed.uidvalidity, listed.uidnext) == (1275660208, 25022)
@@ -119,7 +122,9 @@ def test_a_duplicate_keeps_the_later_uid(tmp_path: Path, control: int) -> None:
     assert [tuple(each) for each in listed.duplicates] == [(4, "a", 1, 3)]
 
 
-def test_a_full_disk_leaves_no_half_line(tmp_path: Path, control: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_no_half_line(
+    tmp_path: Path, control: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write(tmp_path, "3 V9 N2\n1 :a\n")
     listed = Uidlist(control)
     listed.refresh()
