@@ -133,6 +133,7 @@ class ClientSession:
             self._drop(pending)
 
     def _step(self, pending: Pending, step: Step) -> None:
+        pending.since = clock.monotonic()
         if isinstance(step, Challenge):
             self._answer(self._protocol.challenge(pending.id, step.data))
         elif isinstance(step, Refused):
@@ -151,7 +152,7 @@ class ClientSession:
             return
         request.password = ""
         pending.state = State.DELAYED
-        seconds = self._service.delay(verdict, request)
+        seconds = self._service.delay(request, pending.since)
         line = self._protocol.fail(pending.id, request.user, _failure_fields(verdict, request))
         if seconds:
             pending.timer = self._service.later(seconds, lambda: self._fail(pending, line))

@@ -89,7 +89,7 @@ class Pending:
         self.mechanism = mechanism
         self.state = State.CONTINUE
         self.since = clock.monotonic()
-        """when it was begun or accepted"""
+        """when the client had its say, or when it was accepted"""
         self.timer: Timer | None = None
 
 
@@ -215,12 +215,12 @@ class AuthService:
             login = policy.names.apply(login)
             request.login_user = "" if login == request.user else login
 
-    def delay(self, verdict: Verdict, request: Request) -> float:
-        """Seconds until a failure is told."""
+    def delay(self, request: Request, since: float) -> float:
+        """Seconds until a failure is told. since: when the client had its say, so that what it cost to decide is not seen."""
         if "nodelay" in request.fields or not self.policy.failure_delay:
             return 0.0
         chance = int.from_bytes(os.urandom(2), "big") / 65536
-        return self.policy.failure_delay + chance * JITTER_SECONDS
+        return max(0.0, since + self.policy.failure_delay + chance * JITTER_SECONDS - clock.monotonic())
 
     # ---- requests of mail processes ----
 

@@ -70,8 +70,10 @@ class Generations:
 
     def start(self, change: Change) -> None:
         """Start the fresh services; one that was being started is given up for it."""
-        if self._change is not None:
-            self._abandon(self._change)
+        superseded, self._change = self._change, None
+        if superseded is not None:
+            self._abandon(superseded)
+            superseded.failed("another change came in between")
         change.deadline = self._host.now() + START_SECONDS
         self._change = change
         for service in change.fresh:

@@ -19,7 +19,8 @@ class Sockets:
         self._auths: dict[str, socket.socket] = {}
         self._queues: dict[str, socket.socket] = {}
         self._login_dir = ""
-        self._staged: tuple[str, ...] | None = None
+        self._staged: frozenset[str] | None = None
+        self._before: frozenset[str] | None = None
 
     def open(self, plan: Plan) -> None:
         """At the start. Raises ListenError, OSError."""
@@ -30,21 +31,26 @@ class Sockets:
     def stage(self, plan: Plan) -> list[str]:
         """What a reload wants. Returns the error lines of what cannot be opened. Raises ListenError, OSError."""
         places = plan.places()
+        self._before = frozenset(self._auths)
         self._provide(plan)
-        self._staged = tuple(plan.auth_names())
+        self._staged = frozenset(plan.auth_names())
         return self.listeners.stage(places)
 
     def commit(self) -> None:
         """What was staged is in use."""
         self.listeners.commit()
-        for name in [name for name in self._auths if self._staged is not None and name not in self._staged]:
-            self._auths.pop(name).close()
-        self._staged = None
+        self._keep(self._staged)
 
     def rollback(self) -> None:
         """What was staged is not wanted after all."""
         self.listeners.rollback()
-        self._staged = None
+        self._keep(self._before)
+
+    def _keep(self, names: frozenset[str] | None) -> None:
+        """Remove the auth sockets with other names; None: none was staged."""
+        for name in [name for name in self._auths if names is not None and name not in names]:
+            directories.unlink_bound(self._auths.pop(name))
+        self._staged = self._before = None
 
     def auth(self, name: str) -> socket.socket:
         """The listening socket of an auth section."""

@@ -125,7 +125,7 @@ class Ledger:
 
     def take(self, appeared: Sequence[Row], changed: Sequence[Row], vanished: Sequence[int]) -> bool:
         """Apply what happened as one modseq; False if nothing did. New UIDs are above all known ones."""
-        gone = [uid for uid in vanished if self.place(uid) >= 0]
+        gone = sorted({uid for uid in vanished if self.place(uid) >= 0})
         differing = [(self.place(row.uid), row) for row in changed if self._differs(row)]
         if not appeared and not gone and not differing:
             return False
@@ -136,7 +136,7 @@ class Ledger:
             self._changes.append((modseq, row.uid))
         if gone:
             copy.remove([self.place(uid) for uid in gone])
-            self._expunges.extend((modseq, first, last) for first, last in ranges(sorted(gone)))
+            self._expunges.extend((modseq, first, last) for first, last in ranges(gone))
         if appeared:
             copy.add(appeared, [self._set_number(row.keywords) for row in appeared], modseq)
             self._arrivals.append((modseq, appeared[0].uid))

@@ -134,6 +134,7 @@ def test_titles(rig: Rig) -> None:
         assert Path(f"/proc/{worker}/cmdline").read_bytes().split(b"\0")[0] == b"dovecot-auth -w"
 
 
+@requires_root
 def test_descriptors_of_a_worker(rig: Rig) -> None:
     rig.client().login("ann", "dear")
     worker = next(iter(rig.workers))

@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import time
 from collections.abc import Iterator
@@ -444,6 +445,80 @@ def test_logs_are_rotated_by_logrotate(server: Rig) -> None:
 
     until(heard)
     assert "starting up" not in server.lines()
+
+
+SECOND_AUTH = """
+auth second {{
+  mechanisms = plain
+  user = {user}
+  count = 2
+  passdb passwd-file {{
+    args = {users}
+  }}
+  userdb passwd-file {{
+    args = {users}
+  }}
+}}
+"""
+
+
+def second_auth(server: Rig) -> str:
+    user = "root" if os.geteuid() == 0 else os.environ["USER"]
+    return SECOND_AUTH.format(user=user, users=server.users)
+
+
+def test_several_auth_sections_with_several_processes(server: Rig) -> None:
+    server.configure(second_auth(server))
+    server.started()
+    server.wait_for("auth(second): worker says", 2)
+    server.wait_for("auth(default): worker says", 1)
+    assert len(server.children("master_child.py auth")) == 3 + 2
+    assert stat.S_ISSOCK((server.base / "login" / "second").stat().st_mode)
+
+
+def test_a_reload_may_add_and_remove_auth_sections_and_move_the_log(server: Rig) -> None:
+    server.started()
+    elsewhere = server.directory / "elsewhere"
+    server.configure(f"log_path = {elsewhere}\n{second_auth(server)}")
+    server.signal(signal.SIGHUP)
+    until(lambda: elsewhere.exists() and elsewhere.read_text().count("auth(second): worker says") == 2)
+    until(lambda: len(server.children("master_child.py auth")) == 5)
+    assert "SIGHUP" in server.lines()
+    server.configure(f"log_path = {elsewhere}\n")
+    server.signal(signal.SIGHUP)
+    until(lambda: len(server.children("master_child.py auth")) == 2)
+    assert not (server.base / "login" / "second").exists()
+    assert server.client().ask("mail joe").startswith("yes ")
+    assert "Error" not in elsewhere.read_text() + server.lines()
+
+
+def test_no_protocol_means_auth_alone(server: Rig) -> None:
+    server.configure("protocols = none\n")
+    server.started()
+    assert len(server.children()) == 3
+    assert not server.children("login") and not server.children("mail")
+    server.signal(signal.SIGTERM)
+    until(lambda: not processes_of(str(server.base)))
+
+
+def test_pop3_is_one_warning_and_no_listener(server: Rig) -> None:
+    server.configure(f"protocols = imap pop3\nprotocol pop3 {{\nlisten = 127.0.0.1:{server_port()}\n}}\n")
+    server.started()
+    server.wait_for("Warning: protocols: pop3 not served by this version, no listener is opened")
+    assert server.lines().count("pop3") == 1
+
+
+def test_many_reloads_at_once_are_two(server: Rig) -> None:
+    server.started()
+    for _ in range(20):
+        server.signal(signal.SIGHUP)
+        time.sleep(0.01)
+    server.wait_for("SIGHUP received")
+    before = server.children("master_child.py mail")
+    until(lambda: len(server.children()) == 5 and server.children("master_child.py mail") != before)
+    time.sleep(1)
+    assert 1 <= server.lines().count("SIGHUP received") <= 3
+    assert server.client().ask("mail joe").startswith("yes ")
 
 
 FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"

@@ -17,6 +17,8 @@ from dovecotpy.auth.sql.settings import SqlSettings
 
 MAX_RETRY_SECONDS = 8
 """Longest time after a failed connect in which requests fail without another try (1.x: 1800)."""
+REPEAT_WITHIN_SECONDS = 1.0
+"""A query whose connection was lost is sent once more, but not when the database let it wait: it would wait again."""
 MAX_ROWS = 2
 """Rows that are fetched: more than one is an error or too much already."""
 SQLITE_BUSY_SECONDS = 5
@@ -69,11 +71,12 @@ class Database:
         values = query.values(given)
         if not all(map(_is_text, values)):
             return []
-        connection = self._connection()
+        connection, begun = self._connection(), clock.monotonic()
         try:
             return self._run(connection, query, values)
         except exc.DBAPIError as error:
-            if not error.connection_invalidated:
+            lost = error.connection_invalidated and clock.monotonic() - begun < REPEAT_WITHIN_SECONDS
+            if not lost:
                 raise QueryFailed(_text(error)) from error
         finally:
             connection.close()

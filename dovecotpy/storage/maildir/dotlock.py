@@ -17,6 +17,8 @@ from dovecotpy.storage.errors import InUse, NoSpace, PermissionDenied
 
 STALE = 120.0
 OBSERVED = 25.0
+NAMELESS = 2.0
+"""Seconds for which an empty lock file is watched: its maker died between making and writing it."""
 TOUCH = 10.0
 MAX_CONTENT = 512
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -153,12 +155,15 @@ class Dotlock:
 
     def _is_stale(self, descriptor: int) -> bool:
         found = os.fstat(descriptor)
-        if not _abandoned_by_dead(os.read(descriptor, MAX_CONTENT)):
+        content = os.read(descriptor, MAX_CONTENT)
+        if not _abandoned_by_dead(content):
             seen = (found.st_dev, found.st_ino, found.st_mtime_ns)
             if self._observed is None or self._observed[0] != seen:
                 self._observed = (seen, clock.monotonic())
                 return False
             watched = clock.monotonic() - self._observed[1]
+            if not content:
+                return watched >= NAMELESS
             return watched >= OBSERVED and abs(clock.file_time() - found.st_mtime) >= self._stale
         return True
 

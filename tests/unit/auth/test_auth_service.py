@@ -239,8 +239,24 @@ def test_failures_come_late(user: str, answer: str) -> None:
 
 def test_the_delay_has_jitter() -> None:
     here = house()
-    delays = {round(here.service.delay(None, Request("imap")), 3) for _ in range(200)}  # type: ignore[arg-type]
+    delays = {round(here.service.delay(Request("imap"), here.clock.time), 3) for _ in range(200)}
     assert len(delays) > 50 and min(delays) >= 2.0 and max(delays) <= 2.0 + JITTER_SECONDS
+
+
+def test_the_delay_hides_what_the_decision_cost() -> None:
+    here = house(blocking=True)
+    client = here.client()
+    client.auth(1, "joe", "wrong")
+    here.clock.pass_by(1.5)
+    here.jobs[0][2](Found(Result.MISMATCH))
+    here.clock.pass_by(0.4)
+    assert client.take() == []
+    here.clock.pass_by(0.7)
+    assert client.take() == ["FAIL\t1\tuser=joe"]
+    client.auth(2, "joe", "wrong")
+    here.clock.pass_by(10)
+    here.jobs[1][2](failed("down"))
+    assert client.take() == ["FAIL\t2\tuser=joe\ttemp"]
 
 
 def test_no_delay() -> None:
