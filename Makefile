@@ -40,7 +40,7 @@ lint: $(VENV)/test-installed
 
 proof: $(VENV)/test-installed
 	@sh tests/prerequisites.sh
-	$(BIN)/python -m pytest -n $(WORKERS) --timeout 7200 tests/proof/proof_*.py
+	$(BIN)/python -m pytest -n $(WORKERS) --timeout 7200 -rA tests/proof/proof_*.py
 
 bench: $(VENV)/test-installed
 	@sh tests/prerequisites.sh
@@ -58,6 +58,8 @@ install:
 	install -m 644 etc/sysctl.d/dovecotpy.conf $(DESTDIR)$(SYSCONFDIR)/sysctl.d/dovecotpy.conf
 	install -m 755 initd/dovecotpy $(DESTDIR)$(SYSCONFDIR)/init.d/dovecotpy
 	install -m 644 initd/dovecotpy.confd $(DESTDIR)$(SYSCONFDIR)/conf.d/dovecotpy
+	install -d -m 755 $(DESTDIR)$(PREFIX)/libexec/dovecot
+	install -m 755 etc/libexec/imap $(DESTDIR)$(PREFIX)/libexec/dovecot/imap
 	install -m 644 docs/man/dovecotpy.8 $(DESTDIR)$(PREFIX)/share/man/man8/
 	install -m 644 docs/man/dovecotpy-adm.8 $(DESTDIR)$(PREFIX)/share/man/man8/
 	install -m 644 docs/man/dovecotpy-mkcert.8 $(DESTDIR)$(PREFIX)/share/man/man8/

@@ -89,6 +89,8 @@ def start(options: Options, programs: Commands) -> int:
         for line in refused.lines:
             print(line, file=sys.stderr)
         return FATAL
+    for line in prepared.warnings:
+        print(f"Warning: {line}", file=sys.stderr)
     standard_error = os.dup(2) if prepared.plan.logs_to_stderr else os.open(os.devnull, os.O_WRONLY)
     keep = [*prepared.sockets.descriptors(), prepared.pid_file.descriptor, standard_error]
     become = daemon.foreground if options.foreground else daemon.detach

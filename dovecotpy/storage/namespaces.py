@@ -28,10 +28,16 @@ def _wrong(text: str) -> Internal:
     return Internal.because(f"namespace configuration error: {text}")
 
 
-def spaces_of(namespaces: Sequence[Namespace], trees: Mapping[str, MaildirTree]) -> tuple[Space, ...]:
-    """Namespaces with the trees of their prefixes. A single private one has INBOX anyway. Raises Internal."""
+def with_inbox(namespaces: Sequence[Namespace]) -> tuple[Namespace, ...]:
+    """A single private namespace has INBOX, whether it says so or not."""
     private = [each for each in namespaces if each.type == "private"]
-    lone = private[0] if len(private) == 1 and not any(each.inbox for each in namespaces) else None
+    if len(private) != 1 or any(each.inbox for each in namespaces):
+        return tuple(namespaces)
+    return tuple(each._replace(inbox=True) if each is private[0] else each for each in namespaces)
+
+
+def spaces_of(namespaces: Sequence[Namespace], trees: Mapping[str, MaildirTree]) -> tuple[Space, ...]:
+    """Namespaces with the trees of their prefixes. Raises Internal."""
     spaces = []
     for each in namespaces:
         tree = trees.get(each.prefix if each.alias_for is None else each.alias_for)
@@ -42,7 +48,7 @@ def spaces_of(namespaces: Sequence[Namespace], trees: Mapping[str, MaildirTree])
                 type=each.type,
                 prefix=each.prefix.encode(),
                 separator=each.separator.encode() or tree.separator,
-                inbox=each.inbox or each is lone,
+                inbox=each.inbox,
                 hidden=each.hidden,
                 list=each.list != "no",
                 subscriptions=each.subscriptions and each.alias_for is None,

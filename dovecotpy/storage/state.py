@@ -170,7 +170,10 @@ class State:
     def copy_keywords(self, guid: str, other: str) -> None:
         """A copy of a mailbox got a GUID of its own. Durable. Raises InUse, StoreError."""
         with _Transaction(self, self._open()) as connection:
-            connection.execute("INSERT OR IGNORE INTO keyword SELECT ?, uid, keyword FROM keyword WHERE guid=?", (other, guid))
+            connection.execute(
+                "INSERT OR IGNORE INTO keyword SELECT ?, uid, keyword FROM keyword WHERE guid=?",
+                (other, guid),
+            )
 
     def forget(self, guid: str) -> None:
         """A mailbox was deleted."""

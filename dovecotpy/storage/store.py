@@ -21,7 +21,7 @@ from dovecotpy.storage.mailbox import CHUNK, Mailbox
 from dovecotpy.storage.maildir.context import Context, Options
 from dovecotpy.storage.maildir.filename import Names
 from dovecotpy.storage.maildir.tree import MaildirTree
-from dovecotpy.storage.namespaces import Space, check, spaces_of
+from dovecotpy.storage.namespaces import Space, check, spaces_of, with_inbox
 from dovecotpy.storage.notify import Watcher
 from dovecotpy.storage.state import State
 
@@ -110,7 +110,7 @@ class Store:
     # Locations
 
     def _make_spaces(self, namespaces: Sequence[Namespace]) -> tuple[Space, ...]:
-        given = namespaces or (Namespace("private", "", "", "", True, False, "yes", True, None),)
+        given = with_inbox(namespaces) or (Namespace("private", "", "", "", True, False, "yes", True, None),)
         trees = {}
         for each in given:
             if each.alias_for is None:
@@ -270,16 +270,10 @@ class Store:
             raise CannotDo("INBOX can't be deleted.")
         if not disk:
             raise MailboxNotFound(f"Mailbox doesn't exist: {os.fsdecode(name)}")
-        if not space.tree.exists(disk) and not self._has_children(space, disk):
-            raise MailboxNotFound(f"Mailbox doesn't exist: {os.fsdecode(name)}")
         try:
             space.tree.delete(disk)
         except MailboxNotFound:
             raise MailboxNotFound(f"Mailbox doesn't exist: {os.fsdecode(name)}") from None
-
-    def _has_children(self, space: Space, disk: bytes) -> bool:
-        prefix = disk + space.tree.separator
-        return any(box.disk.startswith(prefix) for box in space.tree.mailboxes())
 
     def rename(self, old: bytes, new: bytes) -> None:
         """With its children; INBOX gives its messages to the new mailbox and stays (RFC 3501 section 6.3.5).

@@ -1,12 +1,18 @@
-"""Hostile bytes for a client's session before login: `pytest tests/fuzz/fuzz_login.py`, or run it for as long as wanted under atheris.
+"""Fuzz login/: hostile bytes for a client's session before login.
 
-python tests/fuzz/fuzz_login.py [atheris's options]
+    python tests/fuzz/fuzz_login.py [seconds]      random conversations for so long
+    python tests/fuzz/fuzz_login.py -max_total_time=600      the same under atheris, where it is installed
+    pytest tests/fuzz/fuzz_login.py      a few thousand random conversations
+
+A finding is written to crash-login-<number> in the current directory and ends the run with status 1.
 """
 
 from __future__ import annotations
 
 import random
 import sys
+import time
+from pathlib import Path
 
 from dovecotpy.login import policy
 from dovecotpy.login.imap import MAX_LINE, MAX_LITERALS, ImapLogin
@@ -84,8 +90,35 @@ def test_random_octets() -> None:
         one(source.randbytes(source.randrange(300)))
 
 
-if __name__ == "__main__":
-    import atheris  # type: ignore[import-not-found]
+def run(seconds: float) -> int:
+    number = int(time.monotonic() * 1000)
+    end = time.monotonic() + seconds
+    count = 0
+    while time.monotonic() < end:
+        number += 1
+        count += 1
+        source = random.Random(number)
+        data = source.randbytes(2) + b"".join(source.choices(WORDS, k=source.randrange(60)))
+        try:
+            one(data)
+        except Exception as error:
+            Path(f"crash-login-{number}").write_bytes(data)
+            print(f"{error!r}: crash-login-{number}")
+            return 1
+    print(f"{count} conversations, nothing found")
+    return 0
 
-    atheris.Setup(sys.argv, one)
+
+def main(arguments: list[str]) -> int:
+    if not any(argument.startswith("-") for argument in arguments):
+        return run(float(arguments[0]) if arguments else 60)
+    import atheris
+
+    atheris.instrument_all()
+    atheris.Setup([sys.argv[0], *arguments], one)
     atheris.Fuzz()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -152,7 +152,8 @@ class Rig:
     def started(self) -> Rig:
         """Start it and see that it serves."""
         result = self.start()
-        assert (result.returncode, result.stderr) == (0, ""), result.stderr + self.lines()
+        assert result.returncode == 0, result.stderr + self.lines()
+        assert all(line.startswith("Warning: ") for line in result.stderr.splitlines()), result.stderr
         return self
 
     @property

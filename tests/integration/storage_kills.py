@@ -6,7 +6,19 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-CALLS = ("open", "write", "pwrite", "rename", "link", "unlink", "fsync", "ftruncate", "mkdir", "rmdir", "utime")
+CALLS = (
+    "open",
+    "write",
+    "pwrite",
+    "rename",
+    "link",
+    "unlink",
+    "fsync",
+    "ftruncate",
+    "mkdir",
+    "rmdir",
+    "utime",
+)
 ACKNOWLEDGED = b"+"
 
 

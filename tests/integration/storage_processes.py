@@ -18,7 +18,9 @@ import pytest
 
 IMAP = "/usr/lib/dovecot/imap"
 UID = 12345
-requires_dovecot = pytest.mark.skipif(not os.path.exists(IMAP), reason="Debian's dovecot-imapd is not installed")
+requires_dovecot = pytest.mark.skipif(
+    not os.path.exists(IMAP), reason="Debian's dovecot-imapd is not installed"
+)
 
 
 class Child:

@@ -17,6 +17,7 @@ EXPECTED = {
     "etc/sysctl.d/dovecotpy.conf": 0o644,
     "etc/init.d/dovecotpy": 0o755,
     "etc/conf.d/dovecotpy": 0o644,
+    "usr/libexec/dovecot/imap": 0o755,
     "usr/share/man/man8/dovecotpy.8": 0o644,
     "usr/share/man/man8/dovecotpy-adm.8": 0o644,
     "usr/share/man/man8/dovecotpy-mkcert.8": 0o644,

@@ -37,6 +37,7 @@ def test_the_tree_the_files_and_what_children_are_given(server: Rig) -> None:
             assert "SECRET" not in given
             assert "TZ" not in given or given["TZ"] == "UTC0"
             assert os.readlink(f"/proc/{pid}/fd/0") == "/dev/null"
+            assert os.getpgid(pid) != os.getpgid(server.pid)
         pid_file = str(server.base / "master.pid")
         holds = [os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd")]
         assert (pid_file in holds) is (pid == server.pid)
@@ -69,7 +70,7 @@ def test_the_end_is_complete(server: Rig) -> None:
     client.ask("mail joe")
     os.kill(pid, signal.SIGTERM)
     assert client.line() == "bye"
-    until(lambda: not alive(pid))
+    until(lambda: not alive(pid), 8)
     server.wait_for("Warning: Killed with signal 15")
     assert not (server.base / "master.pid").exists()
     assert os.listdir(server.base / "login") == ["mail"]
@@ -271,10 +272,15 @@ def test_a_generation_that_cannot_start_leaves_the_old_one(server: Rig) -> None:
     server.started()
     before = server.children()
     server.orders.write_text("login fail Can't read the certificate")
+    old_port, server.port = server.port, server_port()
+    server.configure(second_auth(server))
     server.signal(signal.SIGHUP)
     server.wait_for("could not be started, keeping the old ones: Can't read the certificate")
-    until(lambda: server.children() == before)
+    until(lambda: set(server.children()) - set(before) <= set(server.children("log")))
+    assert not can_connect(server.port)
+    server.port = old_port
     assert server.client().ask("mail joe").startswith("yes ")
+    until(lambda: not (server.base / "login" / "second").exists())
 
 
 def test_a_listener_shut_down_by_a_child_is_opened_again(server: Rig) -> None:

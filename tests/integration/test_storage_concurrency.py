@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from dovecotpy import clock
-from dovecotpy.storage import flags, mailbox as mailbox_module
+from dovecotpy.storage import flags
+from dovecotpy.storage import mailbox as mailbox_module
 from dovecotpy.storage.errors import InUse, NoSpace
 from dovecotpy.storage.mailbox import Operation
 from dovecotpy.storage.maildir import sync as sync_module
@@ -218,7 +219,8 @@ def test_copies_both_ways_at_once(home: Home) -> None:
         add(box, count=10)
         box.close()
     children = [
-        Child(_copy, home.path, source, target, 40) for source, target in ((b"A", b"B"), (b"B", b"A"), (b"A", b"B"))
+        Child(_copy, home.path, source, target, 40)
+        for source, target in ((b"A", b"B"), (b"B", b"A"), (b"A", b"B"))
     ]
     assert [child.result(30) for child in children] == [400, 400, 400]
     assert store.status(b"A").messages == 410

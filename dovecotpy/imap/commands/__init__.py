@@ -2,6 +2,7 @@
 
 from dovecotpy.imap.commands import (  # noqa: F401
     append,
+    cancel,
     capability,
     close,
     copy,

@@ -71,9 +71,7 @@ class Subscriptions:
                 names.append(name)
             else:
                 names.remove(name)
-            files.replace(
-                self._directory, self._name, self._content(names), sync=self._sync
-            )
+            files.replace(self._directory, self._name, self._content(names), sync=self._sync)
             if self._sync:
                 files.sync_directory(self._directory)
             return True

@@ -326,7 +326,24 @@ class MaildirTree:
             raise files.translated(error, f"delete({self._location.root}, mailbox {_shown(disk)})") from error
         finally:
             os.close(parent)
+        if self.layout is FS:
+            self._prune(parts[:-1])
         self._forget_beside(parts)
+
+    def _prune(self, parts: tuple[str, ...]) -> None:
+        """Directories above a deleted mailbox that hold nothing any more are no names worth showing."""
+        while parts:
+            try:
+                parent = paths.open_directory(self._mail_root(), parts[:-1])
+            except OSError:
+                return
+            try:
+                os.rmdir(parts[-1], dir_fd=parent)
+            except OSError:
+                return
+            finally:
+                os.close(parent)
+            parts = parts[:-1]
 
     def _to_trash(self, parent: int, name: str) -> None:
         """Gone in one step; what is slow comes after."""

@@ -1,0 +1,292 @@
+"""Namespaces, names, listing, making and removing mailboxes, subscriptions, status."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+
+from dovecotpy.config.values import Namespace
+from dovecotpy.ipc.record import Level
+from dovecotpy.storage import flags
+from dovecotpy.storage.errors import (
+    CannotDo,
+    InvalidMailboxName,
+    MailboxExists,
+    MailboxNotFound,
+    StoreError,
+)
+from dovecotpy.storage.mailbox import Operation
+from tests.unit.storage.storage_kit import Home, add, state, uids
+
+LAYOUTS = ["maildir:~/Maildir", "maildir:~/Maildir:LAYOUT=fs", "maildir:~/Maildir:INDEX=~/i:CONTROL=~/c"]
+
+
+def space(prefix: str = "", **changes: Any) -> Namespace:
+    values: dict[str, Any] = {
+        "type": "private",
+        "separator": "",
+        "prefix": prefix,
+        "location": "",
+        "inbox": False,
+        "hidden": False,
+        "list": "yes",
+        "subscriptions": True,
+        "alias_for": None,
+    }
+    return Namespace(**{**values, **changes})
+
+
+def names(store: Any) -> list[bytes]:
+    return [box.name for box in store.mailboxes()]
+
+
+def attributes(store: Any) -> dict[bytes, set[bytes]]:
+    return {box.name: set(box.attributes) for box in store.mailboxes()}
+
+
+def refused(error: type[StoreError], text: str, call: Any, *arguments: Any) -> None:
+    with pytest.raises(error) as raised:
+        call(*arguments)
+    assert str(raised.value) == text
+
+
+@pytest.mark.parametrize("where", LAYOUTS)
+class TestMailboxes:
+    def name(self, where: str, *levels: bytes) -> bytes:
+        return (b"/" if "LAYOUT=fs" in where else b".").join(levels)
+
+    def test_create_list_delete(self, home: Home, where: str) -> None:
+        store = home.store(where)
+        child = self.name(where, b"A", b"B")
+        store.create(child)
+        store.create(b"Z" + store.separator)
+        assert attributes(store) == {
+            b"A": {b"\\HasChildren", b"\\Noselect"},
+            child: {b"\\HasNoChildren"},
+            b"INBOX": {b"\\HasNoChildren"},
+            b"Z": {b"\\HasNoChildren"},
+        }
+        refused(MailboxExists, "Mailbox exists.", store.create, child)
+        refused(MailboxExists, "Mailbox exists.", store.create, b"inbox")
+        store.create(b"A")
+        assert attributes(store)[b"A"] == {b"\\HasChildren"}
+        assert store.exists(b"A")
+        add(store.open(b"A", writable=True))
+        store.delete(b"A")
+        assert attributes(store)[b"A"] == {b"\\HasChildren", b"\\Noselect"}
+        assert not store.exists(b"A")
+        refused(MailboxNotFound, "Mailbox doesn't exist: A", lambda: store.open(b"A", writable=True))
+        store.delete(child)
+        assert names(store) == [b"INBOX", b"Z"]
+        refused(MailboxNotFound, "Mailbox doesn't exist: " + child.decode(), store.delete, child)
+        refused(CannotDo, "INBOX can't be deleted.", store.delete, b"Inbox")
+        store.create(b"A")
+        assert uids(store.open(b"A", writable=True)) == []
+        assert not [name for name in os.listdir(home.root) if name.startswith("..")]
+
+    def test_a_mailbox_made_again_is_another_one(self, home: Home, where: str) -> None:
+        store = home.store(where)
+        seen = set()
+        for _ in range(3):
+            store.create(b"A")
+            box = store.open(b"A", writable=True)
+            add(box)
+            seen.add((box.uidvalidity, box.guid))
+            box.close()
+            store.delete(b"A")
+        assert len({validity for validity, _ in seen}) == 3
+        assert len({guid for _, guid in seen}) == 3
+
+    def test_rename_takes_children_along(self, home: Home, where: str) -> None:
+        store = home.store(where)
+        for name in (b"A", self.name(where, b"A", b"B"), b"AB"):
+            store.create(name)
+        box = store.open(b"A", writable=True)
+        add(box, flags=flags.SEEN)
+        before = (box.uidvalidity, box.guid, state(box))
+        box.close()
+        target = self.name(where, b"X", b"Y")
+        store.rename(b"A", target)
+        assert set(names(store)) >= {b"INBOX", b"AB", target, self.name(where, target, b"B")}
+        assert b"A" not in names(store)
+        moved = store.open(target, writable=True)
+        assert (moved.uidvalidity, moved.guid, state(moved)) == before
+        refused(MailboxExists, "Target mailbox already exists", store.rename, target, b"AB")
+        refused(MailboxNotFound, "Mailbox doesn't exist: A", store.rename, b"A", b"C")
+        refused(
+            CannotDo,
+            "Can't rename mailbox under its own child.",
+            store.rename,
+            target,
+            self.name(where, target, b"q"),
+        )
+
+    def test_rename_inbox_moves_its_messages(self, home: Home, where: str) -> None:
+        store = home.store(where)
+        inbox = store.open(b"INBOX", writable=True)
+        add(inbox, flags=flags.SEEN, keywords=["k"], count=3)
+        uids(inbox)
+        guid = inbox.guid
+        store.rename(b"INBOX", b"Old")
+        assert uids(inbox) == []
+        assert inbox.guid == guid
+        assert inbox.columns().uidnext == 4
+        old = store.open(b"Old", writable=True)
+        assert list(state(old).values()) == [(flags.SEEN, frozenset({"k"}))] * 3
+
+    def test_subscriptions(self, home: Home, where: str) -> None:
+        store = home.store(where)
+        store.subscribe(self.name(where, b"No", b"Where"), True)
+        store.subscribe(b"inbox", True)
+        assert store.subscriptions() == [self.name(where, b"No", b"Where"), b"INBOX"]
+        store.subscribe(b"INBOX", False)
+        assert home.store(where).subscriptions() == [self.name(where, b"No", b"Where")]
+
+    def test_status(self, home: Home, where: str) -> None:
+        store = home.store(where)
+        inbox = store.open(b"INBOX", writable=True)
+        add(inbox, b"x\r\n", count=3)
+        add(inbox, b"y\r\n", flags=flags.SEEN | flags.DELETED)
+        found = store.status(b"INBOX")
+        assert found == (4, 4, 3, 5, inbox.uidvalidity, 0, 12, 1)
+        uids(inbox)
+        inbox.claim_recent()
+        inbox.store([1], Operation.ADD, flags.SEEN, frozenset())
+        assert store.status(b"INBOX")[:3] == (4, 0, 2)
+
+
+class TestNames:
+    def test_texts(self, home: Home) -> None:
+        store = home.store()
+        refused(InvalidMailboxName, "Empty mailbox name.", store.create, b"")
+        refused(InvalidMailboxName, "Mailbox name too long.", store.create, b"x" * 600)
+        refused(InvalidMailboxName, "Mailbox name too long.", store.create, b"x" * 201)
+        refused(InvalidMailboxName, "Mailbox name too long.", store.create, b".".join([b"x"] * 21))
+        for name in (b"a..b", b".a", b"~root", b"a/b", b"../x"):
+            refused(InvalidMailboxName, "Invalid mailbox name.", store.create, name)
+        assert names(store) == [b"INBOX"]
+
+    def test_eight_bit_and_utf7_names_are_bytes(self, home: Home) -> None:
+        store = home.store()
+        for name in (b"Entw&APw-rfe", b"caf\xc3\xa9", b"\xff\xfe"):
+            store.create(name)
+            store.subscribe(name, True)
+            add(store.open(name, writable=True))
+        assert names(store)[1:] == [b"INBOX", b"caf\xc3\xa9", b"\xff\xfe"] or len(names(store)) == 4
+        assert store.subscriptions() == [b"Entw&APw-rfe", b"caf\xc3\xa9", b"\xff\xfe"]
+
+    def test_links_are_not_followed(self, home: Home) -> None:
+        store = home.store()
+        store.create(b"Real")
+        os.symlink(home.root / ".Real", home.root / ".Link")
+        os.mkdir(home.path / "outside")
+        os.symlink(home.path / "outside", home.root / ".Out")
+        with pytest.raises(StoreError):
+            store.open(b"Out", writable=True)
+        store.delete(b"Out")
+        assert (home.path / "outside").is_dir()
+        store.delete(b"Link")
+        assert store.exists(b"Real")
+
+    def test_plain_dot_files_are_no_mailboxes(self, home: Home) -> None:
+        store = home.store(maildir_stat_dirs=True)
+        names(store)
+        (home.root / ".procmail").write_text("")
+        assert names(store) == [b"INBOX"]
+
+
+class TestNamespaces:
+    def test_prefix_and_separator(self, home: Home) -> None:
+        store = home.store(namespaces=[space("INBOX/", separator="/", inbox=True)])
+        assert store.separator == b"/"
+        store.create(b"INBOX/a/b")
+        assert set(names(store)) == {b"INBOX", b"INBOX/a", b"INBOX/a/b"}
+        assert (home.root / ".a.b").is_dir()
+        store.subscribe(b"inbox/a/b", True)
+        assert (home.root / "subscriptions").read_bytes() == b"a.b\n"
+        assert store.subscriptions() == [b"INBOX/a/b"]
+        refused(InvalidMailboxName, "Character not allowed in mailbox name: '.'", store.create, b"INBOX/a.b")
+        refused(MailboxNotFound, "Unknown namespace.", store.create, b"elsewhere")
+
+    def test_two_locations(self, home: Home) -> None:
+        spaces = [
+            space(inbox=True, separator="/"),
+            space("Public/", type="public", separator="/", location="maildir:~/public", subscriptions=False),
+        ]
+        store = home.store(namespaces=spaces)
+        store.create(b"Public/News")
+        store.create(b"Mine")
+        assert (home.path / "public" / ".News").is_dir()
+        assert set(names(store)) == {b"INBOX", b"Mine", b"Public", b"Public/News"}
+        store.subscribe(b"Public/News", True)
+        assert (home.root / "subscriptions").read_bytes() == b"Public.News\n"
+        assert store.subscriptions() == [b"Public/News"]
+        refused(
+            CannotDo, "Can't rename mailbox to another storage type.", store.rename, b"Mine", b"Public/Mine"
+        )
+        add(store.open(b"Mine", writable=True))
+        mine, news = store.open(b"Mine", writable=True), store.open(b"Public/News", writable=True)
+        uids(mine)
+        mine.copy([1], news, move=False)
+        assert uids(news) == [1]
+
+    def test_an_alias_shows_the_same_mailboxes(self, home: Home) -> None:
+        store = home.store(
+            namespaces=[space(inbox=True), space("INBOX.", hidden=True, list="no", alias_for="")]
+        )
+        store.create(b"INBOX.x")
+        assert store.exists(b"x")
+        assert names(store) == [b"INBOX", b"x"]
+
+    @pytest.mark.parametrize(
+        ("spaces", "text"),
+        [
+            ([space(inbox=True), space("x.", inbox=True)], "There can be only one namespace with inbox=yes"),
+            ([space(inbox=True), space("x")], "list=yes requires prefix=x to end with separator"),
+            (
+                [space(inbox=True, separator="/"), space("x.", separator=".")],
+                "All list=yes namespaces must use the same separator",
+            ),
+            ([space(inbox=True, list="no")], "Empty prefix requires list=yes"),
+            ([space(), space("x.")], "inbox=yes namespace missing"),
+            ([space("x.", inbox=True, list="no")], "no list=yes namespaces"),
+            ([space(inbox=True, subscriptions=False)], "no subscriptions=yes namespaces"),
+        ],
+    )
+    def test_errors(self, home: Home, spaces: list[Namespace], text: str) -> None:
+        with pytest.raises(StoreError) as raised:
+            home.store(namespaces=spaces)
+        assert raised.value.log == "namespace configuration error: " + text
+
+    def test_a_single_private_one_has_inbox(self, home: Home) -> None:
+        assert home.store(namespaces=[space()]).exists(b"INBOX")
+
+    @pytest.mark.parametrize("driver", ["mbox", "dbox"])
+    def test_other_formats_say_not_yet(self, home: Home, driver: str) -> None:
+        with pytest.raises(StoreError) as raised:
+            home.store(f"{driver}:~/mail")
+        assert "is not supported yet" in (raised.value.log or "")
+        assert str(raised.value).startswith(
+            "Internal error occurred. Refer to server log for more information. ["
+        )
+
+
+def test_variables_and_the_users_own_location(home: Home) -> None:
+    store = home.store("maildir:%h/%d/%n")
+    store.create(b"A")
+    assert (home.path / "example.org" / "joe" / ".A").is_dir()
+    home.store(mail="maildir:~/other").create(b"B")
+    assert (home.path / "other" / ".B").is_dir()
+
+
+def test_a_root_that_cannot_be_used_says_so(home: Home) -> None:
+    if os.geteuid() == 0:
+        (home.path / "Maildir").write_text("a file")
+    else:
+        home.path.chmod(0o500)
+    with pytest.raises(StoreError) as raised:
+        home.store()
+    assert str(home.root) in (raised.value.log or "")
+    assert not [line for level, line in home.lines if level is Level.PANIC]
