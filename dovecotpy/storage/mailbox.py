@@ -163,6 +163,8 @@ class Mailbox:
         """Take note of what happened in the store; the modseq reached. Raises MailboxReplaced, StoreError."""
         if not self._opened:
             self._open_snapshot()
+            if self._stamp:
+                return self._ledger.columns.modseq
         stamp = self._driver.stamp() if self._stamp else b""
         if not stamp or stamp != self._stamp:
             self._take(self._driver.sync(self._ledger.columns, self._stamp))
@@ -502,6 +504,8 @@ class Mailbox:
 
     def _save_snapshot(self) -> None:
         if self._index is None or self._index_failed or not self._synced or not self._driver.uidvalidity:
+            return
+        if not self._dirty and self._stamp and self._stamp == self._saved_stamp:
             return
         try:
             stamp = self._driver.lasting_stamp()

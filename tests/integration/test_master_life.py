@@ -197,7 +197,7 @@ def test_a_session_survives_its_fork_server_and_its_end_is_seen(server: Rig) -> 
     until(lambda: session in server.children())
     os.kill(session, signal.SIGKILL)
     server.wait_for(f"Error: child {session} (imap) killed with signal 9")
-    assert "unknown child" not in server.lines()
+    assert f"unknown child {session}" not in server.lines()
     other = server.client()
     assert other.ask("mail joe").startswith("yes ")
 

@@ -15,8 +15,8 @@ from dovecotpy.storage import flags
 
 SYSTEM = {"D": flags.DRAFT, "F": flags.FLAGGED, "R": flags.ANSWERED, "S": flags.SEEN, "T": flags.DELETED}
 KEYWORD_LETTERS = "abcdefghijklmnopqrstuvwxyz"
-MAX_SIZE = 1 << 62
-"""A larger S= or W= is taken as absent."""
+MAX_DIGITS = 19
+"""A W= of so many digits is taken as absent."""
 
 
 class Info(NamedTuple):
@@ -80,10 +80,8 @@ def crlf_size(base: str) -> int | None:
     _, found, tail = base.partition(",W=")
     if not found:
         return None
-    digits = tail.partition(",")[0]
-    if not digits.isdigit() or len(digits) > 19 or int(digits) > MAX_SIZE:
-        return None
-    return int(digits)
+    digits = tail.partition(",")[0] if "," in tail else tail
+    return int(digits) if digits.isdecimal() and len(digits) < MAX_DIGITS else None
 
 
 def sizes_of(base: str) -> str:
@@ -99,10 +97,13 @@ class Names:
 
     def __init__(self) -> None:
         self._counter = 0
-        self._host = os.uname().nodename.replace("/", "\\057").replace(":", "\\072").replace(",", "\\054")
+        self._host = ""
 
     def make(self) -> str:
         """A fresh base name without sizes."""
+        if not self._host:
+            host = os.uname().nodename
+            self._host = host.replace("/", "\\057").replace(":", "\\072").replace(",", "\\054")
         self._counter += 1
         now = clock.now()
         seconds = int(now)

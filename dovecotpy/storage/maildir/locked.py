@@ -338,10 +338,11 @@ class LockedMaildir:
         if box.known is not None:
             box.watch()
         answers: list[Row | Gone | Changed] = []
+        endings: dict[tuple[str, int, str], str] = {}
         renamed = False
         for row, info in zip(want, infos, strict=True):
             try:
-                answer = self._set_flags(row, info)
+                answer = self._set_flags(row, info, endings)
             except OSError as error:
                 box.settle(own=False)
                 raise files.translated(error, f"rename({box.shown})") from error
@@ -352,21 +353,21 @@ class LockedMaildir:
         self._set_surplus(want)
         return answers
 
-    def _set_flags(self, row: Row, info: Info) -> Row | Gone | Changed:
+    def _set_flags(self, row: Row, info: Info, endings: dict[tuple[str, int, str], str]) -> Row | Gone | Changed:
         box = self._box
         where = box.path(row.uid)
         if where is None:
             return self._look_again(row.uid)
         directory, name = where
         base, _, old = name.partition(":")
-        before = filename.parse_info(old)
-        unnamed = "".join(letter for letter in before.keywords if letter not in box.keywords.names)
-        target = filename.with_info(
-            base, Info(info.flags, info.keywords + unnamed, before.unknown, before.rest)
-        )
+        key = (old, info.flags, info.keywords)
+        ending = endings.get(key)
+        if ending is None:
+            ending = endings[key] = self._ending(old, info)
+        target = base + ending
         is_new = directory == box.new_directory
         if target == name and not is_new:
-            return box.row(row.uid, name)
+            return row
         box.expect(is_new, False, name)
         box.expect(False, True, target)
         try:
@@ -374,7 +375,13 @@ class LockedMaildir:
         except FileNotFoundError:
             return self._look_again(row.uid)
         box.put(row.uid, target, is_new=False)
-        return box.row(row.uid, target)
+        return row
+
+    def _ending(self, old: str, info: Info) -> str:
+        """What stands behind a base name: new flags, and of the old ending what is not ours to change."""
+        before = filename.parse_info(old)
+        unnamed = "".join(letter for letter in before.keywords if letter not in self._box.keywords.names)
+        return filename.with_info("", Info(info.flags, info.keywords + unnamed, before.unknown, before.rest))
 
     def _look_again(self, uid: int) -> Gone | Changed:
         """The message is not at its name: somebody renamed it, or it is gone."""

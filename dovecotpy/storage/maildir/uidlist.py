@@ -149,18 +149,16 @@ class Uidlist:
         number = self._lines
         for line in os.fsdecode(data[:end]).split("\n")[:-1]:
             number += 1
-            head, found, name = line.partition(separator)
-            if not head.isdigit():
-                head, _, extra = head.partition(" ")
-                if not head.isdigit() or not extra:
-                    raise Broken(number, f"Invalid record: {line[:100]}")
-                self.extra[int(head)] = extra
-            uid = int(head)
-            if not found or not name:
+            head, _, name = line.partition(separator)
+            try:
+                uid = int(head)
+            except ValueError:
+                uid = self._with_keys(head, line, number)
+            if not name:
                 raise Broken(number, "File name is missing")
             if uid <= last or uid > MAX_UID:
                 raise Broken(number, f"UIDs are not in order: {uid} after {last}")
-            base = name.partition(":")[0]
+            base = name.partition(":")[0] if ":" in name else name
             if base in uids:
                 self.duplicates.append(Duplicate((number, base, uids.pop(base), uid)))
             uids[base] = uid
@@ -169,6 +167,14 @@ class Uidlist:
         self._lines = number
         if last >= self.uidnext:
             self.uidnext = last + 1
+
+    def _with_keys(self, head: str, line: str, number: int) -> int:
+        """A record with keys, which are kept."""
+        digits, _, extra = head.partition(" ")
+        if not digits.isdecimal() or len(digits) > 10 or not extra:
+            raise Broken(number, f"Invalid record: {line[:100]}")
+        self.extra[int(digits)] = extra
+        return int(digits)
 
     def append(self, entries: Sequence[tuple[int, str, str]], *, sync: bool) -> None:
         """Add lines `(uid, keys, base)` with rising UIDs at the end. Under the lock, after `refresh`. Raises OSError.
