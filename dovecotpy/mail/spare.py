@@ -153,7 +153,7 @@ class Spare:
         if account is not None and self._reuse and self._share(account, offer):
             return None
         if account is None or not self._reuse:
-            self._slot(user.user, message.remote_address, "")
+            self._slot(user.user, message.remote_address)
         self._take()
         if account is None:
             raise Refuse(Refused.INTERNAL, problem, user.user)
@@ -183,7 +183,7 @@ class Spare:
         """Ask for a slot; True when an idle process of the same credentials has the client, False when the slot is ours."""
         message = offer.message
         key = account.key(self._prepared.service.name, self._prepared.generation)
-        inbox = self._slot(account.user, message.remote_address, key)
+        inbox = self._slot(account.user, message.remote_address, key, shared=True)
         if inbox is None:
             return False
         passed = reuse.Passed(message, account.user, account.uid, account.home, account.mail, account.fields)
@@ -193,7 +193,7 @@ class Spare:
             ):
                 offer.close()
                 return True
-        self._slot(account.user, message.remote_address, "")
+        self._slot(account.user, message.remote_address, key)
         return False
 
     def _theirs(self, inbox: socket.socket, account: Account) -> bool:
@@ -210,9 +210,9 @@ class Spare:
         self._log.error(text, user=account.user)
         return False
 
-    def _slot(self, user: str, address: str, key: str) -> socket.socket | None:
-        """May this session be? The inbox of an idle worker where the master chose one. Raises Refuse, Retired."""
-        self._tell(Verb.SLOT, self._prepared.service.name, user, address, key, int(bool(key)))
+    def _slot(self, user: str, address: str, key: str = "", *, shared: bool = False) -> socket.socket | None:
+        """May this session be? The inbox of an idle worker where `shared` and the master chose one. Raises Refuse, Retired."""
+        self._tell(Verb.SLOT, self._prepared.service.name, user, address, key, int(shared and bool(key)))
         deadline = clock.monotonic() + SLOT_SECONDS
         while True:
             answer = self._control(deadline, user)

@@ -68,6 +68,8 @@ class MailWorker(Worker):
 
     taken = False
     """it took a hand-over: no spare any more"""
+    granted: str | None = None
+    """the key of the slot that it got for itself: from then on it is a user's process and is believed nothing else; None: a spare"""
     key = ""
     """of the credentials that it waits for while idle"""
     inbox: socket.socket | None = None

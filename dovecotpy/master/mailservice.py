@@ -90,6 +90,9 @@ class MailService(ForkService):
         if not isinstance(worker, MailWorker):
             discard(message)
             return
+        if worker.granted is not None and message.verb in (Verb.SLOT, Verb.FORGED):
+            discard(message)
+            raise control.ControlError(f"said {message.verb} although it is a user's")
         if message.verb is Verb.TAKEN:
             worker.taken = True
             self.spares.discard(worker)
@@ -114,6 +117,7 @@ class MailService(ForkService):
             return
         idle = self._idle_with(key) if message.number(4) else None
         if idle is None or idle.inbox is None:
+            worker.granted = key
             self.host.slots.take(worker, session)
             worker.channel.send(Verb.YES)
             return
@@ -140,7 +144,10 @@ class MailService(ForkService):
         """The session of a worker ended and it waits for another. Raises ControlError."""
         if len(message.descriptors) != 1:
             discard(message)
-            raise control.ControlError("IDLE without an inbox")
+            raise control.ControlError("said IDLE without an inbox")
+        if not worker.granted or message.text(0) != worker.granted:
+            discard(message)
+            raise control.ControlError("said IDLE with credentials that are not its own")
         self.host.slots.free(worker)
         worker.taken = True
         self.spares.discard(worker)

@@ -229,6 +229,7 @@ class Plan:
             "base_dir": self.base_dir,
             "login_dir": self.login_dir,
             "login_user": self.server.imap.settings.text("login_user"),
+            "login_trusted_networks": self.server.imap.settings.words("login_trusted_networks"),
             "version_ignore": self.ignore_versions,
             "verbose_proctitle": self.server.imap.settings.flag("verbose_proctitle"),
         }

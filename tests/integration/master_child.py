@@ -166,11 +166,24 @@ def spare(own: socket.socket, queue: socket.socket) -> int | None:
         return None
     if reuse:
         control.send(own, Verb.TAKEN)
+    misbehave(own, user)
     session(own, client, user)
     if not reuse:
         control.send(own, Verb.END)
         return 0
     return rest(own, user)
+
+
+def misbehave(own: socket.socket, user: str) -> None:
+    """What a user who has taken over his own session may try with the master."""
+    if user == "claims-another":
+        control.send(own, Verb.SLOT, "imap", "joe", "192.0.2.1", "key-joe", 1)
+    elif user == "accuses":
+        control.send(own, Verb.FORGED, os.getppid())
+    elif user == "poses":
+        theirs, _ = fdpass.pair()
+        control.send(own, Verb.IDLE, "key-joe", descriptors=(theirs.fileno(),))
+        theirs.close()
 
 
 def session(own: socket.socket, client: socket.socket, user: str) -> None:

@@ -418,6 +418,24 @@ def test_a_forged_hand_over_ends_the_login_process(server: Rig) -> None:
     assert server.client().ask("mail joe").startswith("yes ")
 
 
+@pytest.mark.parametrize(
+    ("user", "said"),
+    [
+        ("claims-another", "said SLOT although it is a user's"),
+        ("accuses", "said FORGED although it is a user's"),
+        ("poses", "said IDLE with credentials that are not its own"),
+    ],
+)
+def test_a_users_process_is_believed_nothing_about_others(server: Rig, user: str, said: str) -> None:
+    server.configure("mail_process_reuse = yes\n")
+    server.started()
+    ask_once(server, "mail joe")
+    client = server.client()
+    client.say(f"mail {user}")
+    server.wait_for(said)
+    assert ask_once(server, "mail jane").startswith("yes ")
+
+
 def test_a_login_process_that_says_what_is_not_its_to_say_is_dropped(server: Rig) -> None:
     server.started()
     client = server.client()

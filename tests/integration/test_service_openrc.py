@@ -49,7 +49,9 @@ class Service:
     @staticmethod
     def _without_services_that_are_not_here() -> str:
         """Debian's openrc brings Gentoo's programs, not all of its services."""
-        return " ".join(f"!{name}" for name in ("localmount", "net") if not Path("/etc/init.d", name).exists())
+        return " ".join(
+            f"!{name}" for name in ("localmount", "net") if not Path("/etc/init.d", name).exists()
+        )
 
     def remove(self) -> None:
         self.run("stop")

@@ -143,7 +143,9 @@ def test_virtual_users_log_in_and_read(
                     assert not any(needle in part for part in memory(pid)), title
         with server.connect() as client:
             assert b"[AUTHENTICATIONFAILED]" in client.command("LOGIN joe@example.org wrong")[-1]
-        assert eventually(lambda: "Login: user=<joe@example.org>, method=PLAIN" in syslog.text()), syslog.text()
+        assert eventually(lambda: "Login: user=<joe@example.org>, method=PLAIN" in syslog.text()), (
+            syslog.text()
+        )
         assert len(server.titled("dovecot-auth")) >= 3
 
 
@@ -159,7 +161,9 @@ def test_the_file_with_unclosed_sections_says_where_they_were_opened() -> None:
     assert done.returncode == 89
     opened = re.search(r'"(.*)" of line (\d+) is still open', done.stderr)
     assert opened is not None, done.stderr
-    assert path.read_text().splitlines()[int(opened.group(2)) - 1].strip() == opened.group(1) == "userdb sql {"
+    assert (
+        path.read_text().splitlines()[int(opened.group(2)) - 1].strip() == opened.group(1) == "userdb sql {"
+    )
     assert "Invalid configuration" in done.stderr
 
 

@@ -73,6 +73,8 @@ class MaildirBox:
         """UIDs below were told, so that no message may appear among them"""
         self.reserved = 0
         """UIDs below are reserved on disk"""
+        self.list_reread = False
+        """the uidlist was read from its start since it was compared with what was told"""
         self.is_fresh = False
         """its uidlist was made just now, so that Courier's keywords are still to be taken over"""
         self.surplus: dict[int, frozenset[str]] | None = None

@@ -83,6 +83,10 @@ class LockedMaildir:
             if box.uidlist.uidvalidity == 0:
                 self._make_list()
             self._check_validity()
+            box.uidlist.uidnext = max(box.uidlist.uidnext, box.told)
+            if again or box.list_reread:
+                box.list_reread = False
+                self._restore_lines()
             if again and not box.uidlist.guid:
                 box.uidlist.set_guid(os.urandom(16).hex())
                 self._rewrite(sync=box.context.sync)
@@ -94,6 +98,20 @@ class LockedMaildir:
         except OSError as error:
             raise files.translated(error, f"write({box.shown}/{uidlist.NAME})") from error
         box.guid = box.uidlist.guid.encode()
+
+    def _restore_lines(self) -> None:
+        """Lines of messages that we told of and that the list lost, as after a power failure, are put back."""
+        box = self._box
+        uids = box.uidlist.uids
+        named = ((filename.base_of(name), uid) for uid, name in box.names.items())
+        lost = {base: uid for base, uid in named if base not in uids}
+        if lost:
+            used = set(uids.values())
+            lost = {base: uid for base, uid in lost.items() if uid not in used}
+        if not lost:
+            return
+        box.uidlist.uids = dict(sorted((uids | lost).items(), key=_by_uid))
+        self._rewrite(sync=box.context.sync)
 
     def _check_validity(self) -> None:
         box = self._box
@@ -353,7 +371,9 @@ class LockedMaildir:
         self._set_surplus(want)
         return answers
 
-    def _set_flags(self, row: Row, info: Info, endings: dict[tuple[str, int, str], str]) -> Row | Gone | Changed:
+    def _set_flags(
+        self, row: Row, info: Info, endings: dict[tuple[str, int, str], str]
+    ) -> Row | Gone | Changed:
         box = self._box
         where = box.path(row.uid)
         if where is None:
@@ -483,6 +503,10 @@ def _file_draft(draft: Draft) -> FileDraft:
     if not isinstance(draft.body, FileDraft):
         raise Internal.because(f"a draft of {type(draft.body).__name__} came to a Maildir")
     return draft.body
+
+
+def _by_uid(line: tuple[str, int]) -> int:
+    return line[1]
 
 
 def _fresh_guid() -> bytes:

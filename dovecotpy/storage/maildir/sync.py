@@ -159,6 +159,7 @@ class Sync:
         box.uidvalidity = validity
         box.guid = box.uidlist.guid.encode()
         if again and box.names:
+            box.list_reread = True
             self._check_uids()
 
     def _listed_mark(self) -> tuple[int, int]:

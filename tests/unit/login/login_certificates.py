@@ -26,7 +26,7 @@ class Authority:
         self.directory = directory
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        certificate = _builder(self._name, self._name, self._key, authority=True).sign(
+        certificate = _builder(self._name, self._name, self._key, authority=True, signer=self._key).sign(
             self._key, hashes.SHA256()
         )
         self.path = str(directory / (name.replace(" ", "-") + ".pem"))
@@ -36,7 +36,7 @@ class Authority:
         """A certificate for a name; its key encrypted where a password is given."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        made = _builder(subject, self._name, key, authority=False, valid=valid).sign(
+        made = _builder(subject, self._name, key, authority=False, signer=self._key, valid=valid).sign(
             self._key, hashes.SHA256()
         )
         certificate = self.directory / f"{name}.pem"
@@ -57,6 +57,7 @@ def _builder(
     key: ec.EllipticCurvePrivateKey,
     *,
     authority: bool,
+    signer: ec.EllipticCurvePrivateKey,
     valid: bool = True,
 ) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.UTC)
@@ -70,4 +71,23 @@ def _builder(
         .not_valid_before(now - 2 * day)
         .not_valid_after(now + day if valid else now - day)
         .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False
+        )
+        .add_extension(_usage(authority), critical=True)
+    )
+
+
+def _usage(authority: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not authority,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=authority,
+        crl_sign=authority,
+        encipher_only=False,
+        decipher_only=False,
     )

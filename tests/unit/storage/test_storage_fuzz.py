@@ -1,0 +1,13 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.fuzz import fuzz_storage
+
+
+@pytest.mark.parametrize("start", range(0, 60, 20))
+def test_fixed_seeds(tmp_path: Path, start: int) -> None:
+    for seed in range(start, start + 20):
+        fuzz_storage.run(seed, tmp_path / str(seed))
