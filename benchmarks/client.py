@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import socket
 
+TAIL = 4096
+"""Octets of an answer that are kept: more than its longest last line, a CAPABILITY in the OK of a login."""
+
 
 class Client:
     """One connection, greeted."""
@@ -30,7 +33,7 @@ class Client:
             if not data:
                 raise RuntimeError(f"connection closed in {line!r}")
             total += len(data)
-            tail = (tail + data)[-400:] if len(data) < 400 else data[-400:]
+            tail = (tail + data)[-TAIL:]
             if tail.endswith(b"\r\n"):
                 last = tail[:-2].rpartition(b"\r\n")[2]
                 if last.startswith(tag + b" "):

@@ -11,10 +11,9 @@ import pwd
 import socket
 import sys
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import setproctitle
-from OpenSSL import SSL
 
 import dovecotpy
 from dovecotpy.child import bootstrap, forkserver
@@ -23,11 +22,16 @@ from dovecotpy.config.values import Settings
 from dovecotpy.ipc import control
 from dovecotpy.log import client as log_client
 from dovecotpy.log.client import Log
-from dovecotpy.login import policy, tls
+from dovecotpy.login import policy
 from dovecotpy.login.imap import ImapLogin
 from dovecotpy.login.logline import LogFormat
 from dovecotpy.login.worker import Listener, Service, Worker
 from dovecotpy.sandbox import kernel, limits, privileges, seccomp
+
+if TYPE_CHECKING:
+    from OpenSSL import SSL
+
+    from dovecotpy.login.tls import Contexts
 
 FAILED = 89
 """Exit status for a fault of the settings."""
@@ -44,7 +48,7 @@ def main() -> int:
     log_client.stderr(log)
     try:
         serve(start, channel, log)
-    except (tls.TlsError, policy.PolicyError, privileges.PrivilegeError, OSError, KeyError) as error:
+    except (policy.PolicyError, privileges.PrivilegeError, OSError, KeyError) as error:
         _refuse(channel, str(error) if not isinstance(error, KeyError) else f"setting {error} was not given")
         return FAILED
     return 0
@@ -60,12 +64,12 @@ def serve(start: Start, channel: socket.socket, log: Log) -> None:
         )
     service = prepare(settings, auth_names(start), auth_flags(start), log)
     listeners = listeners_of(start)
-    confined = kernel.supported() and seccomp.available()
+    confinement = seccomp.Filter() if kernel.supported() and seccomp.available() else None
     name = f"{service.policy.service}-login"
     setproctitle.setproctitle(name)
     become_login_user(settings)
     run = functools.partial(
-        work, settings=settings, service=service, listeners=listeners, log=log, confined=confined
+        work, settings=settings, service=service, listeners=listeners, log=log, confinement=confinement
     )
     keep = (log.fileno(), *(listener.socket.fileno() for listener in listeners))
     forkserver.ForkServer(channel, run, keep).serve()
@@ -77,10 +81,9 @@ def prepare(settings: Settings, names: tuple[str, ...], auth: AuthFlags, log: Lo
         raise policy.PolicyError("No authentication sockets found")
     if auth.wants_certificates:
         settings = settings.changed({"ssl_verify_client_cert": True})
-    notice = functools.partial(_notice, log) if settings.flag("verbose_ssl") else None
     return Service(
         policy=policy.from_settings(settings, verbose=auth.verbose),
-        contexts=tls.contexts(settings, notice),
+        contexts=tls_contexts(settings, log),
         format=LogFormat(settings.text("login_log_format_elements"), settings.text("login_log_format")),
         auth_names=names,
         maximum=settings.number("login_max_connections"),
@@ -89,6 +92,18 @@ def prepare(settings: Settings, names: tuple[str, ...], auth: AuthFlags, log: Lo
         certificate_field=settings.text("ssl_cert_username_field") if auth.user_from_certificate else "",
         make_session=ImapLogin,
     )
+
+
+def tls_contexts(settings: Settings, log: Log) -> Contexts | None:
+    """What TLS needs; None without it. Raises TlsError."""
+    if settings.text("ssl") == "no":
+        return None
+    # OpenSSL and what comes with it double the size of a process, and with it the price of each worker: who has no TLS does without.
+    # This is still root's part, where the interpreter's files can be read.
+    from dovecotpy.login import tls
+
+    notice = functools.partial(_notice, log) if settings.flag("verbose_ssl") else None
+    return tls.contexts(settings, notice)
 
 
 class AuthFlags(NamedTuple):
@@ -165,15 +180,15 @@ def work(
     service: Service,
     listeners: Sequence[Listener],
     log: Log,
-    confined: bool,
+    confinement: seccomp.Filter | None,
 ) -> int:
     """What a forked worker does from its birth to its end; its exit status."""
-    confine(settings, len(listeners), service, confined)
+    confine(settings, len(listeners), service, confinement)
     worker = Worker(service, birth.control, listeners, log, set_title=setproctitle.setproctitle)
     return worker.run()
 
 
-def confine(settings: Settings, listeners: int, service: Service, confined: bool) -> None:
+def confine(settings: Settings, listeners: int, service: Service, confinement: seccomp.Filter | None) -> None:
     """Limits and the filter of system calls. Raises OSError."""
     maximum = 1 if service.single else service.maximum
     limits.limit(
@@ -181,13 +196,12 @@ def confine(settings: Settings, listeners: int, service: Service, confined: bool
         processes=1 if os.geteuid() != 0 else None,
         data=settings.number("login_process_size") * MEGABYTE,
     )
-    if confined:
-        seccomp.confine(os.getpid())
+    if confinement is not None:
+        confinement.install(os.getpid())
 
 
 def _notice(log: Log, connection: SSL.Connection, text: str, warning: bool) -> None:
-    marks = connection.get_app_data()
-    address = marks.address if isinstance(marks, tls.Marks) else "?"
+    address = getattr(connection.get_app_data(), "address", "?")
     line = f"{text} [{address}]"
     if warning:
         log.warning(line, address=address)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import select
 import socket
 from collections.abc import Callable, Mapping
-from typing import Concatenate, ParamSpec
+from typing import TYPE_CHECKING, Concatenate, ParamSpec
 
 from dovecotpy.ipc import handover
 from dovecotpy.ipc.authclient import Ok
@@ -17,8 +17,10 @@ from dovecotpy.login.keeper import Keeper
 from dovecotpy.login.logline import line_values
 from dovecotpy.login.proxy import Proxy
 from dovecotpy.login.session import Peer
-from dovecotpy.login.stream import PlainStream, StreamLost, TlsStream
-from dovecotpy.login.tls import Marks, certificate_user, is_valid_certificate
+from dovecotpy.login.stream import PlainStream, StreamLost
+
+if TYPE_CHECKING:
+    from dovecotpy.login.tlsstream import TlsStream
 
 LOGIN_TIME = 180.0
 """Seconds from accept within which a client must be logged in."""
@@ -73,6 +75,7 @@ class Client:
         "_keeper",
         "_socket",
         "_stream",
+        "_tls",
         "_state",
         "_born",
         "_since",
@@ -100,6 +103,7 @@ class Client:
         self._keeper = keeper
         self._socket = sock
         self._stream: PlainStream | TlsStream = PlainStream(sock)
+        self._tls: TlsStream | None = None
         self._state = _WAITING
         self._born = self._since = keeper.now()
         self._told = False
@@ -243,7 +247,7 @@ class Client:
 
     def descriptor(self) -> int:
         """See mailqueue.Passenger."""
-        if not isinstance(self._stream, TlsStream):
+        if self._tls is None:
             return self._socket.fileno()
         if self._passed is None:
             self._inner, self._passed = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -420,9 +424,7 @@ class Client:
             self._state = _TALKING
             self._proceed()
             return
-        stream = TlsStream(contexts.default, self._socket)
-        stream.tls.set_app_data(Marks(self.session.peer.remote_address))
-        self._stream = stream
+        self._stream = self._tls = contexts.stream(self._socket, self.session.peer.remote_address)
         self._since = self._keeper.now()
         if not self._counted_tls:
             self._counted_tls = True
@@ -431,9 +433,9 @@ class Client:
         self._watch(_IN)
 
     def _shake(self) -> None:
-        assert isinstance(self._stream, TlsStream)
+        assert self._tls is not None
         try:
-            done = self._stream.handshake()
+            done = self._tls.handshake()
         except StreamLost as error:
             if str(error):
                 self._tls_error = f": SSL_accept() failed: {error}"
@@ -476,10 +478,10 @@ class Client:
 
     def _certificate(self) -> tuple[bool, str]:
         """Whether the client's certificate is valid, and whom it names."""
-        if not isinstance(self._stream, TlsStream) or not is_valid_certificate(self._stream.tls):
+        contexts = self._keeper.contexts
+        if self._tls is None or contexts is None:
             return False, ""
-        field = self._keeper.certificate_field
-        return True, certificate_user(self._stream.tls, field) if field else ""
+        return contexts.certificate(self._tls, self._keeper.certificate_field)
 
     def _cancel(self) -> None:
         if self._request is not None:
@@ -505,7 +507,7 @@ class Client:
             peer.local_port,
             peer.remote_port,
             "TLS" if session.tls else "secured" if session.local else "",
-            isinstance(self._stream, TlsStream),
+            self._tls is not None,
             self.id,
             self._tag,
             session.take_input(),
@@ -576,7 +578,7 @@ class Client:
 
     def _discard_input(self) -> None:
         """Take what the client has sent already: closing over it would reset the connection and lose the last words."""
-        if self._ended or isinstance(self._stream, TlsStream):
+        if self._ended or self._tls is not None:
             return
         taken = 0
         try:
@@ -602,11 +604,11 @@ class Client:
         return values
 
     def _security(self) -> str:
-        if isinstance(self._stream, TlsStream):
-            return "TLS" if self._stream.established else "TLS handshaking" + self._tls_error
+        if self._tls is not None:
+            return "TLS" if self._tls.established else "TLS handshaking" + self._tls_error
         return "secured" if self.session.local else ""
 
     def _cipher(self) -> str:
-        if not isinstance(self._stream, TlsStream) or not self._keeper.format.uses("k"):
+        if self._tls is None or not self._keeper.format.uses("k"):
             return ""
-        return self._stream.cipher()
+        return self._tls.cipher()

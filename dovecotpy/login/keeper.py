@@ -13,10 +13,10 @@ from dovecotpy.login.mailqueue import MailQueue
 from dovecotpy.login.policy import Offer, Policy
 from dovecotpy.login.poller import Poller
 from dovecotpy.login.session import LoginSession, Peer
-from dovecotpy.login.tls import Contexts
 
 if TYPE_CHECKING:
     from dovecotpy.login.client import Client
+    from dovecotpy.login.tls import Contexts
 
 
 class Keeper(ABC):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Mapping
 
 from cryptography import x509
@@ -11,7 +12,8 @@ from cryptography.x509.oid import NameOID
 from OpenSSL import SSL, crypto
 
 from dovecotpy.config.values import Settings
-from dovecotpy.login.stream import reason
+from dovecotpy.login.policy import PolicyError
+from dovecotpy.login.tlsstream import TlsStream, reason
 
 PROTOCOLS = {
     "TLSv1": SSL.TLS1_VERSION,
@@ -41,7 +43,7 @@ Notice = Callable[[SSL.Connection, str, bool], None]
 """Called with a connection, a line for the log and whether it is a warning, where verbose_ssl is set."""
 
 
-class TlsError(Exception):
+class TlsError(PolicyError):
     """Certificate, key or another setting of TLS cannot be used. Log: its text; the process ends with it, the generation before stays."""
 
 
@@ -59,6 +61,18 @@ class Contexts:
     def find(self, name: str) -> SSL.Context:
         """The context for a server's name; the default one where it has none of its own."""
         return self._names.get(name.lower(), self.default)
+
+    def stream(self, sock: socket.socket, address: str) -> TlsStream:
+        """A connection on which TLS begins now. address: the client's."""
+        made = TlsStream(self.default, sock)
+        made.tls.set_app_data(Marks(address))
+        return made
+
+    def certificate(self, stream: TlsStream, field: str) -> tuple[bool, str]:
+        """Whether the client's certificate is valid, and whom it names by `field` (empty: nobody)."""
+        if not is_valid_certificate(stream.tls):
+            return False, ""
+        return True, certificate_user(stream.tls, field) if field else ""
 
     def _choose(self, connection: SSL.Connection) -> None:
         name = connection.get_servername()

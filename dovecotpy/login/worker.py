@@ -7,7 +7,7 @@ import os
 import select
 import socket
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from dovecotpy import clock
 from dovecotpy.ipc import control
@@ -23,7 +23,9 @@ from dovecotpy.login.occupancy import Occupancy
 from dovecotpy.login.policy import Offer, Policy
 from dovecotpy.login.poller import Poller
 from dovecotpy.login.session import LoginSession, Peer
-from dovecotpy.login.tls import Contexts
+
+if TYPE_CHECKING:
+    from dovecotpy.login.tls import Contexts
 
 TICK = 1.0
 """Seconds between two looks at the deadlines."""

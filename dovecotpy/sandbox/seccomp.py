@@ -51,8 +51,39 @@ ONLY_ITSELF: dict[str, dict[str, int]] = {
 """System calls whose first argument must be the process's own pid (prlimit64: or 0, which means the same)."""
 
 
+_PID = struct.Struct("=I")
+_ANY_PID = 0x7EADBEEF
+"""Stands in a prepared filter where the pid of its process will; above any pid that Linux gives."""
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_prctl = _libc.prctl
+_prctl.restype = ctypes.c_int
+_prctl.argtypes = [ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_ulong]
+
+
 class _Program(ctypes.Structure):
-    _fields_ = [("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p)]
+    _fields_ = [("length", ctypes.c_ushort), ("instructions", ctypes.c_void_p)]
+
+
+class Filter:
+    """The filter made ahead, by a fork server: a worker fills in its pid and installs it. Raises KeyError as `build`."""
+
+    __slots__ = ("_code", "_header", "_places")
+
+    def __init__(self) -> None:
+        code = build(os.uname().machine, _ANY_PID)
+        self._code = ctypes.create_string_buffer(code, len(code))
+        self._header = _Program(len(code) // 8, ctypes.addressof(self._code))
+        starts = range(4, len(code), 8)
+        self._places = [start for start in starts if _PID.unpack_from(code, start)[0] == _ANY_PID]
+
+    def install(self, pid: int) -> None:
+        """Confine this process, whose pid is `pid`, for good. Needs no_new_privs or root. Raises OSError."""
+        for place in self._places:
+            _PID.pack_into(self._code, place, pid)
+        if _prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.addressof(self._header), 0, 0) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, f"seccomp: {os.strerror(number)}")
 
 
 def available() -> bool:
@@ -61,13 +92,8 @@ def available() -> bool:
 
 
 def confine(pid: int) -> None:
-    """Install the filter in this process, whose pid is `pid`, for good. Needs no_new_privs or root. Raises OSError."""
-    program = build(os.uname().machine, pid)
-    libc = ctypes.CDLL(None, use_errno=True)
-    header = _Program(len(program) // 8, program)
-    if libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(header), 0, 0) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"seccomp: {os.strerror(number)}")
+    """Make and install the filter in this process, whose pid is `pid`, for good. Needs no_new_privs or root. Raises OSError."""
+    Filter().install(pid)
 
 
 def build(machine: str, pid: int) -> bytes:

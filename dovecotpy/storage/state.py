@@ -55,7 +55,7 @@ class Reserve(NamedTuple):
 class State:
     """The State of one CONTROL root. directory: its descriptor, kept by the caller. path: the same directory's path, for SQLite."""
 
-    __slots__ = ("_connection", "_directory", "_lock", "_method", "_path", "_sync")
+    __slots__ = ("_connection", "_directory", "_failure", "_lock", "_method", "_path", "_sync")
 
     def __init__(self, directory: int, path: str, *, method: str = "fcntl", sync: bool = True) -> None:
         self._directory = directory
@@ -63,13 +63,21 @@ class State:
         self._method = method
         self._sync = sync
         self._connection: sqlite3.Connection | None = None
+        self._failure: Internal | None = None
         self._lock = -1
+
+    @property
+    def broken(self) -> bool:
+        """It could not be opened before, which was said then."""
+        return self._failure is not None
 
     def exists(self) -> bool:
         """Whether there is a State at all."""
         return files.identify(self._directory, NAME) != files.NOWHERE
 
     def _open(self) -> sqlite3.Connection:
+        if self._failure is not None:
+            raise self._failure
         if self._connection is None:
             try:
                 mode = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -81,7 +89,8 @@ class State:
                 self._prepare(connection)
             except (OSError, sqlite3.Error) as error:
                 self.close()
-                raise _failed("open", error) from error
+                self._failure = _failed("open", error)
+                raise self._failure from error
             self._connection = connection
         return self._connection
 

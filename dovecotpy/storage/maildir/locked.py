@@ -204,6 +204,8 @@ class LockedMaildir:
         box = self._box
         if not box.context.sync or box.uidlist.uidnext + count <= box.reserved:
             return False
+        if box.context.state.broken:
+            return True
         try:
             self._settle_clash()
             reserve = box.context.state.reserve(box.guid.decode(), uid=box.uidlist.uidnext, count=count)

@@ -7,6 +7,7 @@ import stat
 from collections.abc import Iterable, Iterator
 
 from dovecotpy import clock
+from dovecotpy.ipc.record import Level
 from dovecotpy.storage import files
 from dovecotpy.storage.driver import BoxInfo
 from dovecotpy.storage.errors import (
@@ -42,6 +43,7 @@ class MaildirTree:
         self.layout: Layout = FS if location.layout == "fs" else MAILDIRPP
         self.separator = self.layout.separator
         self._roots: dict[str, int] = {}
+        self._index_said = False
 
     def use(self, state: State) -> None:
         """The State of the CONTROL root, before the first mailbox is opened."""
@@ -101,7 +103,12 @@ class MaildirTree:
             if self._location.index_root:
                 return self._beside(self._location.index_root, parts)
             return self._directory(parts, disk)
-        except (OSError, StoreError):
+        except (OSError, StoreError) as error:
+            if not self._index_said:
+                self._index_said = True
+                where = self._location.index_root or self._location.root
+                cause = error.strerror if isinstance(error, OSError) else error.log
+                self._context.log(Level.WARNING, f"Indexes below {where} are not used: {cause}")
             return None
 
     def _directory(self, parts: tuple[str, ...], disk: bytes) -> int:
@@ -145,22 +152,7 @@ class MaildirTree:
 
     def _is_clash(self, guid: str, name: str) -> bool:
         """Whether the mailbox of that name has that GUID."""
-        try:
-            parts = self._components(os.fsencode(name))
-            if self._location.control:
-                control = paths.open_directory(self._root(self._location.control), parts or ("INBOX",))
-            else:
-                control = self._directory(parts, os.fsencode(name))
-        except (OSError, StoreError):
-            return False
-        try:
-            listed = Uidlist(control)
-            listed.refresh()
-            return listed.guid == guid
-        except (Broken, OSError):
-            return False
-        finally:
-            os.close(control)
+        return self._guid(os.fsencode(name)) == guid
 
     # Listing
 
@@ -306,6 +298,7 @@ class MaildirTree:
         parts = self._components(disk)
         if not parts:
             raise CannotDo("INBOX can't be deleted.")
+        guid = self._guid(disk) if self._context.state.exists() else ""
         root = self._mail_root()
         try:
             parent = paths.open_directory(root, parts[:-1])
@@ -329,6 +322,8 @@ class MaildirTree:
         if self.layout is FS:
             self._prune(parts[:-1])
         self._forget_beside(parts)
+        if guid:
+            self._context.state.forget(guid)
 
     def _prune(self, parts: tuple[str, ...]) -> None:
         """Directories above a deleted mailbox that hold nothing any more are no names worth showing."""
@@ -383,15 +378,41 @@ class MaildirTree:
             os.close(directory)
 
     def _forget_beside(self, parts: tuple[str, ...]) -> None:
-        """What stood for a deleted mailbox in CONTROL and INDEX roots, so that a new one of its name begins anew."""
+        """What stood for a deleted mailbox in CONTROL and INDEX roots goes, so that a new one of its name begins anew.
+
+        With fs, the directories of its children are inside and stay.
+        """
         for path in (self._location.control, self._location.index_root):
-            if path and path != "MEMORY":
-                try:
-                    parent = paths.open_directory(self._root(path), parts[:-1])
-                except OSError:
-                    continue
-                _remove(parent, parts[-1])
-                os.close(parent)
+            if not path or path == "MEMORY":
+                continue
+            try:
+                parent = paths.open_directory(self._root(path), parts[:-1])
+            except OSError:
+                continue
+            _remove(parent, parts[-1], MAX_REMOVED_DEPTH)
+            os.close(parent)
+
+    def _guid(self, disk: bytes) -> str:
+        """The GUID that a mailbox's uidlist has; empty where it has none."""
+        try:
+            control = self._control_of(disk)
+        except (OSError, StoreError):
+            return ""
+        try:
+            listed = Uidlist(control)
+            listed.refresh()
+            return listed.guid
+        except (Broken, OSError):
+            return ""
+        finally:
+            os.close(control)
+
+    def _control_of(self, disk: bytes) -> int:
+        parts = self._components(disk)
+        if self._location.control:
+            inbox = "INBOX" if self.layout is FS else ".INBOX"
+            return paths.open_directory(self._root(self._location.control), parts or (inbox,))
+        return self._directory(parts, disk)
 
     def _clean_trash(self, root: int) -> None:
         try:
