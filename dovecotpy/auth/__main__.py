@@ -11,8 +11,6 @@ import socket
 import sys
 from collections.abc import Mapping
 
-import setproctitle
-
 import dovecotpy
 from dovecotpy.auth import settings, sockets
 from dovecotpy.auth.chain import PassChain, UserChain
@@ -23,6 +21,7 @@ from dovecotpy.auth.service import AuthService
 from dovecotpy.auth.setup import SetupError
 from dovecotpy.auth.workers import WorkerPool
 from dovecotpy.child import bootstrap
+from dovecotpy.child.title import set_title
 from dovecotpy.ipc import control
 from dovecotpy.ipc.control import Verb
 from dovecotpy.log import client as log_client
@@ -118,7 +117,7 @@ def main() -> int:
     channel = socket.socket(fileno=start.descriptors["control"])
     log = Log(socket.socket(fileno=start.descriptors["log"]) if "log" in start.descriptors else None)
     log_client.stderr(log)
-    setproctitle.setproctitle(TITLE)
+    set_title(TITLE)
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
     try:

@@ -17,6 +17,9 @@ from dovecotpy.auth.results import Found, Result
 from dovecotpy.auth.userdb.base import UserDatabase
 from dovecotpy.auth.userdb.static import StaticUserdb
 
+ILLEGAL = frozenset("\x01\t\r\n\0")
+"""Characters that no password has: they mean something in the protocols that carry it."""
+
 
 @dataclass(frozen=True, slots=True)
 class PassStep:
@@ -79,7 +82,7 @@ class PassChain:
 
     def authenticate(self, request: Request) -> Work[Verdict]:
         """Compare the request's password; `request.login_user` is set for a master login. Fields go into the request."""
-        if any(character in request.password for character in "\x01\t\r\n\0"):
+        if not ILLEGAL.isdisjoint(request.password):
             self._report.info(request, "auth", "Attempted login with password having illegal chars")
             return Verdict(Result.MISMATCH)
         if request.login_user:

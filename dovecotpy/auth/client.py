@@ -90,9 +90,10 @@ class ClientSession:
                 f"{event.mechanism[:80]}"
             )
         request = _request(event)
-        self._trace(
-            f"AUTH\t{event.id}\t{event.mechanism}\tservice={event.service}\trip={event.rip}\tresp=<hidden>"
-        )
+        if self._service.report.debugging:
+            self._trace(
+                f"AUTH\t{event.id}\t{event.mechanism}\tservice={event.service}\trip={event.rip}\tresp=<hidden>"
+            )
         if self._service.policy.require_certificate and not event.valid_client_cert:
             self._service.report.info(request, "auth", "Client didn't present valid SSL certificate")
             self._answer(
@@ -210,7 +211,7 @@ class ClientSession:
 
 def _request(event: authclient.Request) -> Request:
     return Request(
-        service=event.service,
+        event.service,
         mechanism=event.mechanism,
         local_address=event.lip,
         remote_address=event.rip,

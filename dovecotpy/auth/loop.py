@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import selectors
+import select
 import socket
 from collections.abc import Callable
 
@@ -12,7 +12,9 @@ from dovecotpy import clock
 
 MAX_OUTPUT = 50 * 1024
 """Octets waiting for a client beyond which nothing more is read from it."""
-READ_SIZE = 65536
+READ_SIZE = 16384
+READ = int(select.EPOLLIN)
+WRITE = int(select.EPOLLOUT)
 
 
 class Timer:
@@ -32,24 +34,25 @@ class Loop:
     """Runs callbacks when descriptors are ready or time has come."""
 
     def __init__(self) -> None:
-        self._selector = selectors.DefaultSelector()
+        self._epoll = select.epoll()
+        self._watched: dict[int, Callable[[int], None]] = {}
         self._timers: list[tuple[float, int, Timer]] = []
         self._order = itertools.count()
         self._running = False
 
-    def watch(
-        self, sock: socket.socket, ready: Callable[[int], None], events: int = selectors.EVENT_READ
-    ) -> None:
-        """Call `ready` with the events of a socket; again for other events or another callback."""
-        if sock.fileno() in self._selector.get_map():
-            self._selector.modify(sock, events, ready)
+    def watch(self, sock: socket.socket, ready: Callable[[int], None], events: int = READ) -> None:
+        """Call `ready` with the events of a socket, READ, WRITE or both; again for other events or another callback."""
+        number = sock.fileno()
+        if number in self._watched:
+            self._epoll.modify(number, events)
         else:
-            self._selector.register(sock, events, ready)
+            self._epoll.register(number, events)
+        self._watched[number] = ready
 
     def forget(self, sock: socket.socket) -> None:
-        """Watch a socket no more; one that is not watched is no error."""
-        if sock.fileno() >= 0 and sock.fileno() in self._selector.get_map():
-            self._selector.unregister(sock)
+        """Watch a socket no more; one that is not watched is no error. To be called before it is closed."""
+        if self._watched.pop(sock.fileno(), None) is not None:
+            self._epoll.unregister(sock.fileno())
 
     def later(self, seconds: float, action: Callable[[], None]) -> Timer:
         """Do something after so many seconds of the monotonic clock."""
@@ -65,8 +68,11 @@ class Loop:
 
     def once(self, longest: float | None) -> None:
         """Wait for the next events, at most `longest` seconds, and do what is due."""
-        for key, events in self._selector.select(self._wait(longest)):
-            key.data(events)
+        for number, events in self._epoll.poll(self._wait(longest)):
+            ready = self._watched.get(number)
+            if ready is not None:
+                # an end and an error are read as well as written
+                ready((READ if events & ~WRITE else 0) | (WRITE if events & ~READ else 0))
         now = clock.monotonic()
         while self._timers and self._timers[0][0] <= now:
             _, _, timer = heapq.heappop(self._timers)
@@ -130,18 +136,18 @@ class Stream:
             return len(data)
 
     def _update(self) -> None:
-        events = 0 if len(self._out) > MAX_OUTPUT else selectors.EVENT_READ
+        events = 0 if len(self._out) > MAX_OUTPUT else READ
         if self._out:
-            events |= selectors.EVENT_WRITE
+            events |= WRITE
         if events != self._events and self._closed is not None:
             self._loop.watch(self.sock, self._ready, events)
             self._events = events
 
     def _ready(self, events: int) -> None:
-        if events & selectors.EVENT_WRITE and self._out:
+        if events & WRITE and self._out:
             del self._out[: self._write(self._out)]
             self._update()
-        if events & selectors.EVENT_READ:
+        if events & READ:
             self._read()
 
     def _read(self) -> None:

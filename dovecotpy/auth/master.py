@@ -29,7 +29,8 @@ class MasterSession:
     def feed(self, data: bytes) -> None:
         """Octets of the other side. Raises AuthProtocolError: log its text and end the connection."""
         for event in self._protocol.feed(data):
-            self._trace("in", "\t".join((type(event).__name__, *map(str, event))))
+            if self._service.report.debugging:
+                self._trace("in", "\t".join((type(event).__name__, *map(str, event))))
             if isinstance(event, authmaster.Broken):
                 self._answer(self._protocol.failed(event.id, event.reason))
             elif self._unanswered >= MAX_UNANSWERED:
@@ -69,12 +70,12 @@ class MasterSession:
 
     def _answer(self, line: bytes) -> None:
         if not self._closed:
-            self._trace("out", line.rstrip(b"\n").decode("utf-8", "backslashreplace"))
+            if self._service.report.debugging:
+                self._trace("out", line.rstrip(b"\n").decode("utf-8", "backslashreplace"))
             self._send(line)
 
     def _trace(self, direction: str, what: str) -> None:
-        if self._service.report.debugging:
-            self._service.report.trace(f"master {direction}: {what}")
+        self._service.report.trace(f"master {direction}: {what}")
 
 
 def _request(event: authmaster.Lookup) -> Request:

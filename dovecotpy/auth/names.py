@@ -41,7 +41,9 @@ class NameRules:
             raise NameRefused("Too long username")
         if self.default_realm and "@" not in name:
             name = f"{name}@{self.default_realm}"
-        name = self._allowed(name.translate(self._table()))
+        if self.translation:
+            name = name.translate(self._table())
+        name = self._allowed(name)
         if not self.format:
             return name
         # unlike 1.x no value is escaped here: what comes out is a name, and it is parsed no further
@@ -55,6 +57,8 @@ class NameRules:
         return {ord(pairs[index]): pairs[index + 1] for index in range(0, len(pairs) - 1, 2)}
 
     def _allowed(self, name: str) -> str:
+        if name.isprintable() and not (self.characters and name.strip(self.characters)):
+            return name  # nothing is left when all of its characters are stripped: no need to look at each
         for character in name:
             if self.characters and character not in self.characters:
                 octet = character.encode("utf-8", "surrogateescape")[0]

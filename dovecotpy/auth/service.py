@@ -11,7 +11,6 @@ A request of a client is in one of these states:
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -115,7 +114,7 @@ class AuthService:
         self._loop = loop
         self._sessions: set[ClientSession] = set()
         self._claimable: dict[int, ClientSession] = {}
-        self._unanswered: Counter[str] = Counter()
+        self._unanswered: dict[str, int] = {}
         self._connections = 0
         loop.later(CLAIM_CHECK_SECONDS, self._expire)
 
@@ -160,7 +159,7 @@ class AuthService:
             )
             return False
         address = self._counted(request)
-        if address and self._unanswered[address] >= MAX_OF_ADDRESS:
+        if address and self._unanswered.get(address, 0) >= MAX_OF_ADDRESS:
             text = f"Too many unanswered authentication requests of {address} (limit {MAX_OF_ADDRESS})"
             self.report.lasting(text + " - see login_trusted_networks")
             return False
@@ -170,16 +169,18 @@ class AuthService:
         """A request counts from now until `end`."""
         address = self._counted(pending.request)
         if address:
-            self._unanswered[address] += 1
+            self._unanswered[address] = self._unanswered.get(address, 0) + 1
 
     def end(self, pending: Pending) -> None:
         """A request is answered or given up."""
         address = self._counted(pending.request)
         if not address:
             return
-        self._unanswered[address] -= 1
-        if self._unanswered[address] <= 0:
-            del self._unanswered[address]
+        left = self._unanswered.get(address, 0) - 1
+        if left > 0:
+            self._unanswered[address] = left
+        else:
+            self._unanswered.pop(address, None)
 
     def _counted(self, request: Request) -> str:
         """The address that a request counts for; empty for none."""

@@ -11,8 +11,6 @@ import socket
 import sys
 from collections.abc import Callable, Mapping
 
-import setproctitle
-
 from dovecotpy.auth import schemes, settings
 from dovecotpy.auth.__main__ import FATAL, TITLE, give_up, require_version
 from dovecotpy.auth.blocking import Databases
@@ -24,6 +22,7 @@ from dovecotpy.auth.setup import SetupError
 from dovecotpy.auth.sql.binding import Query
 from dovecotpy.child import bootstrap
 from dovecotpy.child.forkserver import Birth, ForkServer
+from dovecotpy.child.title import set_title
 from dovecotpy.ipc import authworker, control
 from dovecotpy.ipc.authworker import Answer, Job, Verb
 from dovecotpy.log import client as log_client
@@ -129,7 +128,7 @@ def main() -> int:
     channel = socket.socket(fileno=start.descriptors["control"])
     log = Log(socket.socket(fileno=start.descriptors["log"]) if "log" in start.descriptors else None)
     log_client.stderr(log)
-    setproctitle.setproctitle(f"{TITLE} -w")
+    set_title(f"{TITLE} -w")
     try:
         require_version(start)
         known = settings.load(start.settings)

@@ -8,20 +8,25 @@ import signal
 import sys
 from collections.abc import Iterable
 
+from dovecotpy.child import signals
 from dovecotpy.sandbox import kernel
 
 GARBAGE_THRESHOLD = 50_000
 """Allocations before a collection: sessions are short and make few cycles; what the fork server made is frozen."""
 
 _MAX_DESCRIPTOR = 1 << 20
+_DEFAULTS = tuple(
+    int(each) for each in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+)
+_PIPE = int(signal.SIGPIPE)
 
 
 def born(keep: Iterable[int]) -> None:
     """Signals as a worker has them, the collector on again, nobody may attach, and every descriptor closed but `keep` and 0-2."""
     signal.set_wakeup_fd(-1)
-    for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    for number in _DEFAULTS:
+        signals.on(number, signals.DEFAULT)
+    signals.on(_PIPE, signals.IGNORE)
     gc.enable()
     gc.set_threshold(GARBAGE_THRESHOLD, 20, 100)
     if kernel.supported():

@@ -145,16 +145,26 @@ class AuthClient:
     ) -> bytes:
         """An AUTH line. resp: the initial response, None for none (an empty one is `resp=`). Raises AuthProtocolError when too long."""
         parts: list[str | int | bytes] = ["AUTH", id, mechanism, "service=" + service]
-        flags = (
-            (secured, "secured"),
-            (valid_client_cert, "valid-client-cert"),
-            (nologin, "nologin"),
-            (no_penalty, "no-penalty"),
-        )
-        parts += [name for wanted, name in flags if wanted]
-        values = (("cert_username", cert_username), ("lip", lip), ("rip", rip), ("session", session))
-        parts += [f"{name}={value}" for name, value in values if value]
-        parts += [f"{name}={port}" for name, port in (("lport", lport), ("rport", rport)) if port]
+        if secured:
+            parts.append("secured")
+        if valid_client_cert:
+            parts.append("valid-client-cert")
+        if nologin:
+            parts.append("nologin")
+        if no_penalty:
+            parts.append("no-penalty")
+        if cert_username:
+            parts.append("cert_username=" + cert_username)
+        if lip:
+            parts.append("lip=" + lip)
+        if rip:
+            parts.append("rip=" + rip)
+        if session:
+            parts.append("session=" + session)
+        if lport:
+            parts.append(f"lport={lport}")
+        if rport:
+            parts.append(f"rport={rport}")
         if resp is not None:
             parts.append(b"resp=" + encode_base64(resp))
         return _bounded(line_fields.pack(*parts))
@@ -346,15 +356,14 @@ class AuthServerConnection:
         return self._parameters(id, values[1].upper(), values[2:])
 
     def _parameters(self, id: int, mechanism: str, parameters: list[str]) -> ServerEvent:
-        named: dict[str, str] = {}
-        for parameter in parameters:
-            if "resp" in named:
-                raise AuthProtocolError(
-                    f"BUG: Authentication client {self.pid} sent AUTH parameters after 'resp'"
-                )
-            name, _, value = parameter.partition("=")
-            named[name] = value
-        if not named.get("service"):
+        pairs = [parameter.partition("=") for parameter in parameters]
+        named = {name: value for name, _, value in pairs}
+        if "resp" in named and any(name == "resp" for name, _, _ in pairs[:-1]):
+            raise AuthProtocolError(
+                f"BUG: Authentication client {self.pid} sent AUTH parameters after 'resp'"
+            )
+        take = named.get
+        if not take("service"):
             raise AuthProtocolError(
                 f"BUG: Authentication client {self.pid} didn't specify service in request"
             )
@@ -362,20 +371,20 @@ class AuthServerConnection:
         if resp is None and "resp" in named:
             return Broken(id, "Invalid base64 data in initial response", True)
         return Request(
-            id=id,
-            mechanism=mechanism,
-            service=named["service"],
-            secured="secured" in named,
-            lip=named.get("lip", ""),
-            rip=named.get("rip", ""),
-            lport=_port(named.get("lport", "")),
-            rport=_port(named.get("rport", "")),
-            valid_client_cert="valid-client-cert" in named,
-            cert_username=named.get("cert_username", ""),
-            nologin="nologin" in named,
-            no_penalty="no-penalty" in named,
-            session=named.get("session", ""),
-            resp=resp,
+            id,
+            mechanism,
+            named["service"],
+            "secured" in named,
+            take("lip", ""),
+            take("rip", ""),
+            _port(take("lport", "")),
+            _port(take("rport", "")),
+            "valid-client-cert" in named,
+            take("cert_username", ""),
+            "nologin" in named,
+            "no-penalty" in named,
+            take("session", ""),
+            resp,
         )
 
     def _continued(self, values: list[str]) -> ServerEvent:

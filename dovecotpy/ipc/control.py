@@ -67,6 +67,9 @@ class Verb(enum.StrEnum):
     CLEAR = "CLEAR"
 
 
+_VERBS = {verb.value: verb for verb in Verb}
+
+
 class LoginState(enum.IntEnum):
     """What a login worker tells of itself; only growing with one process per connection."""
 
@@ -117,11 +120,10 @@ def encode(verb: Verb, *values: str | int) -> bytes:
 def decode(packet: fdpass.Packet) -> Message:
     """One received packet. Raises ControlError after closing its descriptors."""
     parts = fields.texts(packet.data)
-    try:
-        verb = Verb(parts[0])
-    except ValueError as error:
+    verb = _VERBS.get(parts[0])
+    if verb is None:
         packet.close()
-        raise ControlError(f"unknown verb {parts[0][:40]!r}") from error
+        raise ControlError(f"unknown verb {parts[0][:40]!r}")
     if packet.truncated:
         packet.close()
         raise ControlError(f"{verb}: packet too long")

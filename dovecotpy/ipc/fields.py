@@ -39,11 +39,7 @@ def unescape(value: bytes) -> bytes:
 
 def join(values: Iterable[bytes]) -> bytes:
     """Fields to one packet or line (without its LF)."""
-    parts = list(values)
-    line = b"\t".join(parts)
-    if len(line) - len(line.translate(None, _SPECIAL)) < len(parts):
-        return line  # the only special octets are the TABs between the fields: the common case, in two calls
-    return b"\t".join(map(escape, parts))
+    return _joined(list(values))
 
 
 def split(line: bytes) -> list[bytes]:
@@ -55,17 +51,27 @@ def split(line: bytes) -> list[bytes]:
 
 def pack(*values: str | int | bytes) -> bytes:
     """Fields of any plain type to one packet; text as UTF-8 (undecodable bytes survive), numbers in decimal."""
-    return join(map(_plain, values))
+    return _joined(
+        [
+            value.encode("utf-8", "surrogateescape")
+            if isinstance(value, str)
+            else value
+            if isinstance(value, bytes)
+            else b"%d" % value
+            for value in values
+        ]
+    )
 
 
 def texts(line: bytes) -> list[str]:
     """One packet to its fields as text."""
+    if b"\x01" not in line:
+        return line.decode("utf-8", "surrogateescape").split("\t")
     return [value.decode("utf-8", "surrogateescape") for value in split(line)]
 
 
-def _plain(value: str | int | bytes) -> bytes:
-    if isinstance(value, str):
-        return value.encode("utf-8", "surrogateescape")
-    if isinstance(value, bytes):
-        return value
-    return b"%d" % value
+def _joined(parts: list[bytes]) -> bytes:
+    line = b"\t".join(parts)
+    if len(line) - len(line.translate(None, _SPECIAL)) < len(parts):
+        return line  # the only special octets are the TABs between the fields: the common case, in two calls
+    return b"\t".join(map(escape, parts))

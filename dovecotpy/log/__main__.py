@@ -6,10 +6,9 @@ import signal
 import socket
 import sys
 
-import setproctitle
-
 import dovecotpy
 from dovecotpy.child import bootstrap
+from dovecotpy.child.title import set_title
 from dovecotpy.config.values import Settings
 from dovecotpy.ipc import control
 from dovecotpy.log import output, source
@@ -29,7 +28,7 @@ def main() -> int:
     channel = socket.socket(fileno=start.descriptors["control"])
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
-    setproctitle.setproctitle("log")
+    set_title("log")
     settings = start.settings["settings"]
     if start.version != dovecotpy.__version__ and not settings.flag("version_ignore"):
         text = f"Dovecot version mismatch: Master is v{start.version}, log is v{dovecotpy.__version__}"

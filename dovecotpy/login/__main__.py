@@ -13,11 +13,10 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-import setproctitle
-
 import dovecotpy
 from dovecotpy.child import bootstrap, forkserver
 from dovecotpy.child.bootstrap import Start
+from dovecotpy.child.title import set_title
 from dovecotpy.config.values import Settings
 from dovecotpy.ipc import control
 from dovecotpy.log import client as log_client
@@ -66,7 +65,7 @@ def serve(start: Start, channel: socket.socket, log: Log) -> None:
     listeners = listeners_of(start)
     confinement = seccomp.Filter() if kernel.supported() and seccomp.available() else None
     name = f"{service.policy.service}-login"
-    setproctitle.setproctitle(name)
+    set_title(name)
     become_login_user(settings)
     run = functools.partial(
         work, settings=settings, service=service, listeners=listeners, log=log, confinement=confinement
@@ -184,7 +183,7 @@ def work(
 ) -> int:
     """What a forked worker does from its birth to its end; its exit status."""
     confine(settings, len(listeners), service, confinement)
-    worker = Worker(service, birth.control, listeners, log, set_title=setproctitle.setproctitle)
+    worker = Worker(service, birth.control, listeners, log, set_title=set_title)
     return worker.run()
 
 

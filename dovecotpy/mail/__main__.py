@@ -21,8 +21,9 @@ from dovecotpy.mail import spare
 from dovecotpy.mail.imap import IMAP
 from dovecotpy.mail.preload import preload
 from dovecotpy.mail.prepared import NEEDED, Prepared
+from dovecotpy.mail.rehearsal import rehearse
 from dovecotpy.mail.rules import RulesError, auth_uids, rules
-from dovecotpy.mail.title import set_title
+from dovecotpy.child.title import set_title
 from dovecotpy.sandbox import kernel
 
 EXIT_FATAL = 89
@@ -40,6 +41,7 @@ def main() -> int:
         control.send(channel, Verb.FAILED, str(error))
         return EXIT_FATAL
     preload()
+    rehearse(prepared)
     if os.geteuid() == 0 and not prepared.executable:
         kernel.limit_capabilities(CAPABILITIES)
     set_title(prepared.service.name)

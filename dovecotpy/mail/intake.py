@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from dovecotpy.ipc import fdpass, handover
 
-_CLIENT_FAMILIES = frozenset((socket.AF_INET, socket.AF_INET6, socket.AF_UNIX))
+_CLIENT_FAMILIES = frozenset(map(int, (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)))
+_NOW = int(socket.MSG_DONTWAIT)
 MAX_WORD = 1024
 """Octets of an address, a session id or an auth name; a tag may be as long as a line before login."""
 
@@ -42,7 +43,7 @@ class Forged(Exception):
 def take(queue: socket.socket) -> fdpass.Packet | None:
     """The next packet of the queue, None when somebody else was faster. Raises OSError."""
     try:
-        return fdpass.receive(queue, handover.MAX_PACKET, socket.MSG_DONTWAIT)
+        return fdpass.receive(queue, handover.MAX_PACKET, _NOW)
     except BlockingIOError:
         return None
     except OSError as error:
@@ -100,10 +101,15 @@ def _sockets(descriptors: tuple[int, ...]) -> tuple[socket.socket, socket.socket
 
 def _wrong(client: socket.socket, reply: socket.socket) -> bool:
     return (
-        client.type != socket.SOCK_STREAM
-        or client.family not in _CLIENT_FAMILIES
-        or client.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) != 0
-        or reply.type != socket.SOCK_SEQPACKET
-        or reply.family != socket.AF_UNIX
-        or reply.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) != 0
+        _option(client, socket.SO_TYPE) != socket.SOCK_STREAM
+        or _option(client, socket.SO_DOMAIN) not in _CLIENT_FAMILIES
+        or _option(client, socket.SO_ACCEPTCONN) != 0
+        or _option(reply, socket.SO_TYPE) != socket.SOCK_SEQPACKET
+        or _option(reply, socket.SO_DOMAIN) != socket.AF_UNIX
+        or _option(reply, socket.SO_ACCEPTCONN) != 0
     )
+
+
+def _option(sock: socket.socket, name: int) -> int:
+    """As a plain number: the socket's own properties look members of enumerations up."""
+    return sock.getsockopt(socket.SOL_SOCKET, name)

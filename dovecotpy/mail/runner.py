@@ -13,6 +13,7 @@ import socket
 from typing import NamedTuple, Protocol
 
 from dovecotpy import clock
+from dovecotpy.child import signals
 from dovecotpy.ipc import control, fdpass
 from dovecotpy.ipc.control import Verb
 from dovecotpy.mail.session import Session
@@ -30,8 +31,9 @@ LINGER_OCTETS = 1 << 20
 """Input that came too late is read away for so long and so much, or the kernel would throw away our last words with it."""
 LONGEST_SLEEP = 3600.0
 
-_ENDING = (signal.SIGTERM, signal.SIGINT)
-_NOW = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
+_ENDING = (int(signal.SIGTERM), int(signal.SIGINT))
+_NOW = int(socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+_READ_NOW = int(socket.MSG_DONTWAIT)
 _DEAD = select.POLLHUP | select.POLLERR | select.POLLNVAL
 
 
@@ -210,7 +212,7 @@ class Runner:
 
     def _read(self) -> None:
         try:
-            data = self._client.recv(self._room, socket.MSG_DONTWAIT)
+            data = self._client.recv(self._room, _READ_NOW)
         except BlockingIOError:
             return
         except OSError as error:
@@ -264,14 +266,14 @@ class Runner:
     def _linger(self) -> None:
         """End our side, then read away what the client still sent: an unread octet at close() is a reset that can eat our last words."""
         with contextlib.suppress(OSError):
-            if not self._client.recv(LARGE_READ, socket.MSG_DONTWAIT):
+            if not self._client.recv(LARGE_READ, _READ_NOW):
                 return
             self._output.shutdown(socket.SHUT_WR)
             until = clock.monotonic() + LINGER_SECONDS
             budget = LINGER_OCTETS
             self._only(self._client.fileno(), select.POLLIN)
             while budget > 0 and (left := until - clock.monotonic()) > 0 and self._poll.poll(left * 1000):
-                data = self._client.recv(LARGE_READ, socket.MSG_DONTWAIT)
+                data = self._client.recv(LARGE_READ, _READ_NOW)
                 if not data:
                     return
                 budget -= len(data)
@@ -307,12 +309,12 @@ class Signals:
 
     def __enter__(self) -> Signals:
         for number in _ENDING:
-            signal.signal(number, self._noticed)
+            signals.on(number, self._noticed)
         return self
 
     def __exit__(self, *raised: object) -> None:
         for number in _ENDING:
-            signal.signal(number, signal.SIG_DFL)
+            signals.on(number, signals.DEFAULT)
 
     def _noticed(self, number: int, frame: object) -> None:
         self.received = number

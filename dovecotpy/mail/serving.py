@@ -20,11 +20,11 @@ from dovecotpy.mail.account import Account
 from dovecotpy.mail.runner import Channel, Outcome, Runner, Signals
 from dovecotpy.mail.service import Opened, Service, Visit
 from dovecotpy.mail.session import Session
-from dovecotpy.mail.title import set_title
+from dovecotpy.child.title import set_title
 from dovecotpy.storage.errors import StoreError
 from dovecotpy.storage.store import StoreUser
 
-_NOW = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
+_NOW = int(socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
 
 
 class Client(Channel, Protocol):

@@ -90,7 +90,7 @@ class Spare:
         epoll.register(queue.fileno(), select.EPOLLIN | select.EPOLLEXCLUSIVE)
         epoll.register(self._lifeline.fileno(), select.EPOLLIN)
         while True:
-            if not self._retired and self._lifeline.fileno() in [number for number, _ in epoll.poll()]:
+            if not self._retired and self._lifeline.fileno() in [number for number, _ in epoll.poll(-1, 2)]:
                 self._control(None)
                 continue
             packet = intake.take(queue)

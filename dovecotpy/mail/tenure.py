@@ -27,7 +27,7 @@ REUSE_SESSIONS = 1000
 EXIT_FATAL = 89
 """The line was logged; the master says nothing more."""
 
-_NOW = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
+_NOW = int(socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
 
 
 class Tenure:

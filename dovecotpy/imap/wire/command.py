@@ -142,6 +142,8 @@ class CommandParser:
         self.max_literal = max_literal
         self.max_literals = max_literals
         self._longer = longer
+        self._shortest = min([max_line, *longer.values()])
+        """no line is too long below this, whatever its command"""
         self._streams = streams
         self._buffer = bytearray()
         self._scanned = 0
@@ -230,15 +232,14 @@ class CommandParser:
     # once.
 
     def _next_line(self) -> Event | bool | None:
-        limit = self._line_limit()
         line = self._take_line()
         if line is None:
-            if len(self._buffer) > limit + 1:
+            if len(self._buffer) > self._shortest + 1 and len(self._buffer) > self._line_limit() + 1:
                 return self._line_too_long()
             return None
         self._line_octets += len(line)
         announced = _announcement(line) if line[-1:] == b"}" else None
-        if self._line_octets > self._line_limit(line):
+        if self._line_octets > self._shortest and self._line_octets > self._line_limit(line):
             tag = self._tag or _tag_of(line)
             self._abandon(announced)
             return LineTooLong(tag)
