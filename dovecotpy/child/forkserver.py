@@ -18,6 +18,7 @@ from typing import NamedTuple
 import dovecotpy
 from dovecotpy.child import worker
 from dovecotpy.ipc import control, fdpass
+from dovecotpy.sandbox import kernel
 
 
 class Birth(NamedTuple):
@@ -53,6 +54,8 @@ class ForkServer:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         self._poll.register(self._channel, select.POLLIN)
         self._poll.register(wakeup_read, select.POLLIN)
+        if kernel.supported():
+            kernel.not_dumpable()  # of the memory, so that every worker has it from birth
         gc.disable()
         gc.collect()
         gc.freeze()

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Iterable
 
 from dovecotpy.child import signals
-from dovecotpy.sandbox import kernel
 
 GARBAGE_THRESHOLD = 50_000
 """Allocations before a collection: sessions are short and make few cycles; what the fork server made is frozen."""
@@ -22,15 +21,16 @@ _PIPE = int(signal.SIGPIPE)
 
 
 def born(keep: Iterable[int]) -> None:
-    """Signals as a worker has them, the collector on again, nobody may attach, and every descriptor closed but `keep` and 0-2."""
+    """Signals as a worker has them, the collector on again, and every descriptor closed but `keep` and 0-2.
+
+    That nobody may attach it has from its fork server.
+    """
     signal.set_wakeup_fd(-1)
     for number in _DEFAULTS:
         signals.on(number, signals.DEFAULT)
     signals.on(_PIPE, signals.IGNORE)
     gc.enable()
     gc.set_threshold(GARBAGE_THRESHOLD, 20, 100)
-    if kernel.supported():
-        kernel.not_dumpable()
     close_all_but(keep)
 
 

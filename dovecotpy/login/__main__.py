@@ -139,6 +139,8 @@ def listeners_of(start: Start) -> list[Listener]:
         for descriptor in start.matching(prefix):
             sock = socket.socket(fileno=descriptor)
             sock.setblocking(False)
+            # clients inherit it from their listener: without it a TLS handshake waits for a delayed acknowledgement
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             found.append(Listener(sock, is_tls))
     return found
 

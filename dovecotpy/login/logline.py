@@ -22,8 +22,8 @@ class LogFormat:
     __slots__ = ("_elements", "_line", "_used")
 
     def __init__(self, elements: str, line: str) -> None:
-        self._elements = [(_first_variable(parse(word)), parse(word)) for word in elements.split()]
-        self._line = parse(line)
+        self._elements = [(_first_variable(parse(word)), _Text(word)) for word in elements.split()]
+        self._line = _Text(line)
         self._used = frozenset(used(elements))
 
     def uses(self, letter: str) -> bool:
@@ -32,12 +32,34 @@ class LogFormat:
 
     def line(self, message: str, values: Mapping[str, str]) -> str:
         """The text of the line. values: by letter."""
-        told = []
-        for first, pieces in self._elements:
-            if not first or values.get(first):
-                told.append("".join([piece.evaluate(values) for piece in pieces]))
-        both = {"$": message, "s": ", ".join(told)}
-        return "".join([piece.evaluate(both) for piece in self._line])
+        told = [text.filled(values) for first, text in self._elements if not first or values.get(first)]
+        return self._line.filled({"$": message, "s": ", ".join(told)})
+
+
+class _Text:
+    """A template for many lines: one without modifiers and widths, as nearly all are, is filled in by a single call."""
+
+    __slots__ = ("_pieces", "_names", "_pattern")
+
+    def __init__(self, template: str) -> None:
+        self._pieces = parse(template)
+        self._names: tuple[str, ...] = ()
+        self._pattern = ""
+        plain = [isinstance(piece, Literal) or piece == Variable(piece.name) for piece in self._pieces]
+        if all(plain):
+            self._names = tuple([piece.name for piece in self._pieces if isinstance(piece, Variable)])
+            self._pattern = "".join(
+                [
+                    piece.text.replace("%", "%%") if isinstance(piece, Literal) else "%s"
+                    for piece in self._pieces
+                ]
+            )
+
+    def filled(self, values: Mapping[str, str]) -> str:
+        """The text. values: by letter; what is missing is empty."""
+        if self._pattern:
+            return self._pattern % tuple([values.get(name, "") for name in self._names])
+        return "".join([piece.evaluate(values) for piece in self._pieces])
 
 
 def line_values(service: str, user: str, mechanism: str, peer: Peer) -> dict[str, str]:

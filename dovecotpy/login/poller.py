@@ -27,6 +27,11 @@ class Poller:
         """Watch for other events. Raises OSError."""
         self._epoll.modify(descriptor, events)
 
+    def again(self, descriptor: int, events: int) -> None:
+        """Watch a descriptor that is watched already as if it had come last. Raises OSError."""
+        self._epoll.unregister(descriptor)
+        self._epoll.register(descriptor, events)
+
     def remove(self, descriptor: int) -> None:
         """Watch no more: before the descriptor is closed or passed on, since epoll watches what stands behind it."""
         if self._ready.pop(descriptor, None) is not None:

@@ -21,7 +21,7 @@ from dovecotpy.login.logline import LogFormat
 from dovecotpy.login.mailqueue import MailQueue
 from dovecotpy.login.occupancy import Occupancy
 from dovecotpy.login.policy import Offer, Policy
-from dovecotpy.login.poller import Poller
+from dovecotpy.login.poller import Poller, Ready
 from dovecotpy.login.session import LoginSession, Peer
 
 if TYPE_CHECKING:
@@ -285,17 +285,17 @@ class Worker(Keeper):
         self._watching = wanted
         for listener in self._listeners:
             if wanted:
-                self._watch_listener(listener)
+                self.poller.add(listener.socket.fileno(), _LISTEN, self._visitor(listener))
             else:
                 self.poller.remove(listener.socket.fileno())
         if self._service.single and not wanted and not self._paused_until:
             self._close_listeners()
 
-    def _watch_listener(self, listener: Listener) -> None:
+    def _visitor(self, listener: Listener) -> Ready:
         def ready(events: int, now: float) -> None:
             self._accept(listener, now)
 
-        self.poller.add(listener.socket.fileno(), _LISTEN, ready)
+        return ready
 
     def _close_listeners(self) -> None:
         for listener in self._listeners:
@@ -314,15 +314,13 @@ class Worker(Keeper):
             return
         try:
             peer = _peer(sock, address)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except OSError:
             sock.close()
             return
         self._take(sock, peer, listener.tls)
         if self._occupancy.listening:
             # behind the other processes in the kernel's list of who is woken next
-            self.poller.remove(listener.socket.fileno())
-            self._watch_listener(listener)
+            self.poller.again(listener.socket.fileno(), _LISTEN)
 
     def _take(self, sock: socket.socket, peer: Peer, tls: bool) -> None:
         self._make_room(self._occupancy.victims())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import struct
 import sys
 from collections.abc import Callable
 
@@ -42,16 +43,31 @@ _prctl.restype = ctypes.c_int
 _prctl.argtypes = [ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong]
 
 
-class _Header(ctypes.Structure):
-    _fields_ = [("version", ctypes.c_uint32), ("pid", ctypes.c_int)]
+_HEADER = struct.Struct("=Ii")
+_DATA = struct.Struct("=6I")
+"""effective, permitted, inheritable: low words, then high words"""
 
 
-class _Data(ctypes.Structure):
-    _fields_ = [
-        ("effective", ctypes.c_uint32),
-        ("permitted", ctypes.c_uint32),
-        ("inheritable", ctypes.c_uint32),
-    ]
+class _Capabilities:
+    """The buffers and calls of capget(2) and capset(2), made once: a worker that was just forked makes as little as it can."""
+
+    def __init__(self) -> None:
+        self.header = ctypes.create_string_buffer(_HEADER.pack(_CAPABILITY_VERSION_3, 0), _HEADER.size)
+        self.data = ctypes.create_string_buffer(_DATA.size)
+        self.get = _libc.capget
+        self.set = _libc.capset
+        for function in (self.get, self.set):
+            function.restype = ctypes.c_int
+            function.argtypes = [ctypes.c_char_p, ctypes.c_char_p]
+
+    def call(self, function: "Callable[..., int]") -> None:
+        """Raises OSError."""
+        if function(self.header, self.data) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, f"capabilities: {os.strerror(number)}")
+
+
+_capabilities = _Capabilities() if sys.platform == "linux" else None
 
 
 def _call(option: int, value: int) -> int:
@@ -85,26 +101,27 @@ def limit_capabilities(keep: frozenset[str]) -> None:
     mask = 0
     for name in keep:
         mask |= 1 << CAPABILITIES[name]
-    header = _Header(_CAPABILITY_VERSION_3, 0)
-    data = (_Data * 2)()
-    _capability_call(_libc.capget, header, data)
-    permitted = (data[0].permitted | data[1].permitted << 32) & mask
-    if data[0].effective & 1 << CAPABILITIES["setpcap"]:
+    if _capabilities is None:
+        return
+    _capabilities.call(_capabilities.get)
+    effective, low, _, _, high, _ = _DATA.unpack(_capabilities.data)
+    permitted = (low | high << 32) & mask
+    if effective & 1 << CAPABILITIES["setpcap"]:
         _limit_bounding_set(mask)
-    for index in (0, 1):
-        word = permitted >> 32 * index & 0xFFFFFFFF
-        data[index].effective = word
-        data[index].permitted = word
-        data[index].inheritable = 0
-    _capability_call(_libc.capset, header, data)
+    low, high = permitted & 0xFFFFFFFF, permitted >> 32
+    _DATA.pack_into(_capabilities.data, 0, low, low, 0, high, high, 0)
+    _capabilities.call(_capabilities.set)
 
 
 def held_capabilities() -> frozenset[int]:
     """The numbers of the capabilities that this process may use now."""
-    header = _Header(_CAPABILITY_VERSION_3, 0)
-    data = (_Data * 2)()
-    _capability_call(_libc.capget, header, data)
-    mask = data[0].permitted | data[1].permitted << 32
+    if _capabilities is None:
+        return frozenset()
+    _capabilities.call(_capabilities.get)
+    _, low, _, _, high, _ = _DATA.unpack(_capabilities.data)
+    mask = low | high << 32
+    if not mask:
+        return frozenset()
     return frozenset(number for number in range(_LAST_CAPABILITY + 1) if mask >> number & 1)
 
 
@@ -117,12 +134,6 @@ def _limit_bounding_set(mask: int) -> None:
                 _call(_PR_CAPBSET_DROP, number)
         except OSError:
             return  # the first number that this kernel does not know
-
-
-def _capability_call(function: "Callable[..., int]", header: _Header, data: "ctypes.Array[_Data]") -> None:
-    if function(ctypes.byref(header), data) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"capabilities: {os.strerror(number)}")
 
 
 def supported() -> bool:

@@ -76,7 +76,6 @@ IMAP = (
         "that clients move between servers, or `reject` them, as RFC 6855 section 4 has it.",
         choices=("accept", "reject"),
         ours=True,
-        acted_on=True,
     ),
 )
 

@@ -177,7 +177,6 @@ MAILDIR = (
         "P",
         "Do not read cur/ again when only new/ has changed. Faster; what other programs did in cur/ is seen later.",
         since="1.2",
-        acted_on=True,
     ),
 )
 
