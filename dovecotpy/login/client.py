@@ -30,8 +30,6 @@ SLOW_AUTH = 30.0
 """Seconds after which a client is told that it waits for the auth process."""
 FAREWELL_TIME = 10.0
 """Seconds that a client has to take the last words."""
-MAX_OUTPUT = 16384
-"""Octets of answers that wait for a client before it is asked to read: its commands rest until they are gone."""
 MAX_DISCARDED = 262144
 """Octets of a client's input that are thrown away at the end, so that the last words are not lost to a reset."""
 
@@ -325,13 +323,16 @@ class Client:
             self._write()
         while not self._pending or session.finished:
             action = session.act()
+            if action is None and session.full:
+                self._write()
+                continue
             if action is None:
                 self._starved = True
                 break
             self._do(action)
             if self._state == _CLOSED:
                 return
-            if len(session.out) > MAX_OUTPUT:
+            if session.full:
                 self._write()
         if self._state == _CLOSED:
             return

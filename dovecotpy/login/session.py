@@ -32,6 +32,9 @@ MAX_BAD_COMMANDS = 10
 MAX_REASON = 512
 """Characters of a reason that a database gives for the client."""
 
+MAX_OUTPUT = 16384
+"""Octets of answers that wait for a client before it is asked to read: its commands rest until they are gone."""
+
 INTERNAL_FAILURE = "Internal login failure. Refer to server log for more information."
 
 
@@ -198,10 +201,15 @@ class LoginSession(ABC):
         """A Finish was or will be the last action."""
         return self._finished
 
+    @property
+    def full(self) -> bool:
+        """No command is looked at before the output has been taken."""
+        return len(self.out) > MAX_OUTPUT
+
     def act(self) -> Action | None:
-        """The next thing to do; None when input or an answer is needed."""
+        """The next thing to do; None when input or an answer is needed, or when what is to be sent must go first (`full`)."""
         while not self._actions:
-            if self.busy or self._finished or not self._advance():
+            if self.busy or self._finished or self.full or not self._advance():
                 return None
         return self._actions.pop(0)
 

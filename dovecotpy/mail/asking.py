@@ -82,6 +82,7 @@ class Asker:
         try:
             sock.settimeout(REQUEST_SECONDS)
             sock.connect(path)
+            sock.settimeout(None)  # `answer` waits by itself, and a line is less than the socket holds
             peer = fdpass.peer(sock)
         except (FileNotFoundError, ConnectionRefusedError):
             sock.close()

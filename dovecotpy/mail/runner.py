@@ -266,7 +266,7 @@ class Runner:
     def _linger(self) -> None:
         """End our side, then read away what the client still sent: an unread octet at close() is a reset that can eat our last words."""
         with contextlib.suppress(OSError):
-            if not self._client.recv(LARGE_READ, _READ_NOW):
+            if not self._client.recv(SMALL_READ, _READ_NOW):
                 return
             self._output.shutdown(socket.SHUT_WR)
             until = clock.monotonic() + LINGER_SECONDS

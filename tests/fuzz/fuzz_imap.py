@@ -12,12 +12,12 @@ from __future__ import annotations
 import random
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[2])]
 
 from dovecotpy.imap.wire import command as wire  # noqa: E402
+from tests.fuzz import campaign  # noqa: E402
 from tests.protocol import imap_scenarios  # noqa: E402
 from tests.protocol.imap_answers import check as sound  # noqa: E402
 from tests.protocol.imap_answers import responses  # noqa: E402
@@ -167,39 +167,9 @@ def mutated(data: bytes, source: random.Random) -> bytes:
     return bytes(message[:65536])
 
 
-def run(seconds: float, report: Callable[[str], None]) -> int:
-    """Mutate for so long; the exit status."""
-    number = int(time.monotonic() * 1000)
-    end = time.monotonic() + seconds
-    count = 0
-    while time.monotonic() < end:
-        number += 1
-        count += 1
-        source = random.Random(number)
-        data = mutated(source.choice(SEEDS), source)
-        try:
-            check(data)
-        except Exception as error:
-            Path(f"crash-imap-{number}.txt").write_bytes(data)
-            report(f"{error!r}: crash-imap-{number}.txt")
-            return 1
-    report(f"{count} conversations, nothing found")
-    return 0
-
-
-def main(arguments: list[str]) -> int:
-    if not any(argument.startswith("-") for argument in arguments):
-        return run(float(arguments[0]) if arguments else 60.0, print)
-    try:
-        import atheris
-    except ImportError:
-        print("atheris is not installed: give a number of seconds instead", file=sys.stderr)
-        return 2
-    atheris.instrument_all()
-    atheris.Setup([sys.argv[0], *arguments], check)
-    atheris.Fuzz()
-    return 0
+def conversation(source: random.Random) -> bytes:
+    return mutated(source.choice(SEEDS), source)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(campaign.main("imap", check, conversation, sys.argv[1:]))

@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import random
 import sys
-import time
-from pathlib import Path
 
 from dovecotpy.login import policy
 from dovecotpy.login.imap import MAX_LINE, MAX_LITERALS, ImapLogin
 from dovecotpy.login.policy import Offer
 from dovecotpy.login.session import MAX_RESPONSE_LINE, Attempt, Finish, HandOver, Peer, Respond, StartTls
 from dovecotpy.login.stream import CHUNK
+from tests.fuzz import campaign
 from tests.unit.login.login_stage import LOGIN, PLAIN, settings
 
 ROUNDS = 3000
@@ -90,35 +89,9 @@ def test_random_octets() -> None:
         one(source.randbytes(source.randrange(300)))
 
 
-def run(seconds: float) -> int:
-    number = int(time.monotonic() * 1000)
-    end = time.monotonic() + seconds
-    count = 0
-    while time.monotonic() < end:
-        number += 1
-        count += 1
-        source = random.Random(number)
-        data = source.randbytes(2) + b"".join(source.choices(WORDS, k=source.randrange(60)))
-        try:
-            one(data)
-        except Exception as error:
-            Path(f"crash-login-{number}").write_bytes(data)
-            print(f"{error!r}: crash-login-{number}")
-            return 1
-    print(f"{count} conversations, nothing found")
-    return 0
-
-
-def main(arguments: list[str]) -> int:
-    if not any(argument.startswith("-") for argument in arguments):
-        return run(float(arguments[0]) if arguments else 60)
-    import atheris
-
-    atheris.instrument_all()
-    atheris.Setup([sys.argv[0], *arguments], one)
-    atheris.Fuzz()
-    return 0
+def conversation(source: random.Random) -> bytes:
+    return source.randbytes(2) + b"".join(source.choices(WORDS, k=source.randrange(60)))
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(campaign.main("login", one, conversation, sys.argv[1:]))

@@ -8,10 +8,10 @@ A finding is written to crash-message-<number>.eml in the current directory and 
 
 from __future__ import annotations
 
+import functools
 import random
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[2])]
@@ -25,6 +25,7 @@ from dovecotpy.message.section import Section, resolve  # noqa: E402
 from dovecotpy.message.structure import Part, bodystructure, parse  # noqa: E402
 from dovecotpy.message.text import body_text, header_text  # noqa: E402
 from tests.corpus import CORPUS, corpus_messages  # noqa: E402
+from tests.fuzz import campaign  # noqa: E402
 from tests.strict_imap import check_body, check_envelope, parse_response_data  # noqa: E402
 
 SLOW = 5.0
@@ -114,38 +115,17 @@ def mutated(data: bytes, source: random.Random) -> bytes:
     return bytes(message)
 
 
-def run(seconds: float, report: Callable[[str], None]) -> int:
-    seeds = (
-        [message for _, message in corpus_messages() if len(message) < 50_000] if CORPUS.is_dir() else SEEDS
-    )
-    number = int(time.monotonic() * 1000)
-    end = time.monotonic() + seconds
-    count = 0
-    while time.monotonic() < end:
-        number += 1
-        count += 1
-        source = random.Random(number)
-        data = mutated(source.choice(seeds), source)
-        try:
-            check(data)
-        except Exception as error:
-            Path(f"crash-message-{number}.eml").write_bytes(data)
-            report(f"{error!r}: crash-message-{number}.eml")
-            return 1
-    report(f"{count} messages, nothing found")
-    return 0
+def message(source: random.Random) -> bytes:
+    return mutated(source.choice(_seeds()), source)
 
 
-def main(arguments: list[str]) -> int:
-    if not any(argument.startswith("-") for argument in arguments):
-        return run(float(arguments[0]) if arguments else 60, print)
-    import atheris
-
-    atheris.instrument_all()
-    atheris.Setup([sys.argv[0], *arguments], check)
-    atheris.Fuzz()
-    return 0
+@functools.cache
+def _seeds() -> list[bytes]:
+    """The corpus where it is, but its largest messages; else what stands here."""
+    if not CORPUS.is_dir():
+        return SEEDS
+    return [data for _, data in corpus_messages() if len(data) < 50_000]
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(campaign.main("message", check, message, sys.argv[1:]))

@@ -184,7 +184,7 @@ class LockedMaildir:
             return []
         sync = self._reserve(len(bases))
         first = box.uidlist.uidnext
-        if first + len(bases) > uidlist.MAX_UID:
+        if first + len(bases) - 1 > uidlist.MAX_UID:
             raise Internal.because(f"{box.shown}/{uidlist.NAME}: no UIDs left")
         again = [base for base in bases if base in box.uidlist.uids]
         if not box.dotlock.keep():
@@ -214,7 +214,7 @@ class LockedMaildir:
                 raise
             box.context.log(Level.WARNING, error.log or str(error))
             return True
-        box.uidlist.uidnext = max(box.uidlist.uidnext, reserve.first)
+        box.uidlist.uidnext = min(max(box.uidlist.uidnext, reserve.first), uidlist.MAX_NUMBER)
         box.reserved = reserve.end
         return False
 

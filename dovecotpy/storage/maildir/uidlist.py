@@ -15,7 +15,9 @@ from dovecotpy.storage import files
 from dovecotpy.storage.files import NOWHERE, Identity, Shared
 
 NAME = "dovecot-uidlist"
-MAX_UID = 0xFFFFFFFF
+MAX_NUMBER = 0xFFFFFFFF
+MAX_UID = MAX_NUMBER - 1
+"""The highest UID that can be given, because the next one must be told too (RFC 3501 section 9, nz-number)."""
 STALE_SHARE = 4
 """The file is written anew when a quarter of its lines is stale."""
 STALE_LEAST = 16
@@ -249,7 +251,7 @@ class Uidlist:
 
 
 def _number(text: str, line: int, what: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 0 < int(text[:12]) <= MAX_UID or len(text) > 10:
+    if not text.isascii() or not text.isdigit() or not 0 < int(text[:12]) <= MAX_NUMBER or len(text) > 10:
         raise Broken(line, f"Invalid {what}: {text[:20]}")
     return int(text)
 

@@ -13,7 +13,13 @@ import pytest
 from dovecotpy import clock
 from dovecotpy.ipc.record import Level
 from dovecotpy.storage import flags
-from dovecotpy.storage.errors import LimitReached, MailboxReplaced, MessageGone, PermissionDenied
+from dovecotpy.storage.errors import (
+    LimitReached,
+    MailboxReplaced,
+    MessageGone,
+    PermissionDenied,
+    StoreError,
+)
 from dovecotpy.storage.index import snapshot
 from dovecotpy.storage.mailbox import Mailbox, Operation
 from dovecotpy.storage.maildir import box as box_module
@@ -490,6 +496,56 @@ class TestFollowing:
             inbox.store([1], Operation.ADD if number % 2 else Operation.REMOVE, flags.SEEN, NONE)
             old.rename(home.root / "cur" / f"2.b.h:2,{letters}")
             assert state(inbox)[2][0] == (flags.FLAGGED if letters else 0)
+
+    def test_a_foreign_change_in_the_middle_of_ours_is_seen(self, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+        inbox = home.inbox()
+        home.deliver("1.a.h:2,", folder="cur")
+        home.deliver("2.b.h:2,", folder="cur")
+        uids(inbox)
+        inbox.wait()
+        time.sleep(0.1)
+        uids(inbox)
+        real = os.rename
+
+        def rename(old: str, new: str, **kwargs: int) -> None:
+            monkeypatch.setattr(os, "rename", real)
+            real(home.root / "cur" / "2.b.h:2,", home.root / "cur" / "2.b.h:2,F")
+            real(old, new, **kwargs)
+
+        monkeypatch.setattr(os, "rename", rename)
+        inbox.store([1], Operation.ADD, flags.SEEN, NONE)
+        assert state(inbox) == {1: (flags.SEEN, NONE), 2: (flags.FLAGGED, NONE)}
+
+    def test_a_line_whose_file_is_still_to_come(self, home: Home) -> None:
+        """A writer puts the line first, then the file: another session waits for it and keeps its UID."""
+        writer, reader = home.inbox(), home.inbox()
+        add(writer)
+        uids(writer)
+        uids(reader)
+        with writer._driver.lock(clock.monotonic() + 5) as locked:
+            assert locked.assign(["9.late.h"]) == [2]  # type: ignore[attr-defined]
+            home.deliver("3.other.h:2,", folder="tmp").rename(home.root / "tmp" / "x")
+            os.utime(home.root / "cur")
+            assert uids(reader) == [1]
+            assert reader.columns().uidnext == 2
+            assert home.store().status(b"INBOX").uidnext == 2
+            home.deliver("9.late.h:2,", folder="cur")
+        assert uids(reader) == [1, 2]
+        assert (home.root / "dovecot-uidlist").read_text().splitlines()[-1] == "2 :9.late.h"
+
+    def test_the_last_uids(self, home: Home) -> None:
+        home.deliver("1.a.h:2,", folder="cur")
+        (home.root / "dovecot-uidlist").write_text("3 V1 N1\n4294967293 :1.a.h\n")
+        inbox = home.inbox(fsync_disable=False)
+        assert uids(inbox) == [4294967293]
+        assert list(add(inbox).uids) == [4294967294]
+        assert inbox.columns().uidnext == 4294967295
+        with pytest.raises(StoreError) as raised:
+            add(inbox)
+        assert "no UIDs left" in (raised.value.log or "")
+        inbox.close()
+        again = home.inbox()
+        assert uids(again) == [4294967293, 4294967294]
 
     def test_waiting(self, home: Home) -> None:
         inbox = home.inbox()
