@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from dovecotpy.ipc.authclient import AuthClient, AuthProtocolError, Continue, Fail, Handshake, Mechanism, Ok
-from dovecotpy.log.client import Log
 from dovecotpy.login.poller import Poller
 
 MAX_REQUESTS = 1024
@@ -71,10 +70,16 @@ class Request(NamedTuple):
 
 
 class AuthLink:
-    """The connection to one auth section's processes. path: of its socket."""
+    """The connection to one auth section's processes. path: of its socket; complain: is told of its loss, once."""
 
     def __init__(
-        self, name: str, path: str, pid: int, poller: Poller, log: Log, changed: Callable[[], None]
+        self,
+        name: str,
+        path: str,
+        pid: int,
+        poller: Poller,
+        complain: Callable[[str], None],
+        changed: Callable[[], None],
     ) -> None:
         self.name = name
         self.mechanisms: tuple[Mechanism, ...] = ()
@@ -82,7 +87,7 @@ class AuthLink:
         self._path = path
         self._pid = pid
         self._poller = poller
-        self._log = log
+        self._tell = complain
         self._changed = changed
         self._socket: socket.socket | None = None
         self._client = AuthClient()
@@ -193,7 +198,7 @@ class AuthLink:
         """One line for each time that the connection is lost, not one a second."""
         if not self._complained:
             self._complained = True
-            self._log.error(text)
+            self._tell(text)
 
     def _receive(self, now: float) -> None:
         if self._socket is None:
@@ -277,9 +282,14 @@ class AuthLinks:
     """Every auth section's connection, in the order of the file."""
 
     def __init__(
-        self, names: Sequence[str], pid: int, poller: Poller, log: Log, changed: Callable[[], None]
+        self,
+        names: Sequence[str],
+        pid: int,
+        poller: Poller,
+        complain: Callable[[str], None],
+        changed: Callable[[], None],
     ) -> None:
-        self._links = [AuthLink(name, name, pid, poller, log, changed) for name in names]
+        self._links = [AuthLink(name, name, pid, poller, complain, changed) for name in names]
 
     @property
     def ready(self) -> bool:

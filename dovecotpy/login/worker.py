@@ -33,6 +33,9 @@ PAUSE = 1.0
 """Seconds without accepting after the descriptors or the memory of the machine ran out."""
 MAPPED = "::ffff:"
 
+_PEEKED = 64
+"""Octets of a word of the master that are looked at ahead: more than the longest that matters."""
+
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _LISTEN = select.EPOLLIN | select.EPOLLEXCLUSIVE
 
@@ -82,7 +85,7 @@ class Worker(Keeper):
         self.certificate_field = service.certificate_field
         self.pid = os.getpid()
         self.make_session = service.make_session
-        self.auths = AuthLinks(service.auth_names, self.pid, self.poller, log, self._auth_changed)
+        self.auths = AuthLinks(service.auth_names, self.pid, self.poller, self._auth_lost, self._auth_changed)
         self.queue = MailQueue(f"mail/{service.policy.service}", self.poller)
         self._service = service
         self._channel = channel
@@ -229,6 +232,22 @@ class Worker(Keeper):
         count, tls_count = self._occupancy.clients, self._occupancy.tls
         connections = f"{count} connection{'' if count == 1 else 's'}"
         self._set_title(f"{name} [{connections} ({tls_count} TLS)]")
+
+    def _auth_lost(self, text: str) -> None:
+        """That auth goes is no error when everything ends: its end and the master's word of it may be noticed in either order."""
+        over = self._gone or (self._ending and not self._occupancy.prelogin)
+        if not over and not self._is_told_to_end():
+            self.log.error(text)
+
+    def _is_told_to_end(self) -> bool:
+        """Whether the master has gone, or the next that it says is to end."""
+        try:
+            word = self._channel.recv(_PEEKED, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        return word in (b"", Verb.RETIRE.value.encode(), Verb.DROP.value.encode())
 
     def _auth_changed(self) -> None:
         self.offer.update(self.auths.mechanisms())

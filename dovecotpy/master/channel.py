@@ -80,10 +80,10 @@ class Channel:
         while self._queue and self._try(*self._queue[0]):
             self._queue.popleft().close()
 
-    def receive(self) -> list[control.Message]:
-        """What the child said; sets `ended` at the end of the connection and at a breach."""
+    def receive(self, most: int = MAX_BATCH) -> list[control.Message]:
+        """What the child said, at most so many packets; sets `ended` at the end of the connection and at a breach."""
         messages: list[control.Message] = []
-        while not self.ended and len(messages) < MAX_BATCH:
+        while not self.ended and len(messages) < most:
             try:
                 message = control.receive(self._sock, socket.MSG_DONTWAIT)
             except BlockingIOError:

@@ -152,7 +152,8 @@ class MailService(ForkService):
         worker.taken = True
         self.spares.discard(worker)
         worker.forget_inbox()
-        inbox = socket.socket(fileno=message.descriptors[0])
+        # said, not asked of the kernel, which would be three calls: whatever it is, it is only passed on
+        inbox = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, message.descriptors[0])
         if worker.retired or self.retired or self.host.stopping:
             inbox.close()
             self.retire_worker(worker)

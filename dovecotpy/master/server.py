@@ -19,6 +19,7 @@ from dovecotpy.log.client import Log, traceback
 from dovecotpy.master import reaping, reasons, spawn
 from dovecotpy.master.build import Builder
 from dovecotpy.master.certificates import Certificates
+from dovecotpy.master.channel import MAX_BATCH
 from dovecotpy.master.children import Child, Children, Process, Worker
 from dovecotpy.master.clockwatch import ClockWatch
 from dovecotpy.master.ending import Ending
@@ -213,7 +214,8 @@ class Master:
         if event & select.EPOLLOUT:
             child.channel.flush()
         if event & ~select.EPOLLOUT:
-            for message in child.channel.receive():
+            # a worker says little at a time: what more there is, the next poll tells, and no call finds that there is nothing
+            for message in child.channel.receive(1 if isinstance(child, Worker) else MAX_BATCH):
                 self._hear(child, message)
         if child.channel.ended:
             if child.channel.breach and not self.stopping:

@@ -24,7 +24,7 @@ from dovecotpy.storage.state import BOOT
 NAME = "dovecotpy.index"
 NAMES = "dovecotpy.index.names"
 RECENT = "dovecotpy.recent"
-VERSION = 1
+VERSION = 2
 MAGIC = b"DPYI" + (b"\x01" if sys.byteorder == "little" else b"\x02")
 MAX_FILE = 1 << 32
 _PREFIX = struct.Struct("<5sBxxI")
@@ -60,7 +60,7 @@ def write(directory: int, snapshot: Snapshot) -> None:
         columns.dates,
         columns.savedates,
     )
-    words = "\n".join(" ".join(sorted(each)) for each in columns.keyword_sets).encode(
+    words = "\n".join("\0".join(sorted(each)) for each in columns.keyword_sets).encode(
         "utf-8", "surrogateescape"
     )
     boot = BOOT.encode()
@@ -126,9 +126,10 @@ def _parse(body: memoryview) -> Snapshot:
         arrays.append(column)
         at = end
     keyword_sets = tuple(
-        frozenset(line.split()) for line in words.decode("utf-8", "surrogateescape").split("\n")
+        frozenset(filter(None, line.split("\0")))
+        for line in words.decode("utf-8", "surrogateescape").split("\n")
     )
-    if len(keyword_sets) != sets:
+    if len(set(keyword_sets)) != sets or max(arrays[2], default=0) >= sets:
         raise Unusable("keywords do not fit")
     if not BOOT or boot != BOOT.encode():
         stamp = b""

@@ -102,6 +102,31 @@ def test_a_dead_auth_process_is_a_temporary_failure(local: Stage) -> None:
     assert errors == ["auth server default: connection closed"]
 
 
+@pytest.mark.parametrize("word", [Verb.RETIRE, Verb.DROP, None])
+def test_auth_that_goes_with_the_server_is_no_error(word: Verb | None) -> None:
+    """The end of auth is noticed first: the master's word or end waits on its socket, or came in the round before."""
+    with stage() as made:
+        if word is None:
+            made.master.close()
+        else:
+            made.tell(word)
+        made.worker._auth_lost("auth server default: connection closed")
+        made.auth.drop()
+        made.until(lambda: made.over)
+        made.rounds()
+        assert made.lines == []
+
+
+def test_auth_that_goes_alone_is_an_error_in_a_worker_that_ends(local: Stage) -> None:
+    caller = local.call()
+    caller.expect(b"ready.\r\n")
+    local.tell(Verb.RETIRE)
+    local.rounds()
+    local.auth.drop()
+    local.until(lambda: bool(local.lines))
+    assert local.lines == ["auth server default: connection closed"]
+
+
 def test_clients_wait_for_the_auth_process_before_they_are_greeted() -> None:
     with stage(start=False) as made:
         made.auth.mute = True

@@ -497,7 +497,9 @@ class TestFollowing:
             old.rename(home.root / "cur" / f"2.b.h:2,{letters}")
             assert state(inbox)[2][0] == (flags.FLAGGED if letters else 0)
 
-    def test_a_foreign_change_in_the_middle_of_ours_is_seen(self, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_foreign_change_in_the_middle_of_ours_is_seen(
+        self, home: Home, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         inbox = home.inbox()
         home.deliver("1.a.h:2,", folder="cur")
         home.deliver("2.b.h:2,", folder="cur")

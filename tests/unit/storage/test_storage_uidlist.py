@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -143,18 +144,16 @@ def test_a_full_disk_leaves_no_half_line(
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=200))
 def test_any_content_is_understood_or_broken(data: bytes) -> None:
-    path = Path(os.environ.get("TMPDIR", "/tmp")) / f"storage-uidlist-{os.getpid()}"
-    path.mkdir(exist_ok=True)
-    (path / NAME).write_bytes(b"3 V1 N1\n" + data)
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
+    with tempfile.TemporaryDirectory() as path:
+        (Path(path) / NAME).write_bytes(b"3 V1 N1\n" + data)
+        descriptor = os.open(path, os.O_RDONLY)
         listed = Uidlist(descriptor)
         try:
             listed.refresh()
         except Broken:
             return
+        finally:
+            os.close(descriptor)
         values = list(listed.uids.values())
         assert values == sorted(set(values))
         assert all(uid < listed.uidnext for uid in values)
-    finally:
-        os.close(descriptor)
