@@ -101,6 +101,7 @@ def test_spares_double_while_they_run_out_and_shrink_by_one() -> None:
     for ran_out in (False, True, True, True, False, False):
         if ran_out:
             rule.ran_out()
+        rule.wanted(0, 50)
         rule.tick()
         targets.append(rule.target)
     assert targets == [3, 6, 12, 24, 23, 22]
@@ -128,8 +129,18 @@ def test_a_target_never_passes_the_maximum() -> None:
     rule = SpareRule(3, 10)
     for _ in range(5):
         rule.ran_out()
+        rule.wanted(0, 50)
         rule.tick()
     assert rule.target == 10
+
+
+def test_a_target_does_not_pass_the_sessions_of_its_second() -> None:
+    rule = SpareRule(3, 100)
+    for sessions, target in ((16, 6), (16, 12), (16, 16), (16, 16), (40, 32), (2, 32)):
+        rule.ran_out()
+        rule.wanted(0, sessions)
+        rule.tick()
+        assert rule.target == target
 
 
 def test_slots_are_counted_by_process_and_by_user_and_address() -> None:
