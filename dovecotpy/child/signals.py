@@ -13,8 +13,8 @@ try:
     from _signal import SIG_DFL, SIG_IGN  # type: ignore[import-not-found]
     from _signal import signal as _set
 except ImportError:  # an interpreter that has it elsewhere
-    from signal import SIG_DFL, SIG_IGN  # type: ignore[assignment]
-    from signal import signal as _set  # type: ignore[assignment]
+    from signal import SIG_DFL, SIG_IGN
+    from signal import signal as _set
 
 DEFAULT = int(SIG_DFL)
 IGNORE = int(SIG_IGN)

@@ -291,9 +291,14 @@ class ImapSession:
         return status(self._tag, condition, text, code)
 
     def begin_idle(self) -> None:
-        """From the end of this command on, wait for DONE; its tagged answer comes then."""
+        """From the end of this command on, wait for DONE; its tagged answer comes then.
+
+        The mailbox is watched from here on, before it is looked at once more: what comes in between is not missed.
+        """
         self._idle_tag = self._tag
         self._last_output = clock.monotonic()
+        if self.view is not None:
+            self.view.mailbox.wait()
 
     def bye(self, text: str, log_text: str) -> None:
         """Say BYE where that is possible, and end with `log_text` in the log."""

@@ -24,6 +24,7 @@ from dovecotpy.log.client import Log
 from dovecotpy.login import policy
 from dovecotpy.login.imap import ImapLogin
 from dovecotpy.login.logline import LogFormat
+from dovecotpy.login.rehearsal import rehearse
 from dovecotpy.login.worker import Listener, Service, Worker
 from dovecotpy.sandbox import kernel, limits, privileges, seccomp
 
@@ -66,6 +67,7 @@ def serve(start: Start, channel: socket.socket, log: Log) -> None:
     confinement = seccomp.Filter() if kernel.supported() and seccomp.available() else None
     name = f"{service.policy.service}-login"
     set_title(name)
+    rehearse(service, login_directory(settings))
     become_login_user(settings)
     run = functools.partial(
         work, settings=settings, service=service, listeners=listeners, log=log, confinement=confinement
@@ -150,10 +152,7 @@ def become_login_user(settings: Settings) -> None:
 
     A server that was not started as root keeps its user: login_user is then its own or nobody's business.
     """
-    directory = settings.text("login_dir")
-    if "base_dir" in settings:
-        directory = os.path.join(settings.text("base_dir"), directory)
-    os.chdir(directory)
+    os.chdir(login_directory(settings))
     os.umask(0o077)
     if os.geteuid() != 0:
         privileges.drop(privileges.Identity(os.geteuid(), os.getegid()))
@@ -161,6 +160,12 @@ def become_login_user(settings: Settings) -> None:
     identity = login_identity(settings.text("login_user"))
     kernel.limit_capabilities(frozenset({"sys_chroot", "setuid", "setgid"}))
     privileges.drop(identity, chroot="." if settings.flag("login_chroot") else "")
+
+
+def login_directory(settings: Settings) -> str:
+    """login_dir, which is below base_dir where it does not begin with a slash."""
+    directory = settings.text("login_dir")
+    return os.path.join(settings.text("base_dir"), directory) if "base_dir" in settings else directory
 
 
 def login_identity(user: str) -> privileges.Identity:

@@ -45,6 +45,10 @@ class Poller:
         """Who watches a descriptor now: an earlier event of the same batch may have ended it."""
         return self._ready.get(descriptor)
 
+    def fileno(self) -> int:
+        """It is readable while something waits."""
+        return self._epoll.fileno()
+
     def close(self) -> None:
         """End it."""
         self._epoll.close()

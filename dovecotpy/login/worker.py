@@ -336,12 +336,13 @@ class Worker(Keeper):
         except OSError:
             sock.close()
             return
-        self._take(sock, peer, listener.tls)
+        self.take(sock, peer, tls=listener.tls)
         if self._occupancy.listening:
             # behind the other processes in the kernel's list of who is woken next
             self.poller.again(listener.socket.fileno(), _LISTEN)
 
-    def _take(self, sock: socket.socket, peer: Peer, tls: bool) -> None:
+    def take(self, sock: socket.socket, peer: Peer, *, tls: bool) -> None:
+        """A client has come. tls: TLS begins before the first word."""
         self._make_room(self._occupancy.victims())
         self._occupancy.accepted(tls=tls)
         self._served = True

@@ -13,6 +13,7 @@ import sys
 import dovecotpy
 from dovecotpy.child import bootstrap
 from dovecotpy.child.forkserver import ForkServer
+from dovecotpy.child.title import set_title
 from dovecotpy.config.values import Namespace, Settings
 from dovecotpy.ipc import control
 from dovecotpy.ipc.control import Verb
@@ -23,7 +24,6 @@ from dovecotpy.mail.preload import preload
 from dovecotpy.mail.prepared import NEEDED, Prepared
 from dovecotpy.mail.rehearsal import rehearse
 from dovecotpy.mail.rules import RulesError, auth_uids, rules
-from dovecotpy.child.title import set_title
 from dovecotpy.sandbox import kernel
 
 EXIT_FATAL = 89

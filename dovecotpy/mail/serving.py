@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from dovecotpy import clock
+from dovecotpy.child.title import set_title
 from dovecotpy.config.values import Namespace, Settings
 from dovecotpy.ipc import handover
 from dovecotpy.ipc.handover import HandOver, Refused
@@ -20,7 +21,6 @@ from dovecotpy.mail.account import Account
 from dovecotpy.mail.runner import Channel, Outcome, Runner, Signals
 from dovecotpy.mail.service import Opened, Service, Visit
 from dovecotpy.mail.session import Session
-from dovecotpy.child.title import set_title
 from dovecotpy.storage.errors import StoreError
 from dovecotpy.storage.store import StoreUser
 

@@ -473,7 +473,12 @@ class Mailbox:
             return
         try:
             found = snapshot.read(self._index)
-        except (Unusable, OSError) as error:
+        except Unusable as error:  # the next snapshot takes its place
+            self._say(
+                Level.WARNING, f"Mailbox {os.fsdecode(self.name)}: {snapshot.NAME} is not used: {error}"
+            )
+            return
+        except OSError as error:
             self._complain(f"{snapshot.NAME} is not used: {error}")
             return
         if found is None or not found.columns.uidvalidity:

@@ -17,6 +17,6 @@ if TYPE_CHECKING:
 def idle(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
     """Wait for DONE, and tell what is new until then."""
     arguments.end()
-    yield continuation(b"idling")
     session.begin_idle()
+    yield continuation(b"idling")
     yield from session.updates()

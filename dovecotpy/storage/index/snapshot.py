@@ -29,7 +29,7 @@ MAGIC = b"DPYI" + (b"\x01" if sys.byteorder == "little" else b"\x02")
 MAX_FILE = 1 << 32
 _PREFIX = struct.Struct("<5sBxxI")
 _HEAD = struct.Struct("<IIQ32s8sIIIII")
-_RECENT = struct.Struct("<III")
+_RECENT = struct.Struct("<IQI")
 _TYPES = ("I", "B", "I", "Q", "q", "q", "q")
 
 
@@ -177,7 +177,7 @@ def read_recent(directory: int, uidvalidity: int) -> int | None:
     if len(data) != _RECENT.size:
         return None
     validity, uid, checksum = _RECENT.unpack(data)
-    if validity != uidvalidity or checksum != zlib.crc32(data[:8]):
+    if validity != uidvalidity or checksum != zlib.crc32(data[: _RECENT.size - 4]):
         return None
     return int(uid)
 
@@ -194,7 +194,7 @@ def start_recent(directory: int, uidvalidity: int, uid: int) -> None:
 
 def write_recent(directory: int, uidvalidity: int, uid: int) -> None:
     """Note that every message below a UID is claimed. Under the mailbox's lock. Raises OSError."""
-    data = struct.pack("<II", uidvalidity, uid)
+    data = struct.pack("<IQ", uidvalidity, uid)
     mode = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     descriptor = os.open(RECENT, mode, 0o666, dir_fd=directory)
     try:

@@ -35,6 +35,8 @@ SHARED_FILE = "dovecot-shared"
 TEMPORARY_SECONDS = 36 * 3600
 """A file in tmp/ that did not change for so long belongs to a delivery that died."""
 MAX_KEYWORDS = 2000
+UNSETTLED_SECONDS = 1.0
+"""Until the next look while the last one could not settle everything, such as a lock that another writer held."""
 _NO_REF = Ref(b"")
 _NO_KEYWORDS: frozenset[str] = frozenset()
 _STAMP = struct.Struct("<QqQqQQ")
@@ -278,7 +280,10 @@ class MaildirBox:
     def events(self) -> Wait:
         """How to notice what others do."""
         watched = self.watch()
-        return Wait(self.context.watcher.fileno() if watched else None, self.context.options.interval)
+        interval = self.context.options.interval
+        if self.known is None and interval:
+            interval = min(interval, UNSETTLED_SECONDS)
+        return Wait(self.context.watcher.fileno() if watched else None, interval)
 
     def drain(self) -> bool:
         """Read what the descriptor has; True when the mailbox may have changed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import select
 import signal
@@ -187,3 +188,17 @@ def test_close_all_but_keeps_what_is_named() -> None:
             os._exit(0)
         os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def test_nobody_may_attach_to_a_worker_from_its_birth_on() -> None:
+    def tell(birth: Birth) -> int:
+        control.send(birth.control, Verb.SLOT, ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))  # PR_GET_DUMPABLE
+        return 0
+
+    running = Running(tell)
+    running.next()
+    ((_, sock),) = running.fork()
+    message = control.receive(sock)
+    assert message is not None
+    assert message.number(0) == 0
+    assert running.ended()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from dovecotpy.config.values import Namespace, Settings
 from dovecotpy.ipc.record import Level
 from dovecotpy.storage.driver import Draft
+from dovecotpy.storage.errors import StoreError
 from dovecotpy.storage.mailbox import Appended, Mailbox
 from dovecotpy.storage.store import Store, StoreUser
 
@@ -32,6 +35,19 @@ def settings(**changes: object) -> Settings:
     return Settings({**values, **changes})  # type: ignore[arg-type]
 
 
+class NotingStore(Store):
+    """A store that knows which mailboxes it opened."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.opened: list[Mailbox] = []
+
+    def open(self, name: bytes, *, writable: bool) -> Mailbox:
+        mailbox = super().open(name, writable=writable)
+        self.opened.append(mailbox)
+        return mailbox
+
+
 class Home:
     """A user's home with stores over it and what they log."""
 
@@ -39,7 +55,7 @@ class Home:
         self.path = path
         self.root = path / "Maildir"
         self.lines: list[tuple[Level, str]] = []
-        self._opened: list[Store] = []
+        self._opened: list[NotingStore] = []
 
     def store(
         self,
@@ -52,15 +68,18 @@ class Home:
         if location is not None:
             changes["mail_location"] = location
         user = StoreUser("joe@example.org", str(self.path), mail, os.getuid(), "imap", "", "", {})
-        store = Store(
+        store = NotingStore(
             user, settings(**changes), namespaces, lambda level, text: self.lines.append((level, text))
         )
         self._opened.append(store)
         return store
 
     def close(self) -> None:
-        """Close every store that was opened; mailboxes go with the collector."""
+        """Close every store that was opened, with its mailboxes."""
         for store in self._opened:
+            for mailbox in store.opened:
+                with contextlib.suppress(StoreError, OSError):
+                    mailbox.close()
             store.close()
 
     def inbox(self, **changes: object) -> Mailbox:

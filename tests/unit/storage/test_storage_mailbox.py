@@ -682,6 +682,10 @@ class TestIndex:
         again.close()
         assert len(home.lines) == 1
         assert "dovecotpy.index is not used" in home.lines[0][1]
+        third = home.inbox()
+        assert uids(third) == [1, 2, 3]
+        third.close()
+        assert len(home.lines) == 1, "it was not written anew"
 
     def test_it_may_be_deleted_under_open_sessions(self, home: Home) -> None:
         sessions = [home.inbox(mail_location="maildir:~/Maildir:INDEX=~/index") for _ in range(5)]
