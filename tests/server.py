@@ -371,6 +371,26 @@ class Server:
         return client
 
 
+def usable_by(uid: int) -> bool:
+    """Whether another user can run this interpreter and this checkout: not when they are below a directory closed to him."""
+    command = [sys.executable, "-c", "import dovecotpy.cli.main"]
+    root = Path(__file__).resolve().parents[1]
+    try:
+        done = subprocess.run(
+            command,
+            user=uid,
+            group=uid,
+            extra_groups=[],
+            check=False,
+            capture_output=True,
+            cwd=root,
+            timeout=60,
+        )
+    except PermissionError:
+        return False
+    return done.returncode == 0
+
+
 def eventually(condition: object, seconds: float = 10.0) -> bool:
     """Whether a condition (a callable) becomes true in time."""
     assert callable(condition)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.server import free_port
+from tests.server import free_port, usable_by
 
 
 class Demo:
@@ -74,7 +74,7 @@ def demo(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Demo]:
         for path in (tmp_path, *tmp_path.parents):
             if path.stat().st_uid == 0 and path != Path("/"):
                 path.chmod(path.stat().st_mode | 0o011)
-        if not _reachable(uid):
+        if not usable_by(uid):
             pytest.skip(
                 "the checkout or its interpreter is in a directory that an ordinary user cannot enter"
             )
@@ -83,15 +83,6 @@ def demo(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Demo]:
     demo = Demo(tmp_path / "var", uid)
     yield demo
     demo.kill()
-
-
-def _reachable(uid: int) -> bool:
-    command = [sys.executable, "-c", "import dovecotpy.cli.main"]
-    root = Path(__file__).resolve().parents[2]
-    done = subprocess.run(
-        command, user=uid, group=uid, extra_groups=[], check=False, capture_output=True, cwd=root
-    )
-    return done.returncode == 0
 
 
 def test_a_newcomer_reads_the_samples(demo: Demo) -> None:

@@ -12,11 +12,17 @@ from pathlib import Path
 import pytest
 from master_rig import Rig, alive, processes_of, rig, until
 
+from tests.server import usable_by
+
 NOBODY = 65534
 
-pytestmark = pytest.mark.skipif(
-    os.geteuid() != 0, reason="as an ordinary user every test of the master is this one"
-)
+pytestmark = [
+    pytest.mark.skipif(os.geteuid() != 0, reason="as an ordinary user every test of the master is this one"),
+    pytest.mark.skipif(
+        os.geteuid() == 0 and not usable_by(NOBODY),
+        reason="the checkout is in a directory closed to other users",
+    ),
+]
 
 
 @pytest.fixture

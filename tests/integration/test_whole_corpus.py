@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from tests.corpus import corpus_messages, requires_corpus
 
 from tests import strict_imap
+from tests.corpus import corpus_messages, requires_corpus
 from tests.server import MAIL_ID, RawClient, Server
 
 pytestmark = requires_corpus
