@@ -9,6 +9,7 @@ As root the server runs as it would in production: chrooted login processes of `
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import re
@@ -293,10 +294,8 @@ class Server:
             return None
         if self._process.poll() is None:
             self._process.send_signal(number)
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(15)
-            except subprocess.TimeoutExpired:
-                pass
         status = self._process.poll()
         left = self.processes()
         for pid in left:
