@@ -2,7 +2,7 @@
 
 It doubles once a second while the spares run out, but not beyond the sessions that were there at once in that second, and shrinks by one
 a second afterwards; refilling up to it is immediate. Where all processors are busy spares run out whatever their number, and each birth
-more takes time from those who wait: without the bound sixteen clients made four hundred spares.
+more takes time from those who wait: without the bound eight clients made four hundred spares.
 """
 
 from __future__ import annotations
