@@ -18,7 +18,7 @@ fields (`fields.pack`). The socket is the identity: a slot belongs to it, and it
 | master → login worker | LISTEN | | listen although full (the reference's tag 0) |
 | master → login worker | DROP | | end the clients that are not logged in, then end |
 | spare → master | TAKEN | | it took a hand-over: fork the next spare |
-| spare → master | SLOT protocol user address key reuse | | may this session be? reuse: 1 when an idle worker may be named. Once it got a slot for itself it is a user's process: SLOT and FORGED end the connection, IDLE must name that key |
+| spare → master | SLOT protocol user address key reuse | | may this session be? reuse: 1 when an idle worker may be named |
 | master → spare | YES | the inbox of an idle worker with that key, if any | the slot is the asker's, or the worker's whose inbox came |
 | master → spare | NO reason | | reason: see Refusal |
 | spare → master | FORGED pid | | a hand-over that no honest login process sends |
@@ -27,6 +27,9 @@ fields (`fields.pack`). The socket is the identity: a slot belongs to it, and it
 | auth → master | WORKER | the worker's end of a fresh stream pair | a worker process wanted for this connection |
 | master → log | REOPEN | | open the log files anew |
 | master → auth | CLEAR | | drop what is cached |
+
+A worker that got a slot for itself is a user's process from then on and is believed nothing about others: its SLOT and FORGED end the
+connection, its IDLE must name the key of its own slot.
 """
 
 from __future__ import annotations
