@@ -89,8 +89,11 @@ def accept(own: socket.socket, listener: socket.socket) -> socket.socket:
 
 def serve(own: socket.socket, listener: socket.socket, client: socket.socket) -> bool:
     client.setblocking(True)
-    client.sendall(b"hello %d\n" % os.getpid())
-    words = client.makefile("rb").readline().decode().split(" ", 1)
+    try:
+        client.sendall(b"hello %d\n" % os.getpid())
+        words = client.makefile("rb").readline().decode().split(" ", 1)
+    except ConnectionError:
+        return True
     rest = words[1].strip() if len(words) > 1 else ""
     order = words[0].strip()
     if order == "crash":

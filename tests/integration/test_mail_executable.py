@@ -18,6 +18,7 @@ from dovecotpy.ipc.control import Verb
 from dovecotpy.ipc.handover import Accepted, Denied
 from dovecotpy.ipc.record import Level
 from tests.integration.mail_world import AS_ROOT, MAIL_GID, MAIL_UID, Client, Master, World, worlds
+from tests.server import usable_by
 
 as_root = pytest.mark.skipif(not AS_ROOT, reason="other users' processes need root")
 
@@ -103,6 +104,9 @@ def test_the_slot_stays_with_the_program(world: World) -> None:
     assert world.reap(master.pid) in (0, 1)
 
 
+@pytest.mark.skipif(
+    AS_ROOT and not usable_by(MAIL_UID), reason="the interpreter is in a directory closed to other users"
+)
 def test_mail_drop_priv_before_exec(world: World) -> None:
     world.set(mail_executable=teller(world), mail_drop_priv_before_exec=True)
     master, client = run(world)
