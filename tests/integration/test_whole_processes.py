@@ -53,9 +53,14 @@ def listening_inodes() -> set[str]:
 
 
 def memory(pid: int) -> Iterator[bytes]:
-    """What a process has in its writable memory, map by map."""
-    with open(f"/proc/{pid}/mem", "rb", buffering=0) as mem:
-        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+    """What a process has in its writable memory, map by map; nothing when it has ended meanwhile."""
+    try:
+        maps = Path(f"/proc/{pid}/maps").read_text()
+        mem = open(f"/proc/{pid}/mem", "rb", buffering=0)  # noqa: SIM115 (closed below)
+    except (FileNotFoundError, ProcessLookupError):
+        return
+    with mem:
+        for line in maps.splitlines():
             span, rights, *_ = line.split()
             low, high = (int(word, 16) for word in span.split("-"))
             if not rights.startswith("rw"):
