@@ -19,6 +19,7 @@ from dovecotpy.storage.driver import (
     UNKNOWN_DATE,
     Body,
     BoxDriver,
+    Capabilities,
     Changed,
     Columns,
     Delta,
@@ -40,6 +41,7 @@ from dovecotpy.storage.errors import (
     StoreError,
 )
 from dovecotpy.storage.index import snapshot
+from dovecotpy.storage.index.modseq import Modseqs
 from dovecotpy.storage.index.snapshot import Snapshot, Unusable
 from dovecotpy.storage.source import Messages
 
@@ -128,11 +130,11 @@ class Mailbox:
     ) -> None:
         self._driver = driver
         self.name = name
-        self.capabilities = driver.capabilities
         self.writable = writable and driver.capabilities.writable
         self._index = index
         self._say = say
-        self._ledger = Ledger(driver.dates)
+        self._modseqs = Modseqs(index, driver)
+        self._ledger = Ledger(driver.dates, self._modseqs.next)
         self._stamp = b""
         self._synced = False
         self._first_recent: int | None = None
@@ -144,6 +146,12 @@ class Mailbox:
         self._dirty_names = False
         self._index_failed = False
         self._opened = False
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can keep; `modseq` only if the numbers mean the same to later sessions."""
+        found = self._driver.capabilities
+        return found._replace(modseq=found.modseq and self._modseqs.lasting)
 
     @property
     def guid(self) -> bytes:
@@ -492,6 +500,9 @@ class Mailbox:
         self._saved_stamp = found.stamp
         self._generation = found.generation
         self._synced = True
+        if self._modseqs.highest() != columns.modseq:
+            self._ledger.rebase()
+            self._dirty = True
         if unchanged:
             self._stamp = found.stamp
         else:
@@ -503,7 +514,7 @@ class Mailbox:
             self._take(self._driver.sync(columns, b""))
         except MailboxReplaced:
             self._driver.disown()
-            self._ledger = Ledger(self._driver.dates)
+            self._ledger = Ledger(self._driver.dates, self._modseqs.next)
             self._synced = False
             self._saved_stamp = b""
 
@@ -521,7 +532,7 @@ class Mailbox:
                 self._generation = os.urandom(8)
                 snapshot.write_names(self._index, self._generation, names)
                 self._dirty_names = False
-            columns = self._ledger.known_columns()
+            columns = self._columns_to_keep()
             snapshot.write(self._index, Snapshot(columns, self._driver.guid, stamp, self._generation))
             self._saved_stamp = stamp
             self._dirty = False
@@ -531,6 +542,14 @@ class Mailbox:
             return
         except StoreError as error:
             self._complain(f"{snapshot.NAME} is not written: {error}")
+
+    def _columns_to_keep(self) -> Columns:
+        """What changed at numbers that others gave is not known here: to later sessions everything counts as changed by then."""
+        columns = self._ledger.known_columns()
+        floor = self._modseqs.floor
+        if not floor:
+            return columns
+        return columns._replace(modseqs=array("Q", [max(modseq, floor) for modseq in columns.modseqs]))
 
     def _complain(self, text: str) -> None:
         """The index cannot be used: said once, and then this session does without."""

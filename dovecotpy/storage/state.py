@@ -71,6 +71,13 @@ class State:
         """It could not be opened before, which was said then."""
         return self._failure is not None
 
+    @property
+    def usable(self) -> bool:
+        """It can be had, as far as can be told without opening it."""
+        if self._failure is not None or self._directory < 0:
+            return False
+        return os.access(".", os.W_OK, dir_fd=self._directory, effective_ids=True)
+
     def exists(self) -> bool:
         """Whether there is a State at all."""
         return files.identify(self._directory, NAME) != files.NOWHERE
@@ -133,9 +140,20 @@ class State:
             end, high = (row[0], row[1]) if row is not None else (0, 0)
             if uid + count > end or row is None or row[2] != BOOT:
                 end = max(end, uid + count + UIDS_AHEAD)
-                high = max(high, modseq + MODSEQS_AHEAD)
+                high = max(high, modseq + MODSEQS_AHEAD if modseq else 1)
                 connection.execute("REPLACE INTO reserve VALUES (?, ?, ?, ?)", (guid, end, high, BOOT))
             return Reserve(uid, end)
+
+    def reserve_modseqs(self, guid: str, least: int) -> Reserve:
+        """MODSEQS_AHEAD modseqs that nobody used, from `least` on, on disk before one is used. Raises InUse, StoreError."""
+        with _Transaction(self, self._open()) as connection:
+            row = connection.execute("SELECT uid, modseq, boot FROM reserve WHERE guid=?", (guid,)).fetchone()
+            uid, high, boot = row if row is not None else (0, 1, "")
+            first = max(int(high), least)
+            connection.execute(
+                "REPLACE INTO reserve VALUES (?, ?, ?, ?)", (guid, uid, first + MODSEQS_AHEAD, boot)
+            )
+            return Reserve(first, first + MODSEQS_AHEAD)
 
     def reserved_modseq(self, guid: str) -> int:
         """The first modseq beyond the reserve; 1 where nothing was reserved."""
@@ -176,11 +194,15 @@ class State:
                     "INSERT INTO keyword VALUES (?, ?, ?)", [(guid, uid, each) for each in keywords]
                 )
 
-    def copy_keywords(self, guid: str, other: str) -> None:
+    def copy(self, guid: str, other: str) -> None:
         """A copy of a mailbox got a GUID of its own. Durable. Raises InUse, StoreError."""
         with _Transaction(self, self._open()) as connection:
             connection.execute(
                 "INSERT OR IGNORE INTO keyword SELECT ?, uid, keyword FROM keyword WHERE guid=?",
+                (other, guid),
+            )
+            connection.execute(
+                "INSERT OR IGNORE INTO reserve SELECT ?, 0, modseq, '' FROM reserve WHERE guid=?",
                 (other, guid),
             )
 

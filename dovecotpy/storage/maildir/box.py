@@ -89,7 +89,7 @@ class MaildirBox:
         self._own: set[tuple[bool, bool, str]] = set()
         self._infos: dict[str, tuple[int, frozenset[str]]] = {}
         self._open_directories(writable)
-        self.capabilities = Capabilities(True, False, False, MAX_KEYWORDS, self.writable)
+        self.capabilities = Capabilities(True, context.state.usable, False, MAX_KEYWORDS, self.writable)
 
     # Directories
 
@@ -216,6 +216,12 @@ class MaildirBox:
             return None
         new = self.new
         return [(uid, ("new/" if name in new else "cur/") + name) for uid, name in self.names.items()]
+
+    def reserve_modseqs(self, least: int) -> tuple[int, int]:
+        """Modseqs from `least` on that nobody used, reserved on disk: the first one and the one behind the last. Raises StoreError."""
+        if not self.guid:
+            raise PermissionDenied("Permission denied")
+        return self.context.state.reserve_modseqs(self.guid.decode(), least)
 
     def lasting_stamp(self) -> bytes:
         """A stamp that still proves something when nobody watches any more; empty: the last change is too fresh."""

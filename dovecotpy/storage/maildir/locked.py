@@ -229,7 +229,7 @@ class LockedMaildir:
             box.uidlist.set_guid(_fresh_guid().decode())
             self._rewrite(sync=box.context.sync)
             box.guid = box.uidlist.guid.encode()
-            box.context.state.copy_keywords(guid, box.guid.decode())
+            box.context.state.copy(guid, box.guid.decode())
             guid = box.guid.decode()
         box.context.state.own(guid, box.shown)
 
