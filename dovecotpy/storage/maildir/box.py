@@ -89,7 +89,7 @@ class MaildirBox:
         self._own: set[tuple[bool, bool, str]] = set()
         self._infos: dict[str, tuple[int, frozenset[str]]] = {}
         self._open_directories(writable)
-        self.capabilities = Capabilities(True, context.state.usable, False, MAX_KEYWORDS, self.writable)
+        self.capabilities = Capabilities(True, context.state.usable, True, MAX_KEYWORDS, self.writable)
 
     # Directories
 
@@ -366,7 +366,12 @@ class MaildirBox:
             self.surplus = self.context.state.keywords(self.guid.decode())
 
     def dates(self, uids: Sequence[int]) -> list[tuple[int, int]]:
-        """mtime and ctime of each message; of one that is gone, the time in its name."""
+        """INTERNALDATE is the mtime. The date of saving stands in the list; where it does not, the ctime serves, which the index keeps.
+
+        Of a message that is gone, both are the time in its name unless the list knows better.
+        """
+        self.load_names()
+        listed = self._listed()
         found = []
         for uid in uids:
             where = self.path(uid)
@@ -374,11 +379,23 @@ class MaildirBox:
                 if where is None:
                     raise FileNotFoundError
                 entry = os.stat(where[1], dir_fd=where[0], follow_symlinks=False)
-                found.append((int(entry.st_mtime // 1), int(entry.st_ctime // 1)))
+                date, changed = int(entry.st_mtime // 1), int(entry.st_ctime // 1)
             except OSError:
-                seconds = filename.order(self.names.get(uid, ""))[0]
-                found.append((seconds, seconds))
+                date = changed = filename.order(self.names.get(uid, ""))[0]
+            saved = listed.saved(uid)
+            found.append((date, changed if saved is None else saved))
         return found
+
+    def _listed(self) -> Uidlist:
+        """The list as read, or, where an index made that unnecessary so far, read aside: what is new in it is for the next sync to see."""
+        if self.uidlist.identity != files.NOWHERE:
+            return self.uidlist
+        aside = Uidlist(self.control)
+        try:
+            aside.refresh()
+        except (uidlist.Broken, OSError):
+            return self.uidlist
+        return aside
 
     # Messages
 

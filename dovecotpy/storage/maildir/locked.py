@@ -313,11 +313,12 @@ class LockedMaildir:
         """Lines first, then the files, then the directories' durability. On any failure nothing stays visible."""
         box = self._box
         all_told = next(reversed(box.uidlist.uids.values()), 0) < box.told
-        uids = self.assign(bases)
+        keys = f"{uidlist.SAVED}{int(clock.now())}"
+        uids = self.assign(bases, keys=keys)
         done: list[tuple[bool, str]] = []
         try:
             for at, base in enumerate(bases):
-                self._put_one(at, base, uids, bases, put)
+                self._put_one(at, base, uids, bases, put, keys)
                 done.append(_target(bases[at], infos[at]))
             if box.context.sync:
                 for is_new in {is_new for is_new, _ in done}:
@@ -338,7 +339,7 @@ class LockedMaildir:
             box.known = None
         return [box.row(uid, name) for uid, (_, name) in zip(uids, done, strict=True)]
 
-    def _put_one(self, at: int, base: str, uids: list[int], bases: list[str], put: Put) -> None:
+    def _put_one(self, at: int, base: str, uids: list[int], bases: list[str], put: Put, keys: str) -> None:
         """A name that is taken gets another one, and a line with its next UID."""
         for _ in range(PLACES):
             try:
@@ -346,9 +347,9 @@ class LockedMaildir:
                 return
             except FileExistsError:
                 bases[at] = self._box.context.names.make() + filename.sizes_of(base)
-                uids[at] = self.assign([bases[at]])[0]
+                uids[at] = self.assign([bases[at]], keys=keys)[0]
                 if at + 1 < len(bases):
-                    uids[at + 1 :] = self.assign(bases[at + 1 :])
+                    uids[at + 1 :] = self.assign(bases[at + 1 :], keys=keys)
         raise Internal.because(f"{self._box.shown}: no free name for a message after {PLACES} tries")
 
     def flags(self, want: Sequence[Row]) -> list[Row | Gone | Changed]:
