@@ -128,17 +128,26 @@ class MaildirBox:
         return Shared(stat.S_IMODE(found.st_mode), found.st_gid)
 
     def _clean_temporary(self) -> None:
-        """Remove what dead deliveries left; looked at only when tmp/ was not touched for long or is not empty for sure."""
+        """Remove what dead writers left; looked at only when tmp/ was not touched for long or is not empty for sure."""
         found = os.fstat(self.tmp_directory)
         if clock.file_time() - found.st_mtime < TEMPORARY_SECONDS:
             return
         if clock.file_time() - found.st_atime < TEMPORARY_SECONDS and found.st_atime > found.st_mtime:
             return
-        for name in os.listdir(self.tmp_directory):
+        self._sweep(self.tmp_directory, os.listdir(self.tmp_directory))
+        self.clean_control()
+
+    def clean_control(self) -> None:
+        """Remove what writers that died before the rename left beside the uidlist."""
+        names = os.listdir(self.control)
+        self._sweep(self.control, [name for name in names if name.startswith("dovecot") and ".tmp." in name])
+
+    def _sweep(self, directory: int, names: Sequence[str]) -> None:
+        for name in names:
             try:
-                entry = os.stat(name, dir_fd=self.tmp_directory, follow_symlinks=False)
+                entry = os.stat(name, dir_fd=directory, follow_symlinks=False)
                 if stat.S_ISREG(entry.st_mode) and clock.file_time() - entry.st_ctime > TEMPORARY_SECONDS:
-                    os.unlink(name, dir_fd=self.tmp_directory)
+                    os.unlink(name, dir_fd=directory)
             except OSError:
                 continue
 

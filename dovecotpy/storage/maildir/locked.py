@@ -172,6 +172,7 @@ class LockedMaildir:
             return
         try:
             self._rewrite(stale)
+            box.clean_control()
         except OSError as error:
             box.context.log(Level.WARNING, f"rewriting {box.shown}/{uidlist.NAME} failed: {error.strerror}")
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from dovecotpy import clock
 from dovecotpy.config.values import Namespace
 from dovecotpy.ipc.record import Level
 from dovecotpy.storage import flags
@@ -290,3 +291,25 @@ def test_a_root_that_cannot_be_used_says_so(home: Home) -> None:
         home.store()
     assert str(home.root) in (raised.value.log or "")
     assert not [line for level, line in home.lines if level is Level.PANIC]
+
+
+@pytest.mark.parametrize("where", ["maildir:~/Maildir", "maildir:~/Maildir:LAYOUT=fs"])
+def test_leftovers_of_the_dead_are_swept(home: Home, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = home.store(where)
+    store.open(b"INBOX", writable=True).close()
+    left = ("dovecot-uidlist.tmp.77.abcd", "dovecot-keywords.tmp.77.abcd")
+    for name in left:
+        (home.root / name).write_text("x")
+    (home.root / "mine.tmp.txt").write_text("x")
+    (home.root / "..dovecotpy-77-abcd" / "cur").mkdir(parents=True)
+    (home.root / "..dovecotpy-77-abcd" / "cur" / "1.a.h").write_text("x")
+    store.open(b"INBOX", writable=True).close()
+    list(store.mailboxes())
+    assert {*left, "..dovecotpy-77-abcd"} <= set(os.listdir(home.root)), "too fresh to be swept"
+    real = clock.file_time
+    monkeypatch.setattr(clock, "file_time", lambda: real() + 37 * 3600)
+    store.open(b"INBOX", writable=True).close()
+    assert [box.name for box in store.mailboxes()] == [b"INBOX"]
+    names = set(os.listdir(home.root))
+    assert not {*left, "..dovecotpy-77-abcd"} & names
+    assert "mine.tmp.txt" in names
