@@ -40,6 +40,7 @@ from dovecotpy.storage.errors import (
     PermissionDenied,
     StoreError,
 )
+from dovecotpy.storage.flags import SEEN
 from dovecotpy.storage.index import snapshot
 from dovecotpy.storage.index.modseq import Modseqs
 from dovecotpy.storage.index.snapshot import Snapshot, Unusable
@@ -59,6 +60,7 @@ RETRIES = 20
 SAVE_SNAPSHOT_FROM = 1000
 """A mailbox of so many messages is written to the index as soon as it was read for the first time."""
 MAX_KEYWORDS = 2000
+_NOT_SEEN = bytes(bits & ~SEEN for bits in range(256))
 
 
 class Operation(enum.Enum):
@@ -491,12 +493,13 @@ class Mailbox:
             return
         if found is None or not found.columns.uidvalidity:
             return
-        self._ledger.restore(found.columns)
         load = snapshot.names_loader(self._index, found.generation, len(found.columns.uids))
         columns = found.columns
         unchanged = self._driver.adopt(
             found.stamp, columns.uidvalidity, found.guid, columns.uidnext, columns.uids, load
         )
+        columns = self._with_private(columns)
+        self._ledger.restore(columns)
         self._saved_stamp = found.stamp
         self._generation = found.generation
         self._synced = True
@@ -543,9 +546,22 @@ class Mailbox:
         except StoreError as error:
             self._complain(f"{snapshot.NAME} is not written: {error}")
 
+    def _with_private(self, columns: Columns) -> Columns:
+        """The index of a shared mailbox, which may be shared too, says nothing of \\Seen."""
+        seen = self._driver.private_seen()
+        if seen is None:
+            return columns
+        marked = [
+            bits | SEEN if uid in seen else bits & ~SEEN
+            for uid, bits in zip(columns.uids, columns.flags, strict=True)
+        ]
+        return columns._replace(flags=array("B", marked))
+
     def _columns_to_keep(self) -> Columns:
         """What changed at numbers that others gave is not known here: to later sessions everything counts as changed by then."""
         columns = self._ledger.known_columns()
+        if self._driver.private_seen() is not None:
+            columns = columns._replace(flags=array("B", columns.flags.tobytes().translate(_NOT_SEEN)))
         floor = self._modseqs.floor
         if not floor:
             return columns

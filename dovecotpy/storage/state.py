@@ -23,12 +23,13 @@ LOCK = "dovecotpy-state.lock"
 UIDS_AHEAD = 256
 MODSEQS_AHEAD = 65536
 LOCK_SECONDS = 10.0
-VERSION = 1
+VERSION = 2
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS reserve (guid TEXT PRIMARY KEY, uid INTEGER NOT NULL, modseq INTEGER NOT NULL, boot TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS mailbox (guid TEXT PRIMARY KEY, name TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS keyword (guid TEXT, uid INTEGER, keyword TEXT, PRIMARY KEY (guid, uid, keyword)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS seen (user TEXT, guid TEXT, uid INTEGER, PRIMARY KEY (user, guid, uid)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 """
 
@@ -194,6 +195,21 @@ class State:
                     "INSERT INTO keyword VALUES (?, ?, ?)", [(guid, uid, each) for each in keywords]
                 )
 
+    def seen(self, user: str, guid: str) -> frozenset[int]:
+        """UIDs that are \\Seen to one user, in a mailbox where that is private."""
+        rows = self._open().execute("SELECT uid FROM seen WHERE user=? AND guid=?", (user, guid))
+        return frozenset(uid for (uid,) in rows)
+
+    def set_seen(self, user: str, guid: str, seen: Iterable[int], unseen: Iterable[int]) -> None:
+        """What one user has seen, and has not. Durable. Raises InUse, StoreError."""
+        with _Transaction(self, self._open()) as connection:
+            connection.executemany(
+                "INSERT OR IGNORE INTO seen VALUES (?, ?, ?)", [(user, guid, uid) for uid in seen]
+            )
+            connection.executemany(
+                "DELETE FROM seen WHERE user=? AND guid=? AND uid=?", [(user, guid, uid) for uid in unseen]
+            )
+
     def copy(self, guid: str, other: str) -> None:
         """A copy of a mailbox got a GUID of its own. Durable. Raises InUse, StoreError."""
         with _Transaction(self, self._open()) as connection:
@@ -209,7 +225,7 @@ class State:
     def forget(self, guid: str) -> None:
         """A mailbox was deleted."""
         with _Transaction(self, self._open()) as connection:
-            for table in ("reserve", "mailbox", "keyword"):
+            for table in ("reserve", "mailbox", "keyword", "seen"):
                 connection.execute(f"DELETE FROM {table} WHERE guid=?", (guid,))
 
     def close(self) -> None:

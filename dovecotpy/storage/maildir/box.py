@@ -9,14 +9,17 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from dovecotpy import clock
+from dovecotpy.ipc.record import Level
 from dovecotpy.storage import files
 from dovecotpy.storage.driver import UNKNOWN_DATE, Capabilities, Columns, Delta, Moved, Ref, Row, Wait
 from dovecotpy.storage.errors import (
     MailboxReplaced,
     MessageGone,
     PermissionDenied,
+    StoreError,
 )
 from dovecotpy.storage.files import Shared
+from dovecotpy.storage.flags import SEEN
 from dovecotpy.storage.maildir import filename, uidlist
 from dovecotpy.storage.maildir.body import FileBody, FileDraft
 from dovecotpy.storage.maildir.context import Context
@@ -81,6 +84,9 @@ class MaildirBox:
         """its uidlist was made just now, so that Courier's keywords are still to be taken over"""
         self.surplus: dict[int, frozenset[str]] | None = None
         self.shared: Shared | None = None
+        """of a mailbox that several users share, where \\Seen is each one's own"""
+        self.seen: frozenset[int] | None = None
+        """what this user has seen of a shared mailbox; None: not looked up yet"""
         self.known: Marks | None = None
         """what `names` is true of; None: a listing is due"""
         self._loader: Callable[[], Sequence[tuple[int, str]] | None] | None = None
@@ -348,6 +354,7 @@ class MaildirBox:
     def rows(self, named: Sequence[tuple[int, str]]) -> list[Row]:
         """What names say of their messages. Rows are found again by UID, so that refs are empty."""
         infos, surplus = self._infos, self.surplus
+        seen = self.private_seen()
         rows = []
         for uid, name in named:
             base, _, info = name.partition(":")
@@ -357,9 +364,50 @@ class MaildirBox:
             flags, keywords = found
             if surplus:
                 keywords |= surplus.get(uid, _NO_KEYWORDS)
+            if seen is not None:
+                flags = flags & ~SEEN | (SEEN if uid in seen else 0)
             size = filename.crlf_size(base) if ",W=" in base else None
             rows.append(Row(uid, _NO_REF, flags, keywords, UNKNOWN_DATE, None, b"", size))
         return rows
+
+    def private_seen(self) -> frozenset[int] | None:
+        """What this user has seen of a mailbox that he shares with others; None: it is not shared."""
+        if self.shared is None:
+            return None
+        if self.seen is None and not self.guid:
+            return frozenset()
+        if self.seen is None:
+            self.seen = self._look_up_seen()
+        return self.seen
+
+    def _look_up_seen(self) -> frozenset[int]:
+        """A State that cannot be read is said once, and nothing counts as seen then."""
+        state = self.context.private
+        try:
+            if state.exists() and not state.broken:
+                return state.seen(self.context.user, self.guid.decode())
+        except StoreError as error:
+            self.context.log(Level.WARNING, error.log or str(error))
+        return frozenset()
+
+    def note_seen(self, rows: Sequence[Row]) -> bool:
+        """Keep what this user has seen of a shared mailbox; True if that is new. Durable. Raises InUse, StoreError.
+
+        What is gone meanwhile needs no mark any more.
+        """
+        before = self.private_seen()
+        if before is None:
+            return False
+        seen = frozenset(row.uid for row in rows if row.flags & SEEN) - before
+        unseen = frozenset(row.uid for row in rows if not row.flags & SEEN) & before
+        if not seen and not unseen:
+            return False
+        unseen |= {
+            uid for uid in before if uid < self.told and uid not in self.names and uid not in self.ghosts
+        }
+        self.context.private.set_seen(self.context.user, self.guid.decode(), seen, unseen)
+        self.seen = before - unseen | seen
+        return True
 
     def _understood(self, info: Info) -> tuple[int, frozenset[str]]:
         names = self.keywords.names
@@ -468,6 +516,7 @@ class MaildirBox:
         self._loader, self._adopted, self.known = None, (), None
         self.new, self.cur, self.names, self.ghosts = {}, {}, {}, {}
         self.uidlist = Uidlist(self.control)
+        self.seen = None
 
     @property
     def closed(self) -> bool:

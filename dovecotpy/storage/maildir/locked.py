@@ -12,6 +12,7 @@ from dovecotpy.ipc.record import Level
 from dovecotpy.storage import files
 from dovecotpy.storage.driver import Changed, Columns, Delta, Draft, Gone, Moved, Row
 from dovecotpy.storage.errors import Internal, LimitReached, MailboxReplaced, NoSpace, StoreError
+from dovecotpy.storage.flags import SEEN
 from dovecotpy.storage.maildir import courier, filename, uidlist
 from dovecotpy.storage.maildir.body import FileDraft
 from dovecotpy.storage.maildir.filename import Info
@@ -263,7 +264,8 @@ class LockedMaildir:
         rows = self._place(bases, infos, put)
         for body in bodies:
             body.placed()
-        return self._with_surplus(rows, [draft.keywords for draft in drafts])
+        rows = self._with_surplus(rows, [draft.keywords for draft in drafts])
+        return self._with_seen(rows, [draft.flags for draft in drafts])
 
     def link(self, source: object, rows: Sequence[Row]) -> list[Row] | None:
         """Hard links under new names with the flags of `rows`; None where the file system or a setting does not let us.
@@ -373,6 +375,7 @@ class LockedMaildir:
         if renamed:
             box.settle(own=True)
         self._set_surplus(want)
+        self._set_seen([row for row, answer in zip(want, answers, strict=True) if isinstance(answer, Row)])
         return answers
 
     def _set_flags(
@@ -404,8 +407,11 @@ class LockedMaildir:
     def _ending(self, old: str, info: Info) -> str:
         """What stands behind a base name: new flags, and of the old ending what is not ours to change."""
         before = filename.parse_info(old)
+        kept = before.flags & SEEN if self._box.shared is not None else 0
         unnamed = "".join(letter for letter in before.keywords if letter not in self._box.keywords.names)
-        return filename.with_info("", Info(info.flags, info.keywords + unnamed, before.unknown, before.rest))
+        return filename.with_info(
+            "", Info(info.flags | kept, info.keywords + unnamed, before.unknown, before.rest)
+        )
 
     def _look_again(self, uid: int) -> Gone | Changed:
         """The message is not at its name: somebody renamed it, or it is gone."""
@@ -470,8 +476,9 @@ class LockedMaildir:
         if len(missing) + len(box.keywords.letters) > 2000:
             raise LimitReached("Too many keywords in this mailbox")
         letters = box.keywords.letters
+        shown = ~SEEN if box.shared is not None else ~0
         return [
-            Info(flags, "".join(letters[word] for word in words if word in letters), "", "")
+            Info(flags & shown, "".join(letters[word] for word in words if word in letters), "", "")
             for flags, words in wanted
         ]
 
@@ -490,9 +497,27 @@ class LockedMaildir:
         os.utime(box.cur_directory)
         box.known = None
 
+    def _set_seen(self, rows: Sequence[Row]) -> None:
+        """In a shared mailbox \\Seen is the user's own; the directory is touched for his other connections."""
+        box = self._box
+        if box.shared is not None and box.note_seen(rows):
+            os.utime(box.cur_directory)
+            box.known = None
+
     def _with_surplus(self, rows: list[Row], keywords: Sequence[frozenset[str]]) -> list[Row]:
         wanted = [row._replace(keywords=words) for row, words in zip(rows, keywords, strict=True)]
         self._set_surplus(wanted)
+        return wanted
+
+    def _with_seen(self, rows: list[Row], flags: Sequence[int]) -> list[Row]:
+        """New messages that the user saved as seen into a shared mailbox."""
+        if self._box.shared is None:
+            return rows
+        wanted = [
+            row._replace(flags=row.flags & ~SEEN | given & SEEN)
+            for row, given in zip(rows, flags, strict=True)
+        ]
+        self._set_seen(wanted)
         return wanted
 
 

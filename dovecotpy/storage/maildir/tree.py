@@ -51,6 +51,10 @@ class MaildirTree:
         """The State of the CONTROL root, before the first mailbox is opened."""
         self._context = self._context._replace(state=state)
 
+    def keep_private_in(self, state: State) -> None:
+        """The user's own State, before the first mailbox is opened."""
+        self._context = self._context._replace(private=state)
+
     def _components(self, disk: bytes) -> tuple[str, ...]:
         """Where a mailbox is. `INBOX` is the root only in the tree that has the user's INBOX. Raises InvalidMailboxName."""
         if disk == b"INBOX" and not self._has_inbox:
