@@ -51,11 +51,12 @@ def empty_columns() -> Columns:
 class Ledger:
     """The columns at their newest modseq, and what changed since older ones.
 
-    dates: gives INTERNALDATE and date of saving for UIDs.
+    dates: gives INTERNALDATE and date of saving for UIDs. above: gives a modseq that was not used yet, higher than the last one here.
     """
 
-    def __init__(self, dates: Dates) -> None:
+    def __init__(self, dates: Dates, above: Callable[[int], int]) -> None:
         self._dates = dates
+        self._above = above
         self.columns: Columns = empty_columns()
         self._sets: dict[frozenset[str], int] = {frozenset(): 0}
         self._arrivals: list[tuple[int, int]] = []
@@ -71,6 +72,13 @@ class Ledger:
         self._set(columns)
         self._sets = {words: number for number, words in enumerate(columns.keyword_sets)}
         self._log_start = columns.modseq
+
+    def rebase(self) -> None:
+        """What the columns say of the past is not to be believed: everything counts as changed just now."""
+        columns = Columns(*self.columns)
+        modseq = self._above(columns.modseq)
+        self._set(columns._replace(modseq=modseq, modseqs=array("Q", [modseq]) * len(columns.uids)))
+        self._log_start = modseq
 
     def _set(self, columns: Columns) -> None:
         late = LateColumns(*columns)
@@ -119,7 +127,7 @@ class Ledger:
                 Columns(*columns)._replace(
                     uidvalidity=uidvalidity,
                     uidnext=max(columns.uidnext, uidnext),
-                    modseq=max(columns.modseq, 1),
+                    modseq=columns.modseq or self._above(0),
                 )
             )
 
@@ -129,7 +137,7 @@ class Ledger:
         differing = [(self.place(row.uid), row) for row in changed if self._differs(row)]
         if not appeared and not gone and not differing:
             return False
-        modseq = max(self.columns.modseq, 0) + 1
+        modseq = self._above(self.columns.modseq)
         copy = _Draft(self.columns)
         for place, row in differing:
             copy.change(place, row, self._set_number(row.keywords), modseq)

@@ -211,6 +211,12 @@ class BoxDriver(Protocol):
     def lasting_stamp(self) -> bytes:
         """A stamp that still proves something after this process has gone; empty: not yet."""
 
+    def private_seen(self) -> frozenset[int] | None:
+        """UIDs that this user has seen, where that is not for others to know; None: \\Seen is a flag like others."""
+
+    def reserve_modseqs(self, least: int) -> tuple[int, int]:
+        """Modseqs from `least` on that nobody used, reserved on disk: the first one and the one behind the last. Raises StoreError."""
+
     def events(self) -> Wait:
         """How to notice what others do to it."""
 

@@ -19,6 +19,7 @@ from dovecotpy.storage.driver import (
     UNKNOWN_DATE,
     Body,
     BoxDriver,
+    Capabilities,
     Changed,
     Columns,
     Delta,
@@ -39,7 +40,9 @@ from dovecotpy.storage.errors import (
     PermissionDenied,
     StoreError,
 )
+from dovecotpy.storage.flags import SEEN
 from dovecotpy.storage.index import snapshot
+from dovecotpy.storage.index.modseq import Modseqs
 from dovecotpy.storage.index.snapshot import Snapshot, Unusable
 from dovecotpy.storage.source import Messages
 
@@ -57,6 +60,7 @@ RETRIES = 20
 SAVE_SNAPSHOT_FROM = 1000
 """A mailbox of so many messages is written to the index as soon as it was read for the first time."""
 MAX_KEYWORDS = 2000
+_NOT_SEEN = bytes(bits & ~SEEN for bits in range(256))
 
 
 class Operation(enum.Enum):
@@ -128,11 +132,11 @@ class Mailbox:
     ) -> None:
         self._driver = driver
         self.name = name
-        self.capabilities = driver.capabilities
         self.writable = writable and driver.capabilities.writable
         self._index = index
         self._say = say
-        self._ledger = Ledger(driver.dates)
+        self._modseqs = Modseqs(index, driver)
+        self._ledger = Ledger(driver.dates, self._modseqs.next)
         self._stamp = b""
         self._synced = False
         self._first_recent: int | None = None
@@ -144,6 +148,12 @@ class Mailbox:
         self._dirty_names = False
         self._index_failed = False
         self._opened = False
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can keep; `modseq` only if the numbers mean the same to later sessions."""
+        found = self._driver.capabilities
+        return found._replace(modseq=found.modseq and self._modseqs.lasting)
 
     @property
     def guid(self) -> bytes:
@@ -483,15 +493,19 @@ class Mailbox:
             return
         if found is None or not found.columns.uidvalidity:
             return
-        self._ledger.restore(found.columns)
         load = snapshot.names_loader(self._index, found.generation, len(found.columns.uids))
         columns = found.columns
         unchanged = self._driver.adopt(
             found.stamp, columns.uidvalidity, found.guid, columns.uidnext, columns.uids, load
         )
+        columns = self._with_private(columns)
+        self._ledger.restore(columns)
         self._saved_stamp = found.stamp
         self._generation = found.generation
         self._synced = True
+        if self._modseqs.highest() != columns.modseq:
+            self._ledger.rebase()
+            self._dirty = True
         if unchanged:
             self._stamp = found.stamp
         else:
@@ -503,7 +517,7 @@ class Mailbox:
             self._take(self._driver.sync(columns, b""))
         except MailboxReplaced:
             self._driver.disown()
-            self._ledger = Ledger(self._driver.dates)
+            self._ledger = Ledger(self._driver.dates, self._modseqs.next)
             self._synced = False
             self._saved_stamp = b""
 
@@ -521,7 +535,7 @@ class Mailbox:
                 self._generation = os.urandom(8)
                 snapshot.write_names(self._index, self._generation, names)
                 self._dirty_names = False
-            columns = self._ledger.known_columns()
+            columns = self._columns_to_keep()
             snapshot.write(self._index, Snapshot(columns, self._driver.guid, stamp, self._generation))
             self._saved_stamp = stamp
             self._dirty = False
@@ -531,6 +545,27 @@ class Mailbox:
             return
         except StoreError as error:
             self._complain(f"{snapshot.NAME} is not written: {error}")
+
+    def _with_private(self, columns: Columns) -> Columns:
+        """The index of a shared mailbox, which may be shared too, says nothing of \\Seen."""
+        seen = self._driver.private_seen()
+        if seen is None:
+            return columns
+        marked = [
+            bits | SEEN if uid in seen else bits & ~SEEN
+            for uid, bits in zip(columns.uids, columns.flags, strict=True)
+        ]
+        return columns._replace(flags=array("B", marked))
+
+    def _columns_to_keep(self) -> Columns:
+        """What changed at numbers that others gave is not known here: to later sessions everything counts as changed by then."""
+        columns = self._ledger.known_columns()
+        if self._driver.private_seen() is not None:
+            columns = columns._replace(flags=array("B", columns.flags.tobytes().translate(_NOT_SEEN)))
+        floor = self._modseqs.floor
+        if not floor:
+            return columns
+        return columns._replace(modseqs=array("Q", [max(modseq, floor) for modseq in columns.modseqs]))
 
     def _complain(self, text: str) -> None:
         """The index cannot be used: said once, and then this session does without."""

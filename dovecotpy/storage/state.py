@@ -23,12 +23,13 @@ LOCK = "dovecotpy-state.lock"
 UIDS_AHEAD = 256
 MODSEQS_AHEAD = 65536
 LOCK_SECONDS = 10.0
-VERSION = 1
+VERSION = 2
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS reserve (guid TEXT PRIMARY KEY, uid INTEGER NOT NULL, modseq INTEGER NOT NULL, boot TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS mailbox (guid TEXT PRIMARY KEY, name TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS keyword (guid TEXT, uid INTEGER, keyword TEXT, PRIMARY KEY (guid, uid, keyword)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS seen (user TEXT, guid TEXT, uid INTEGER, PRIMARY KEY (user, guid, uid)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 """
 
@@ -70,6 +71,13 @@ class State:
     def broken(self) -> bool:
         """It could not be opened before, which was said then."""
         return self._failure is not None
+
+    @property
+    def usable(self) -> bool:
+        """It can be had, as far as can be told without opening it."""
+        if self._failure is not None or self._directory < 0:
+            return False
+        return os.access(".", os.W_OK, dir_fd=self._directory, effective_ids=True)
 
     def exists(self) -> bool:
         """Whether there is a State at all."""
@@ -133,9 +141,20 @@ class State:
             end, high = (row[0], row[1]) if row is not None else (0, 0)
             if uid + count > end or row is None or row[2] != BOOT:
                 end = max(end, uid + count + UIDS_AHEAD)
-                high = max(high, modseq + MODSEQS_AHEAD)
+                high = max(high, modseq + MODSEQS_AHEAD if modseq else 1)
                 connection.execute("REPLACE INTO reserve VALUES (?, ?, ?, ?)", (guid, end, high, BOOT))
             return Reserve(uid, end)
+
+    def reserve_modseqs(self, guid: str, least: int) -> Reserve:
+        """MODSEQS_AHEAD modseqs that nobody used, from `least` on, on disk before one is used. Raises InUse, StoreError."""
+        with _Transaction(self, self._open()) as connection:
+            row = connection.execute("SELECT uid, modseq, boot FROM reserve WHERE guid=?", (guid,)).fetchone()
+            uid, high, boot = row if row is not None else (0, 1, "")
+            first = max(int(high), least)
+            connection.execute(
+                "REPLACE INTO reserve VALUES (?, ?, ?, ?)", (guid, uid, first + MODSEQS_AHEAD, boot)
+            )
+            return Reserve(first, first + MODSEQS_AHEAD)
 
     def reserved_modseq(self, guid: str) -> int:
         """The first modseq beyond the reserve; 1 where nothing was reserved."""
@@ -176,18 +195,37 @@ class State:
                     "INSERT INTO keyword VALUES (?, ?, ?)", [(guid, uid, each) for each in keywords]
                 )
 
-    def copy_keywords(self, guid: str, other: str) -> None:
+    def seen(self, user: str, guid: str) -> frozenset[int]:
+        """UIDs that are \\Seen to one user, in a mailbox where that is private."""
+        rows = self._open().execute("SELECT uid FROM seen WHERE user=? AND guid=?", (user, guid))
+        return frozenset(uid for (uid,) in rows)
+
+    def set_seen(self, user: str, guid: str, seen: Iterable[int], unseen: Iterable[int]) -> None:
+        """What one user has seen, and has not. Durable. Raises InUse, StoreError."""
+        with _Transaction(self, self._open()) as connection:
+            connection.executemany(
+                "INSERT OR IGNORE INTO seen VALUES (?, ?, ?)", [(user, guid, uid) for uid in seen]
+            )
+            connection.executemany(
+                "DELETE FROM seen WHERE user=? AND guid=? AND uid=?", [(user, guid, uid) for uid in unseen]
+            )
+
+    def copy(self, guid: str, other: str) -> None:
         """A copy of a mailbox got a GUID of its own. Durable. Raises InUse, StoreError."""
         with _Transaction(self, self._open()) as connection:
             connection.execute(
                 "INSERT OR IGNORE INTO keyword SELECT ?, uid, keyword FROM keyword WHERE guid=?",
                 (other, guid),
             )
+            connection.execute(
+                "INSERT OR IGNORE INTO reserve SELECT ?, 0, modseq, '' FROM reserve WHERE guid=?",
+                (other, guid),
+            )
 
     def forget(self, guid: str) -> None:
         """A mailbox was deleted."""
         with _Transaction(self, self._open()) as connection:
-            for table in ("reserve", "mailbox", "keyword"):
+            for table in ("reserve", "mailbox", "keyword", "seen"):
                 connection.execute(f"DELETE FROM {table} WHERE guid=?", (guid,))
 
     def close(self) -> None:

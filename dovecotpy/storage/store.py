@@ -101,6 +101,9 @@ class Store:
             self.close()
             raise
         self._inbox = next(space for space in self._spaces if space.inbox)
+        own = self._states[self._trees.index(self._inbox.tree)]
+        for tree in self._trees:
+            tree.keep_private_in(own)
         self.namespaces: tuple[NamespaceView, ...] = tuple(
             NamespaceView(each.prefix, each.separator, each.type, each.hidden, each.list, each.inbox)
             for each in self._spaces
@@ -141,7 +144,9 @@ class Store:
             poll=setting.flag("mail_nfs_storage"),
             interval=float(setting.number("mailbox_idle_check_interval")),
         )
-        context = Context(options, self._log, self._watcher, _NO_STATE, Names(), _never)
+        context = Context(
+            options, self._log, self._watcher, _NO_STATE, Names(), self._user.user, _NO_STATE, _never
+        )
         tree = MaildirTree(where, context, inbox=space.inbox)
         self._trees.append(tree)
         state = State(

@@ -91,17 +91,21 @@ def test_theirs_then_ours_then_theirs(home: Home) -> None:
 def test_our_record_keys_survive_them(home: Home) -> None:
     mine = home.inbox()
     add(mine, message("one"))
+    add(mine, message("two"))
     guid = (uids(mine), mine.guid)[1]
+    saved = list(mine.columns().savedates)[1]
     mine.close()
     theirs = Dovecot(home.root)
     for number in range(3):
         theirs.command("APPEND INBOX", message(str(number)))
     theirs.command("SELECT INBOX")
-    theirs.command("UID STORE 1:2 +FLAGS (\\Deleted)")
+    theirs.command("UID STORE 1,3 +FLAGS (\\Deleted)")
     theirs.command("EXPUNGE")
     theirs.close()
+    lines = (home.root / "dovecot-uidlist").read_text().splitlines()
+    assert any(line.startswith("2 ") and f" D{saved} " in line for line in lines)
     again = home.inbox()
-    assert uids(again) == [3, 4]
+    assert uids(again) == [2, 4, 5]
     assert again.guid == guid
 
 

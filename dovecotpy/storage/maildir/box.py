@@ -9,14 +9,17 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from dovecotpy import clock
+from dovecotpy.ipc.record import Level
 from dovecotpy.storage import files
 from dovecotpy.storage.driver import UNKNOWN_DATE, Capabilities, Columns, Delta, Moved, Ref, Row, Wait
 from dovecotpy.storage.errors import (
     MailboxReplaced,
     MessageGone,
     PermissionDenied,
+    StoreError,
 )
 from dovecotpy.storage.files import Shared
+from dovecotpy.storage.flags import SEEN
 from dovecotpy.storage.maildir import filename, uidlist
 from dovecotpy.storage.maildir.body import FileBody, FileDraft
 from dovecotpy.storage.maildir.context import Context
@@ -81,6 +84,9 @@ class MaildirBox:
         """its uidlist was made just now, so that Courier's keywords are still to be taken over"""
         self.surplus: dict[int, frozenset[str]] | None = None
         self.shared: Shared | None = None
+        """of a mailbox that several users share, where \\Seen is each one's own"""
+        self.seen: frozenset[int] | None = None
+        """what this user has seen of a shared mailbox; None: not looked up yet"""
         self.known: Marks | None = None
         """what `names` is true of; None: a listing is due"""
         self._loader: Callable[[], Sequence[tuple[int, str]] | None] | None = None
@@ -89,7 +95,7 @@ class MaildirBox:
         self._own: set[tuple[bool, bool, str]] = set()
         self._infos: dict[str, tuple[int, frozenset[str]]] = {}
         self._open_directories(writable)
-        self.capabilities = Capabilities(True, False, False, MAX_KEYWORDS, self.writable)
+        self.capabilities = Capabilities(True, context.state.usable, True, MAX_KEYWORDS, self.writable)
 
     # Directories
 
@@ -128,17 +134,26 @@ class MaildirBox:
         return Shared(stat.S_IMODE(found.st_mode), found.st_gid)
 
     def _clean_temporary(self) -> None:
-        """Remove what dead deliveries left; looked at only when tmp/ was not touched for long or is not empty for sure."""
+        """Remove what dead writers left; looked at only when tmp/ was not touched for long or is not empty for sure."""
         found = os.fstat(self.tmp_directory)
         if clock.file_time() - found.st_mtime < TEMPORARY_SECONDS:
             return
         if clock.file_time() - found.st_atime < TEMPORARY_SECONDS and found.st_atime > found.st_mtime:
             return
-        for name in os.listdir(self.tmp_directory):
+        self._sweep(self.tmp_directory, os.listdir(self.tmp_directory))
+        self.clean_control()
+
+    def clean_control(self) -> None:
+        """Remove what writers that died before the rename left beside the uidlist."""
+        names = os.listdir(self.control)
+        self._sweep(self.control, [name for name in names if name.startswith("dovecot") and ".tmp." in name])
+
+    def _sweep(self, directory: int, names: Sequence[str]) -> None:
+        for name in names:
             try:
-                entry = os.stat(name, dir_fd=self.tmp_directory, follow_symlinks=False)
+                entry = os.stat(name, dir_fd=directory, follow_symlinks=False)
                 if stat.S_ISREG(entry.st_mode) and clock.file_time() - entry.st_ctime > TEMPORARY_SECONDS:
-                    os.unlink(name, dir_fd=self.tmp_directory)
+                    os.unlink(name, dir_fd=directory)
             except OSError:
                 continue
 
@@ -216,6 +231,12 @@ class MaildirBox:
             return None
         new = self.new
         return [(uid, ("new/" if name in new else "cur/") + name) for uid, name in self.names.items()]
+
+    def reserve_modseqs(self, least: int) -> tuple[int, int]:
+        """Modseqs from `least` on that nobody used, reserved on disk: the first one and the one behind the last. Raises StoreError."""
+        if not self.guid:
+            raise PermissionDenied("Permission denied")
+        return self.context.state.reserve_modseqs(self.guid.decode(), least)
 
     def lasting_stamp(self) -> bytes:
         """A stamp that still proves something when nobody watches any more; empty: the last change is too fresh."""
@@ -333,6 +354,7 @@ class MaildirBox:
     def rows(self, named: Sequence[tuple[int, str]]) -> list[Row]:
         """What names say of their messages. Rows are found again by UID, so that refs are empty."""
         infos, surplus = self._infos, self.surplus
+        seen = self.private_seen()
         rows = []
         for uid, name in named:
             base, _, info = name.partition(":")
@@ -342,9 +364,50 @@ class MaildirBox:
             flags, keywords = found
             if surplus:
                 keywords |= surplus.get(uid, _NO_KEYWORDS)
+            if seen is not None:
+                flags = flags & ~SEEN | (SEEN if uid in seen else 0)
             size = filename.crlf_size(base) if ",W=" in base else None
             rows.append(Row(uid, _NO_REF, flags, keywords, UNKNOWN_DATE, None, b"", size))
         return rows
+
+    def private_seen(self) -> frozenset[int] | None:
+        """What this user has seen of a mailbox that he shares with others; None: it is not shared."""
+        if self.shared is None:
+            return None
+        if self.seen is None and not self.guid:
+            return frozenset()
+        if self.seen is None:
+            self.seen = self._look_up_seen()
+        return self.seen
+
+    def _look_up_seen(self) -> frozenset[int]:
+        """A State that cannot be read is said once, and nothing counts as seen then."""
+        state = self.context.private
+        try:
+            if state.exists() and not state.broken:
+                return state.seen(self.context.user, self.guid.decode())
+        except StoreError as error:
+            self.context.log(Level.WARNING, error.log or str(error))
+        return frozenset()
+
+    def note_seen(self, rows: Sequence[Row]) -> bool:
+        """Keep what this user has seen of a shared mailbox; True if that is new. Durable. Raises InUse, StoreError.
+
+        What is gone meanwhile needs no mark any more.
+        """
+        before = self.private_seen()
+        if before is None:
+            return False
+        seen = frozenset(row.uid for row in rows if row.flags & SEEN) - before
+        unseen = frozenset(row.uid for row in rows if not row.flags & SEEN) & before
+        if not seen and not unseen:
+            return False
+        unseen |= {
+            uid for uid in before if uid < self.told and uid not in self.names and uid not in self.ghosts
+        }
+        self.context.private.set_seen(self.context.user, self.guid.decode(), seen, unseen)
+        self.seen = before - unseen | seen
+        return True
 
     def _understood(self, info: Info) -> tuple[int, frozenset[str]]:
         names = self.keywords.names
@@ -360,7 +423,12 @@ class MaildirBox:
             self.surplus = self.context.state.keywords(self.guid.decode())
 
     def dates(self, uids: Sequence[int]) -> list[tuple[int, int]]:
-        """mtime and ctime of each message; of one that is gone, the time in its name."""
+        """INTERNALDATE is the mtime. The date of saving stands in the list; where it does not, the ctime serves, which the index keeps.
+
+        Of a message that is gone, both are the time in its name unless the list knows better.
+        """
+        self.load_names()
+        listed = self._listed()
         found = []
         for uid in uids:
             where = self.path(uid)
@@ -368,11 +436,23 @@ class MaildirBox:
                 if where is None:
                     raise FileNotFoundError
                 entry = os.stat(where[1], dir_fd=where[0], follow_symlinks=False)
-                found.append((int(entry.st_mtime // 1), int(entry.st_ctime // 1)))
+                date, changed = int(entry.st_mtime // 1), int(entry.st_ctime // 1)
             except OSError:
-                seconds = filename.order(self.names.get(uid, ""))[0]
-                found.append((seconds, seconds))
+                date = changed = filename.order(self.names.get(uid, ""))[0]
+            saved = listed.saved(uid)
+            found.append((date, changed if saved is None else saved))
         return found
+
+    def _listed(self) -> Uidlist:
+        """The list as read, or, where an index made that unnecessary so far, read aside: what is new in it is for the next sync to see."""
+        if self.uidlist.identity != files.NOWHERE:
+            return self.uidlist
+        aside = Uidlist(self.control)
+        try:
+            aside.refresh()
+        except (uidlist.Broken, OSError):
+            return self.uidlist
+        return aside
 
     # Messages
 
@@ -436,6 +516,7 @@ class MaildirBox:
         self._loader, self._adopted, self.known = None, (), None
         self.new, self.cur, self.names, self.ghosts = {}, {}, {}, {}
         self.uidlist = Uidlist(self.control)
+        self.seen = None
 
     @property
     def closed(self) -> bool:

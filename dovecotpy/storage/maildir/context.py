@@ -35,6 +35,10 @@ class Context(NamedTuple):
     watcher: Watcher
     state: State
     names: Names
+    user: str
+    """whose session it is"""
+    private: State
+    """the user's own, where mailboxes that he shares with others keep what is his alone"""
     is_clash: Callable[[str, str], bool]
     """whether another mailbox than the named one has this GUID too"""
 

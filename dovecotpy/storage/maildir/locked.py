@@ -12,6 +12,7 @@ from dovecotpy.ipc.record import Level
 from dovecotpy.storage import files
 from dovecotpy.storage.driver import Changed, Columns, Delta, Draft, Gone, Moved, Row
 from dovecotpy.storage.errors import Internal, LimitReached, MailboxReplaced, NoSpace, StoreError
+from dovecotpy.storage.flags import SEEN
 from dovecotpy.storage.maildir import courier, filename, uidlist
 from dovecotpy.storage.maildir.body import FileDraft
 from dovecotpy.storage.maildir.filename import Info
@@ -172,6 +173,7 @@ class LockedMaildir:
             return
         try:
             self._rewrite(stale)
+            box.clean_control()
         except OSError as error:
             box.context.log(Level.WARNING, f"rewriting {box.shown}/{uidlist.NAME} failed: {error.strerror}")
 
@@ -229,7 +231,7 @@ class LockedMaildir:
             box.uidlist.set_guid(_fresh_guid().decode())
             self._rewrite(sync=box.context.sync)
             box.guid = box.uidlist.guid.encode()
-            box.context.state.copy_keywords(guid, box.guid.decode())
+            box.context.state.copy(guid, box.guid.decode())
             guid = box.guid.decode()
         box.context.state.own(guid, box.shown)
 
@@ -262,7 +264,8 @@ class LockedMaildir:
         rows = self._place(bases, infos, put)
         for body in bodies:
             body.placed()
-        return self._with_surplus(rows, [draft.keywords for draft in drafts])
+        rows = self._with_surplus(rows, [draft.keywords for draft in drafts])
+        return self._with_seen(rows, [draft.flags for draft in drafts])
 
     def link(self, source: object, rows: Sequence[Row]) -> list[Row] | None:
         """Hard links under new names with the flags of `rows`; None where the file system or a setting does not let us.
@@ -313,11 +316,12 @@ class LockedMaildir:
         """Lines first, then the files, then the directories' durability. On any failure nothing stays visible."""
         box = self._box
         all_told = next(reversed(box.uidlist.uids.values()), 0) < box.told
-        uids = self.assign(bases)
+        keys = f"{uidlist.SAVED}{int(clock.now())}"
+        uids = self.assign(bases, keys=keys)
         done: list[tuple[bool, str]] = []
         try:
             for at, base in enumerate(bases):
-                self._put_one(at, base, uids, bases, put)
+                self._put_one(at, base, uids, bases, put, keys)
                 done.append(_target(bases[at], infos[at]))
             if box.context.sync:
                 for is_new in {is_new for is_new, _ in done}:
@@ -338,7 +342,7 @@ class LockedMaildir:
             box.known = None
         return [box.row(uid, name) for uid, (_, name) in zip(uids, done, strict=True)]
 
-    def _put_one(self, at: int, base: str, uids: list[int], bases: list[str], put: Put) -> None:
+    def _put_one(self, at: int, base: str, uids: list[int], bases: list[str], put: Put, keys: str) -> None:
         """A name that is taken gets another one, and a line with its next UID."""
         for _ in range(PLACES):
             try:
@@ -346,9 +350,9 @@ class LockedMaildir:
                 return
             except FileExistsError:
                 bases[at] = self._box.context.names.make() + filename.sizes_of(base)
-                uids[at] = self.assign([bases[at]])[0]
+                uids[at] = self.assign([bases[at]], keys=keys)[0]
                 if at + 1 < len(bases):
-                    uids[at + 1 :] = self.assign(bases[at + 1 :])
+                    uids[at + 1 :] = self.assign(bases[at + 1 :], keys=keys)
         raise Internal.because(f"{self._box.shown}: no free name for a message after {PLACES} tries")
 
     def flags(self, want: Sequence[Row]) -> list[Row | Gone | Changed]:
@@ -371,6 +375,7 @@ class LockedMaildir:
         if renamed:
             box.settle(own=True)
         self._set_surplus(want)
+        self._set_seen([row for row, answer in zip(want, answers, strict=True) if isinstance(answer, Row)])
         return answers
 
     def _set_flags(
@@ -402,8 +407,11 @@ class LockedMaildir:
     def _ending(self, old: str, info: Info) -> str:
         """What stands behind a base name: new flags, and of the old ending what is not ours to change."""
         before = filename.parse_info(old)
+        kept = before.flags & SEEN if self._box.shared is not None else 0
         unnamed = "".join(letter for letter in before.keywords if letter not in self._box.keywords.names)
-        return filename.with_info("", Info(info.flags, info.keywords + unnamed, before.unknown, before.rest))
+        return filename.with_info(
+            "", Info(info.flags | kept, info.keywords + unnamed, before.unknown, before.rest)
+        )
 
     def _look_again(self, uid: int) -> Gone | Changed:
         """The message is not at its name: somebody renamed it, or it is gone."""
@@ -468,8 +476,9 @@ class LockedMaildir:
         if len(missing) + len(box.keywords.letters) > 2000:
             raise LimitReached("Too many keywords in this mailbox")
         letters = box.keywords.letters
+        shown = ~SEEN if box.shared is not None else ~0
         return [
-            Info(flags, "".join(letters[word] for word in words if word in letters), "", "")
+            Info(flags & shown, "".join(letters[word] for word in words if word in letters), "", "")
             for flags, words in wanted
         ]
 
@@ -488,9 +497,27 @@ class LockedMaildir:
         os.utime(box.cur_directory)
         box.known = None
 
+    def _set_seen(self, rows: Sequence[Row]) -> None:
+        """In a shared mailbox \\Seen is the user's own; the directory is touched for his other connections."""
+        box = self._box
+        if box.shared is not None and box.note_seen(rows):
+            os.utime(box.cur_directory)
+            box.known = None
+
     def _with_surplus(self, rows: list[Row], keywords: Sequence[frozenset[str]]) -> list[Row]:
         wanted = [row._replace(keywords=words) for row, words in zip(rows, keywords, strict=True)]
         self._set_surplus(wanted)
+        return wanted
+
+    def _with_seen(self, rows: list[Row], flags: Sequence[int]) -> list[Row]:
+        """New messages that the user saved as seen into a shared mailbox."""
+        if self._box.shared is None:
+            return rows
+        wanted = [
+            row._replace(flags=row.flags & ~SEEN | given & SEEN)
+            for row, given in zip(rows, flags, strict=True)
+        ]
+        self._set_seen(wanted)
         return wanted
 
 

@@ -61,6 +61,7 @@ class Sync:
         self._read_list(listing)
         self._write_if_needed(listing)
         self._surplus()
+        self._private()
         self._take_moved()
         self._take_missing(listing)
         self._take_appeared(listing)
@@ -90,6 +91,16 @@ class Sync:
             for uid in before.keys() | box.surplus.keys():
                 if before.get(uid) != box.surplus.get(uid) and uid in box.names:
                     self.changed[uid] = box.names[uid]
+
+    def _private(self) -> None:
+        """What this user marked as seen over another connection, which no file name shows."""
+        box = self.box
+        if box.shared is None:
+            return
+        before, box.seen = box.seen or frozenset(), None
+        for uid in before ^ (box.private_seen() or frozenset()):
+            if uid in box.names:
+                self.changed[uid] = box.names[uid]
 
     # Listing
 

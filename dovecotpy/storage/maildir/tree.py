@@ -27,6 +27,8 @@ from dovecotpy.storage.maildir.uidlist import Broken, Uidlist
 from dovecotpy.storage.state import State
 
 FOLDER_MARK = "maildirfolder"
+TEMPORARY = "..dovecotpy-"
+"""How directories begin that are being made or removed."""
 TRASH_SECONDS = 3600
 MAX_DEPTH = 64
 """Directories below the root that a listing of LAYOUT=fs follows."""
@@ -48,6 +50,10 @@ class MaildirTree:
     def use(self, state: State) -> None:
         """The State of the CONTROL root, before the first mailbox is opened."""
         self._context = self._context._replace(state=state)
+
+    def keep_private_in(self, state: State) -> None:
+        """The user's own State, before the first mailbox is opened."""
+        self._context = self._context._replace(private=state)
 
     def _components(self, disk: bytes) -> tuple[str, ...]:
         """Where a mailbox is. `INBOX` is the root only in the tree that has the user's INBOX. Raises InvalidMailboxName."""
@@ -170,8 +176,8 @@ class MaildirTree:
         with os.scandir(root) as entries:
             for entry in entries:
                 name = entry.name
-                if name == TRASH:
-                    self._clean_trash(root)
+                if name.startswith((TRASH, TEMPORARY)):
+                    _clean_trash(root, name)
                 if name[:1] != "." or name in (".", "..") or name[1:2] == ".":
                     continue
                 if self._is_plain_file(entry):
@@ -204,13 +210,17 @@ class MaildirTree:
             return []
         try:
             with os.scandir(directory) as entries:
-                return [
+                found = [
                     entry.name
                     for entry in entries
-                    if entry.name[0] != "."
+                    if (entry.name[0] != "." or entry.name.startswith(TEMPORARY))
                     and entry.name not in paths.SUBDIRECTORIES
                     and entry.is_dir(follow_symlinks=False)
                 ]
+            for name in found:
+                if name[0] == ".":
+                    _clean_trash(directory, name)
+            return [name for name in found if name[0] != "."]
         finally:
             os.close(directory)
 
@@ -251,7 +261,7 @@ class MaildirTree:
             finally:
                 os.close(directory)
             return
-        temporary = f"..dovecotpy-{os.getpid()}-{os.urandom(4).hex()}"
+        temporary = f"{TEMPORARY}{os.getpid()}-{os.urandom(4).hex()}"
         os.mkdir(temporary, dir_fd=parent)
         directory = paths.open_directory(parent, (temporary,))
         try:
@@ -362,7 +372,7 @@ class MaildirTree:
             if files.identify(directory, "cur") == files.NOWHERE and os.listdir(directory):
                 raise CannotDo(f"Directory {_shown(disk)} isn't empty, can't delete it.")
             for below in paths.SUBDIRECTORIES:
-                trash = f"..dovecotpy-{os.getpid()}-{os.urandom(4).hex()}"
+                trash = f"{TEMPORARY}{os.getpid()}-{os.urandom(4).hex()}"
                 try:
                     os.rename(below, trash, src_dir_fd=directory, dst_dir_fd=self._mail_root())
                 except FileNotFoundError:
@@ -413,14 +423,6 @@ class MaildirTree:
             inbox = "INBOX" if self.layout is FS else ".INBOX"
             return paths.open_directory(self._root(self._location.control), parts or (inbox,))
         return self._directory(parts, disk)
-
-    def _clean_trash(self, root: int) -> None:
-        try:
-            found = os.stat(TRASH, dir_fd=root, follow_symlinks=False)
-        except OSError:
-            return
-        if clock.file_time() - found.st_ctime > TRASH_SECONDS:
-            _remove(root, TRASH)
 
     # Renaming
 
@@ -534,6 +536,16 @@ class MaildirTree:
 
 def _shown(disk: bytes) -> str:
     return os.fsdecode(disk)
+
+
+def _clean_trash(parent: int, name: str) -> None:
+    """Remove what somebody who died was making or removing."""
+    try:
+        found = os.stat(name, dir_fd=parent, follow_symlinks=False)
+    except OSError:
+        return
+    if clock.file_time() - found.st_ctime > TRASH_SECONDS:
+        _remove(parent, name)
 
 
 def _rename_into(source: int, name: str, target: int, new: str) -> None:

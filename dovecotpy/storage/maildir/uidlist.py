@@ -18,6 +18,8 @@ NAME = "dovecot-uidlist"
 MAX_NUMBER = 0xFFFFFFFF
 MAX_UID = MAX_NUMBER - 1
 """The highest UID that can be given, because the next one must be told too (RFC 3501 section 9, nz-number)."""
+SAVED = "D"
+"""Record key: when the message was saved in this mailbox, in Unix seconds (RFC 8514)."""
 STALE_SHARE = 4
 """The file is written anew when a quarter of its lines is stale."""
 STALE_LEAST = 16
@@ -177,6 +179,13 @@ class Uidlist:
             raise Broken(number, f"Invalid record: {line[:100]}")
         self.extra[int(digits)] = extra
         return int(digits)
+
+    def saved(self, uid: int) -> int | None:
+        """When a message was saved here (record key D), in seconds since the epoch; None where the line does not say."""
+        for word in self.extra.get(uid, "").split(" "):
+            if word[:1] == SAVED and word[1:].isascii() and word[1:].isdigit() and len(word) < 12:
+                return int(word[1:])
+        return None
 
     def append(self, entries: Sequence[tuple[int, str, str]], *, sync: bool) -> None:
         """Add lines `(uid, keys, base)` with rising UIDs at the end. Under the lock, after `refresh`. Raises OSError.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import sqlite3
 import time
 from pathlib import Path
@@ -884,3 +885,67 @@ def test_paths(tmp_path: Path) -> None:
     moved = store.open(b"C", writable=True)
     assert uids(moved) == [1]
     assert os.listdir(tmp_path / "control" / ".C") == ["dovecot-uidlist"]
+
+
+class TestSavedate:
+    def test_what_we_save_is_dated_in_the_list(self, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+        store = home.store()
+        store.create(b"A")
+        inbox, other = store.open(b"INBOX", writable=True), store.open(b"A", writable=True)
+        monkeypatch.setattr("dovecotpy.clock.now", lambda: 1_700_000_000.5)
+        add(inbox, date=1_000_000_000)
+        uids(inbox)
+        monkeypatch.setattr("dovecotpy.clock.now", lambda: 1_700_000_099.0)
+        inbox.copy([1], other, move=False)
+        monkeypatch.undo()
+        uids(other)
+        assert inbox.capabilities.savedate
+        assert (home.root / "dovecot-uidlist").read_text().splitlines()[1].startswith("1 D1700000000 :")
+        for mailbox, saved in ((inbox, 1_700_000_000), (other, 1_700_000_099)):
+            assert list(mailbox.columns().savedates) == [saved]
+            assert list(mailbox.columns().dates) == [1_000_000_000]
+            assert mailbox.store([1], Operation.ADD, flags.SEEN, NONE).changed
+            assert list(mailbox.columns().savedates) == [saved]
+
+    def test_it_is_there_after_the_index_was_lost_and_before_dates_were_asked_for(self, home: Home) -> None:
+        inbox = home.inbox()
+        home.deliver("1.a.h")
+        add(inbox, date=1_000_000_000, count=2)
+        uids(inbox)
+        time.sleep(0.1)
+        uids(inbox)
+        inbox.close()
+        list_path = home.root / "dovecot-uidlist"
+        ours = [line for line in list_path.read_text().splitlines() if " D" in line]
+        assert len(ours) == 2
+        list_path.write_text(re.sub(" D[0-9]+ :", " D1234567890 :", list_path.read_text()))
+        for lost in (False, True):
+            if lost:
+                (home.root / snapshot.NAME).unlink()
+            again = home.inbox()
+            again.refresh()
+            columns = again.columns()
+            assert sorted(columns.savedates)[:2] == [1234567890] * 2
+            assert sorted(columns.dates)[:2] == [1_000_000_000] * 2
+            again.close()
+
+    def test_of_others_the_first_ctime_stays(self, home: Home) -> None:
+        path = home.deliver("1.a.h:2,", folder="cur")
+        inbox = home.inbox()
+        uids(inbox)
+        first = list(inbox.columns().savedates)
+        assert first == [int(path.stat().st_ctime)]
+        inbox.close()
+        time.sleep(1.1)
+        again = home.inbox()
+        again.refresh()
+        again.store([1], Operation.ADD, flags.SEEN, NONE)
+        assert list(again.columns().savedates) == first
+
+    @pytest.mark.parametrize("keys", ["D", "Dx", "D-1", "D1234567890123", "W3"])
+    def test_a_key_that_is_no_date(self, home: Home, keys: str) -> None:
+        path = home.deliver("1.a.h:2,", folder="cur")
+        (home.root / "dovecot-uidlist").write_text(f"3 V1 N2\n1 {keys} :1.a.h\n")
+        inbox = home.inbox()
+        uids(inbox)
+        assert list(inbox.columns().savedates) == [int(path.stat().st_ctime)]

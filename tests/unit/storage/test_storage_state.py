@@ -63,7 +63,7 @@ def test_uidvalidity_never_repeats(state: State) -> None:
 def test_keywords_owners_and_forgetting(state: State) -> None:
     state.set_keywords("g", {1: ["a", "b"], 2: ["c"]})
     state.set_keywords("g", {1: ["b"]})
-    state.copy_keywords("g", "h")
+    state.copy("g", "h")
     assert state.keywords("g") == state.keywords("h") == {1: frozenset({"b"}), 2: frozenset({"c"})}
     state.own("g", "A")
     assert (state.owner("g"), state.owner("x")) == ("A", "")

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dovecotpy import clock
 from dovecotpy.config.values import Namespace
 from dovecotpy.ipc.record import Level
 from dovecotpy.storage import flags
@@ -17,7 +23,7 @@ from dovecotpy.storage.errors import (
     MailboxNotFound,
     StoreError,
 )
-from dovecotpy.storage.mailbox import Operation
+from dovecotpy.storage.mailbox import Mailbox, Operation
 from tests.unit.storage.storage_kit import Home, add, state, uids
 
 LAYOUTS = ["maildir:~/Maildir", "maildir:~/Maildir:LAYOUT=fs", "maildir:~/Maildir:INDEX=~/i:CONTROL=~/c"]
@@ -150,7 +156,7 @@ class TestMailboxes:
         add(inbox, b"x\r\n", count=3)
         add(inbox, b"y\r\n", flags=flags.SEEN | flags.DELETED)
         found = store.status(b"INBOX")
-        assert found == (4, 4, 3, 5, inbox.uidvalidity, 0, 12, 1)
+        assert found == (4, 4, 3, 5, inbox.uidvalidity, inbox.refresh(), 12, 1)
         uids(inbox)
         inbox.claim_recent()
         inbox.store([1], Operation.ADD, flags.SEEN, frozenset())
@@ -290,3 +296,118 @@ def test_a_root_that_cannot_be_used_says_so(home: Home) -> None:
         home.store()
     assert str(home.root) in (raised.value.log or "")
     assert not [line for level, line in home.lines if level is Level.PANIC]
+
+
+class TestSeenOfASharedMailbox:
+    """`dovecot-shared`: what one user has seen says nothing to another."""
+
+    @pytest.fixture
+    def users(self, tmp_path: Path) -> Iterator[tuple[Home, Home]]:
+        homes = (Home(tmp_path / "joe"), Home(tmp_path / "ann"))
+        for each in homes:
+            each.path.mkdir()
+        for name in ("cur", "new", "tmp"):
+            (tmp_path / "team" / ".All" / name).mkdir(parents=True)
+        (tmp_path / "team" / ".All" / "dovecot-shared").write_text("")
+        (tmp_path / "team" / ".All" / "cur" / "1.a.h:2,S").write_bytes(b"A: b\n\n")
+        (tmp_path / "team" / ".All" / "cur" / "2.b.h:2,F").write_bytes(b"A: b\n\n")
+        yield homes
+        for each in homes:
+            each.close()
+
+    def team(self, home: Home, name: bytes = b"Team/All") -> Mailbox:
+        where = f"maildir:{home.path.parent}/team"
+        public = space("Team/", type="public", separator="/", location=where, subscriptions=False)
+        store = home.store(namespaces=[space(separator="/", inbox=True), public])
+        return store.open(name, writable=True)
+
+    def seen(self, mailbox: Mailbox) -> set[int]:
+        return {uid for uid, (bits, _) in state(mailbox).items() if bits & flags.SEEN}
+
+    def names(self, home: Home) -> list[str]:
+        return sorted(os.listdir(home.path.parent / "team" / ".All" / "cur"))
+
+    def test_each_has_his_own(self, users: tuple[Home, Home]) -> None:
+        joe, ann = (self.team(each) for each in users)
+        assert (self.seen(joe), self.seen(ann)) == (set(), set())
+        before = self.names(users[0])
+        assert list(joe.store([1, 2], Operation.ADD, flags.SEEN, frozenset()).changed) == [1, 2]
+        assert self.names(users[0]) == before
+        assert (self.seen(joe), self.seen(ann)) == ({1, 2}, set())
+        ann.store([2], Operation.REPLACE, flags.SEEN | flags.ANSWERED, frozenset())
+        joe.store([1], Operation.REMOVE, flags.SEEN, frozenset())
+        assert (self.seen(joe), self.seen(ann)) == ({2}, {2})
+        assert self.names(users[0]) == ["1.a.h:2,S", "2.b.h:2,R"]
+        assert state(joe)[2][0] == flags.SEEN | flags.ANSWERED
+        joe.close()
+        ann.close()
+        assert (self.seen(self.team(users[0])), self.seen(self.team(users[1]))) == ({2}, {2})
+
+    def test_an_index_that_both_use_says_nothing_of_it(self, users: tuple[Home, Home]) -> None:
+        for each in users:
+            uids(self.team(each))
+        time.sleep(0.1)
+        joe = self.team(users[0])
+        uids(joe)
+        joe.store([1], Operation.ADD, flags.SEEN, frozenset())
+        time.sleep(0.1)
+        uids(joe)
+        joe.close()
+        ann = self.team(users[1])
+        assert self.seen(ann) == set()
+        ann.store([2], Operation.ADD, flags.SEEN, frozenset())
+        time.sleep(0.1)
+        uids(ann)
+        ann.close()
+        assert (self.seen(self.team(users[0])), self.seen(self.team(users[1]))) == ({1}, {2})
+
+    def test_his_other_connection_sees_it(self, users: tuple[Home, Home]) -> None:
+        one, other = self.team(users[0]), self.team(users[0])
+        uids(one)
+        uids(other)
+        modseq = other.columns().modseq
+        one.store([1], Operation.ADD, flags.SEEN, frozenset())
+        assert self.seen(other) == {1}
+        assert list(other.changes(modseq).changed) == [1]
+
+    def test_saving_and_copying(self, users: tuple[Home, Home]) -> None:
+        joe, ann = (self.team(each) for each in users)
+        uids(joe)
+        add(joe, flags=flags.SEEN)
+        joe.copy([3], joe, move=False)
+        own = users[0].inbox()
+        joe.copy([1, 3], own, move=False)
+        assert (self.seen(joe), self.seen(ann)) == ({3, 4}, set())
+        assert self.seen(own) == {2}
+        assert not [name for name in self.names(users[0])[2:] if "S" in name.partition(":2,")[2]]
+
+    def test_marks_of_what_is_gone_go(self, users: tuple[Home, Home]) -> None:
+        joe = self.team(users[0])
+        uids(joe)
+        joe.store([1], Operation.ADD, flags.SEEN, frozenset())
+        joe.expunge([1])
+        joe.store([2], Operation.ADD, flags.SEEN, frozenset())
+        with contextlib.closing(sqlite3.connect(users[0].root / "dovecotpy-state")) as connection:
+            assert connection.execute("SELECT uid FROM seen").fetchall() == [(2,)]
+
+
+@pytest.mark.parametrize("where", ["maildir:~/Maildir", "maildir:~/Maildir:LAYOUT=fs"])
+def test_leftovers_of_the_dead_are_swept(home: Home, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = home.store(where)
+    store.open(b"INBOX", writable=True).close()
+    left = ("dovecot-uidlist.tmp.77.abcd", "dovecot-keywords.tmp.77.abcd")
+    for name in left:
+        (home.root / name).write_text("x")
+    (home.root / "mine.tmp.txt").write_text("x")
+    (home.root / "..dovecotpy-77-abcd" / "cur").mkdir(parents=True)
+    (home.root / "..dovecotpy-77-abcd" / "cur" / "1.a.h").write_text("x")
+    store.open(b"INBOX", writable=True).close()
+    list(store.mailboxes())
+    assert {*left, "..dovecotpy-77-abcd"} <= set(os.listdir(home.root)), "too fresh to be swept"
+    real = clock.file_time
+    monkeypatch.setattr(clock, "file_time", lambda: real() + 37 * 3600)
+    store.open(b"INBOX", writable=True).close()
+    assert [box.name for box in store.mailboxes()] == [b"INBOX"]
+    names = set(os.listdir(home.root))
+    assert not {*left, "..dovecotpy-77-abcd"} & names
+    assert "mine.tmp.txt" in names
