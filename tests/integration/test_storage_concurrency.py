@@ -319,3 +319,22 @@ def test_a_full_disk(small_disk: Path, sync: bool) -> None:
     assert uids(again) == [1, 3, 4, 5]
     assert add(again).uids[0] > 5
     home.close()
+
+
+def _numbers(path: Path, rounds: int) -> list[int]:
+    """Modseqs as a session takes them for what it notices, which needs no lock of the mailbox."""
+    box = Home(path).inbox()
+    given = [box.refresh()]
+    for _ in range(rounds):
+        given.append(box._modseqs.next(given[-1]))
+    box.close()
+    return given[1:]
+
+
+def test_no_modseq_is_given_twice(home: Home) -> None:
+    add(home.inbox(), count=4)
+    children = [Child(_numbers, home.path, 3000) for _ in range(4)]
+    given = [child.result() for child in children]
+    assert all(numbers == sorted(numbers) for numbers in given)
+    assert len(set().union(*given)) == 4 * 3000
+    assert home.inbox().refresh() > max(map(max, given))
