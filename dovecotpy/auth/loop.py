@@ -15,6 +15,7 @@ MAX_OUTPUT = 50 * 1024
 READ_SIZE = 16384
 READ = int(select.EPOLLIN)
 WRITE = int(select.EPOLLOUT)
+_NOSIGNAL = int(socket.MSG_NOSIGNAL)
 
 
 class Timer:
@@ -128,7 +129,7 @@ class Stream:
 
     def _write(self, data: bytes | bytearray) -> int:
         try:
-            return self.sock.send(data, socket.MSG_NOSIGNAL)
+            return self.sock.send(data, _NOSIGNAL)
         except BlockingIOError:
             return 0
         except OSError:

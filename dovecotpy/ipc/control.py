@@ -117,7 +117,7 @@ class ControlError(Exception):
 
 def encode(verb: Verb, *values: str | int) -> bytes:
     """One packet's bytes."""
-    return fields.pack(verb.value, *values)
+    return fields.pack(verb, *values)
 
 
 def decode(packet: fdpass.Packet) -> Message:

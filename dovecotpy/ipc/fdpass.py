@@ -14,6 +14,12 @@ MAX_DESCRIPTORS = 16
 _CREDENTIALS = struct.Struct("iII")
 _CLOEXEC = int(socket.MSG_CMSG_CLOEXEC)
 _NOSIGNAL = int(socket.MSG_NOSIGNAL)
+_CUT = int(socket.MSG_TRUNC) | int(socket.MSG_CTRUNC)
+_SOCKET = int(socket.SOL_SOCKET)
+_RIGHTS = int(socket.SCM_RIGHTS)
+_SENDER = int(socket.SCM_CREDENTIALS)
+_UNIX = socket.AF_UNIX
+_SEQPACKET = socket.SOCK_SEQPACKET
 """As plain numbers: joining the enum's members costs more than the call that they are for."""
 _ROOM = socket.CMSG_SPACE(MAX_DESCRIPTORS * 4) + socket.CMSG_SPACE(_CREDENTIALS.size)
 
@@ -55,19 +61,33 @@ def receive(sock: socket.socket, size: int = 8192, flags: int = 0) -> Packet:
     Descriptors are close-on-exec. Credentials are there when the socket has SO_PASSCRED.
     """
     data, ancillary, message_flags, _ = sock.recvmsg(size, _ROOM, int(flags) | _CLOEXEC)
+    return _packet(data, ancillary, message_flags)
+
+
+def receive_into(sock: socket.socket, buffer: bytearray, flags: int = 0) -> Packet:
+    """As `receive`, through a buffer that is kept: where packets may be large, each would be a mapping of its own."""
+    size, ancillary, message_flags, _ = sock.recvmsg_into([buffer], _ROOM, int(flags) | _CLOEXEC)
+    return _packet(bytes(memoryview(buffer)[:size]), ancillary, message_flags)
+
+
+def taken_over(number: int) -> socket.socket:
+    """A descriptor that stands for a SEQPACKET socket, as an object, without asking the kernel what it is."""
+    return socket.socket(_UNIX, _SEQPACKET, 0, number)
+
+
+def _packet(data: bytes, ancillary: list[tuple[int, int, bytes]], message_flags: int) -> Packet:
     descriptors: tuple[int, ...] = ()
     credentials = None
     for level, kind, payload in ancillary:
-        if level != socket.SOL_SOCKET:
+        if level != _SOCKET:
             continue
-        if kind == socket.SCM_RIGHTS:
+        if kind == _RIGHTS:
             received = array.array("i")
             received.frombytes(payload[: len(payload) - len(payload) % 4])
             descriptors += tuple(received)
-        elif kind == socket.SCM_CREDENTIALS:
+        elif kind == _SENDER:
             credentials = Credentials(*_CREDENTIALS.unpack(payload[: _CREDENTIALS.size]))
-    truncated = bool(message_flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC))
-    return Packet(data, descriptors, credentials, truncated)
+    return Packet(data, descriptors, credentials, bool(message_flags & _CUT))
 
 
 def peer(sock: socket.socket) -> Credentials:

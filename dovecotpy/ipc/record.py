@@ -29,6 +29,9 @@ class Level(enum.StrEnum):
     PANIC = "p"
 
 
+_LEVELS = {level.value: level for level in Level}
+
+
 class Record(NamedTuple):
     """One line for the log. `user`, `session` and `address` are empty where there is none."""
 
@@ -42,16 +45,15 @@ class Record(NamedTuple):
 def encode(record: Record) -> bytes:
     """The packet; control characters in the text are made visible by the log process."""
     text = record.text[:MAX_TEXT]
-    return MARK + fields.pack(
-        record.level.value, record.user[:255], record.session[:64], record.address[:64], text
-    )
+    return MARK + fields.pack(record.level, record.user[:255], record.session[:64], record.address[:64], text)
 
 
 def decode(data: bytes) -> list[Record]:
     """The records in a packet: one, or one for each line that was written to stderr."""
     if data[:1] == MARK:
         parts = fields.texts(data[1:])
-        if len(parts) == 5 and parts[0] in list(Level):
-            return [Record(Level(parts[0]), parts[4], parts[1], parts[2], parts[3])]
+        level = _LEVELS.get(parts[0])
+        if level is not None and len(parts) == 5:
+            return [Record(level, parts[4], parts[1], parts[2], parts[3])]
     lines = data.decode("utf-8", "surrogateescape").splitlines()
     return [Record(Level.ERROR, line[:MAX_TEXT]) for line in lines if line.strip()]

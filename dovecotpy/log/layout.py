@@ -90,6 +90,7 @@ class Layout:
         self._timestamp = timestamp
         self._mail_prefix = mail_prefix
         self._expand = expand
+        self._of_session = name == "2.3" and mail_prefix == DEFAULT_MAIL_PREFIX
         self._second = -1
         self._stamp = ""
         self._prefixes: dict[tuple[Source, int, str, str, str], str] = {}
@@ -127,7 +128,7 @@ class Layout:
 
     def _prefix(self, line: Line) -> str:
         said = line.record
-        key = (line.source, line.pid, said.user, said.session, said.address)
+        key = (line.source, line.pid, said.user, said.session if self._of_session else "", said.address)
         found = self._prefixes.get(key)
         if found is None:
             if len(self._prefixes) >= MAX_PREFIXES:
@@ -146,7 +147,7 @@ class Layout:
             return f"auth-worker({line.pid}): " if modern else f"auth-worker({name}): "
         if not line.source.mail or not line.record.user:
             return f"{kind}: "
-        if modern and self._mail_prefix == DEFAULT_MAIL_PREFIX:
+        if self._of_session:
             return f"{kind}({line.record.user})<{line.pid}><{line.record.session}>: "
         return self._expand(self._mail_prefix, _variables(line))
 

@@ -27,6 +27,8 @@ MAX_STDERR_LINES = 100
 TICK = 1.0
 """Seconds between two looks at what was throttled or lost."""
 
+_NOW = int(socket.MSG_DONTWAIT)
+
 
 class LogServer:
     """Serves the sources until all of them have ended.
@@ -120,7 +122,7 @@ class LogServer:
         source, sock = self._sources[descriptor]
         for _ in range(MAX_BATCH):
             try:
-                packet = fdpass.receive(sock, record.MAX_PACKET, socket.MSG_DONTWAIT)
+                packet = fdpass.receive(sock, record.MAX_PACKET, _NOW)
             except BlockingIOError:
                 return
             except OSError:

@@ -37,6 +37,7 @@ _SEVERITIES = {
     Level.PANIC: 2,
 }
 _RECONNECT = 1.0
+_FLAGS = int(socket.MSG_DONTWAIT) | int(socket.MSG_NOSIGNAL)
 
 
 class Sink(Protocol):
@@ -184,7 +185,7 @@ class SyslogSink:
                 return False
             assert self._sock is not None
             try:
-                self._sock.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+                self._sock.send(data, _FLAGS)
                 return True
             except BlockingIOError:
                 return False

@@ -15,6 +15,7 @@ from dovecotpy.ipc.authclient import AuthProtocolError
 REQUEST_SECONDS = 60.0
 """From the hand-over to the auth process's answer, connecting included."""
 READ_SIZE = 16384
+_NOSIGNAL = int(socket.MSG_NOSIGNAL)
 
 
 class AskError(Exception):
@@ -106,7 +107,7 @@ class Asker:
     def _send(self, data: bytes) -> None:
         try:
             if self._sock is not None:
-                self._sock.sendall(data, socket.MSG_NOSIGNAL)
+                self._sock.sendall(data, _NOSIGNAL)
         except OSError as error:
             raise self._died(error.strerror or "") from error
 

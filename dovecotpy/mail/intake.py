@@ -88,8 +88,8 @@ def _sockets(descriptors: tuple[int, ...]) -> tuple[socket.socket, socket.socket
     """Client and reply; the descriptors stay the packet's to close when it raises ValueError or OSError."""
     made: list[socket.socket] = []
     try:
-        for number in descriptors:
-            made.append(socket.socket(fileno=number))
+        made.append(socket.socket(fileno=descriptors[0]))
+        made.append(fdpass.taken_over(descriptors[1]))
         if _wrong(*made):
             raise ValueError("hand-over of sockets of the wrong type")
     except (OSError, ValueError):

@@ -229,7 +229,7 @@ class Runner:
     def _heard(self) -> bool:
         """Read the lifeline; True when the server's end is this session's end."""
         try:
-            message = control.receive(self._lifeline, socket.MSG_DONTWAIT)
+            message = control.receive(self._lifeline, _READ_NOW)
         except BlockingIOError:
             return False
         except (OSError, control.ControlError):

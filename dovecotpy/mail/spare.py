@@ -32,6 +32,8 @@ SLOT_SECONDS = 30.0
 PASS_ON_SECONDS = 5.0
 """For an idle worker to take what it was chosen for."""
 
+_NOW = int(socket.MSG_DONTWAIT)
+_NOSIGNAL = int(socket.MSG_NOSIGNAL)
 _WORDS = {
     Refusal.TOO_MANY_PROCESSES: (Refused.TOO_MANY_PROCESSES, "Maximum number of mail processes exceeded"),
     Refusal.TOO_MANY_CONNECTIONS: (
@@ -217,7 +219,7 @@ class Spare:
         while True:
             answer = self._control(deadline, user)
             if answer.verb is Verb.YES:
-                return socket.socket(fileno=answer.descriptors[0]) if answer.descriptors else None
+                return fdpass.taken_over(answer.descriptors[0]) if answer.descriptors else None
             if answer.verb is Verb.NO:
                 reason, text = _WORDS.get(
                     Refusal(answer.text(0)), (Refused.INTERNAL, "the master refused the session")
@@ -267,7 +269,7 @@ class Spare:
             self._log.error(text, user=refusal.user, session=message.session, address=message.remote_address)
         answer = handover.encode_answer(handover.Denied(refusal.reason, text))
         with contextlib.suppress(OSError):
-            offer.reply.send(answer, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+            offer.reply.send(answer, _NOW | _NOSIGNAL)
         offer.close()
 
 
@@ -277,18 +279,21 @@ def _pass_on(inbox: socket.socket, passed: reuse.Passed, descriptors: tuple[int,
     A worker that does not answer in time finds its inbox shut: what it said before counts, what it says later cannot be said.
     """
     try:
-        inbox.settimeout(PASS_ON_SECONDS)
-        fdpass.send(inbox, reuse.encode(passed), descriptors)
-        return inbox.recv(64) == reuse.TAKEN
-    except TimeoutError:
-        return _last_word(inbox) == reuse.TAKEN
+        fdpass.send(inbox, reuse.encode(passed), descriptors, _NOW)
+        poll = select.poll()
+        poll.register(inbox.fileno(), select.POLLIN)
+        if poll.poll(PASS_ON_SECONDS * 1000):
+            return inbox.recv(64, _NOW) == reuse.TAKEN
+    except BlockingIOError:
+        pass  # no room in an inbox that nobody used before, or somebody else read our answer: no worker of ours is like that
     except (OSError, reuse.ReuseError):
         return False
+    return _last_word(inbox) == reuse.TAKEN
 
 
 def _last_word(inbox: socket.socket) -> bytes:
     try:
         inbox.shutdown(socket.SHUT_RDWR)
-        return inbox.recv(64, socket.MSG_DONTWAIT)
+        return inbox.recv(64, _NOW)
     except OSError:
         return b""

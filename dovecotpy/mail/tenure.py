@@ -37,6 +37,7 @@ class Tenure:
         self._prepared = prepared
         self._lifeline = lifeline
         self._reuse = prepared.settings.flag("mail_process_reuse")
+        self._buffer = bytearray()
 
     def serve(self, guest: Guest) -> int:
         """Become the guest's user and serve him, then those that are passed on; returns the exit status."""
@@ -52,6 +53,7 @@ class Tenure:
         if not host.serve(guest) or not key:
             return 0
         del guest
+        self._buffer = bytearray(reuse.MAX_PACKET)
         for _ in range(1, REUSE_SESSIONS):
             follower = self._await(account, key)
             if follower is None or not host.serve(follower):
@@ -111,7 +113,7 @@ class Tenure:
     def _welcome(self, inbox: socket.socket, account: Account) -> Guest | None:
         """The guest that a spare passes on; None when it cannot be this process's."""
         try:
-            packet = fdpass.receive(inbox, reuse.MAX_PACKET)
+            packet = fdpass.receive_into(inbox, self._buffer)
         except OSError:
             return None
         try:
@@ -123,7 +125,7 @@ class Tenure:
             if packet.data:
                 self._prepared.log.error(f"Refused a client that was passed on: {error}")
             return None
-        client, reply = (socket.socket(fileno=number) for number in packet.descriptors)
+        client, reply = socket.socket(fileno=packet.descriptors[0]), fdpass.taken_over(packet.descriptors[1])
         same = account._replace(
             user=passed.user, home=passed.home, mail=passed.mail, system_user="", fields=passed.fields
         )
