@@ -12,9 +12,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import setproctitle
-
 from dovecotpy import config
+from dovecotpy.child import title
 from dovecotpy.config.values import Configuration, Server
 from dovecotpy.log.client import describe
 from dovecotpy.master import daemon, directories, pidfile
@@ -196,7 +195,7 @@ def _serve(prepared: _Prepared, readiness: daemon.Readiness, standard_error: int
 
 def _take_environment() -> dict[str, str]:
     """Empty the environment but for TZ and what the administrator names; returns what children keep."""
-    setproctitle.setproctitle("dovecotpy")
+    title.set_title("dovecotpy")
     names = ["TZ", IMPORT_ENVIRONMENT, *os.environ.get(IMPORT_ENVIRONMENT, "").split()]
     kept = {name: os.environ[name] for name in names if name in os.environ}
     os.environ.clear()

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dovecotpy.config.values import Namespace, Passdb, Settings, Userdb, Value
+from tests import lean
 
 TEXTS = st.text(max_size=20)
 VALUES = st.one_of(TEXTS, st.integers(0, 2**63), st.booleans(), st.lists(TEXTS, max_size=4).map(tuple))
@@ -86,18 +87,7 @@ def test_blocks_travel() -> None:
     assert Namespace.of(Settings.load(alias.settings().dump())) == alias
 
 
-HEAVY = (
-    "dataclasses",
-    "inspect",
-    "json",
-    "logging",
-    "hashlib",
-    "email",
-    "asyncio",
-    "subprocess",
-    "tempfile",
-    "random",
-)
+HEAVY = sorted(lean.HEAVY - {"pathlib"})
 
 
 def test_mail_processes_load_none_of_the_table() -> None:

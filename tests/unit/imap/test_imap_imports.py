@@ -6,20 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.lean import HEAVY
+
 ROOT = Path(__file__).resolve().parents[3]
-HEAVY = {
-    "dataclasses",
-    "inspect",
-    "json",
-    "logging",
-    "hashlib",
-    "email",
-    "asyncio",
-    "subprocess",
-    "tempfile",
-    "random",
-    "pathlib",
-}
 WIRE = ("command", "name", "pattern", "response", "sequence", "tokens")
 
 

@@ -11,21 +11,8 @@ import pytest
 import dovecotpy
 from dovecotpy.storage import state as state_module
 from dovecotpy.storage.state import MODSEQS_AHEAD, UIDS_AHEAD, State
+from tests.lean import HEAVY
 from tests.unit.storage.storage_kit import Home, add, uids
-
-HEAVY = {
-    "dataclasses",
-    "inspect",
-    "json",
-    "logging",
-    "hashlib",
-    "email",
-    "asyncio",
-    "subprocess",
-    "tempfile",
-    "random",
-    "pathlib",
-}
 
 
 @pytest.fixture
