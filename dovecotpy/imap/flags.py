@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from dovecotpy.imap.errors import Mistaken, Refused
@@ -10,8 +10,6 @@ from dovecotpy.imap.wire.tokens import Atom, Token
 from dovecotpy.storage import flags as bits
 from dovecotpy.storage.driver import Columns
 
-MAX_KEYWORD = 255
-"""Octets of one keyword; beyond: NO."""
 MAX_KEYWORDS = 2_000
 """Keywords in one command; beyond: NO [LIMIT]. The store bounds those of a mailbox."""
 RECENT = 32
@@ -28,8 +26,10 @@ class Flags(NamedTuple):
     keywords: frozenset[str]
 
 
-def parse_flags(tokens: Iterable[Token]) -> Flags:
-    """Flags as a client names them. Raises Mistaken, Refused."""
+def parse_flags(tokens: Iterable[Token], max_keyword: int, known: Collection[str] = frozenset()) -> Flags:
+    """Flags as a client names them. max_keyword: octets of a keyword that is not among those known; beyond: NO
+    [LIMIT]. Raises Mistaken, Refused.
+    """
     system = 0
     keywords: dict[str, str] = {}
     for token in tokens:
@@ -42,6 +42,8 @@ def parse_flags(tokens: Iterable[Token]) -> Flags:
             system |= bit
         else:
             name = _keyword(token)
+            if len(name) > max_keyword and name.lower() not in {each.lower() for each in known}:
+                raise Refused("Keyword length too long", "LIMIT")
             keywords.setdefault(name.lower(), name)
     if len(keywords) > MAX_KEYWORDS:
         raise Refused("Too many keywords", "LIMIT")
@@ -51,8 +53,6 @@ def parse_flags(tokens: Iterable[Token]) -> Flags:
 def _keyword(token: Atom) -> str:
     if token.translate(None, _KEYWORD_FORBIDDEN) != token:
         raise Refused("Invalid characters in keyword", "CANNOT")
-    if len(token) > MAX_KEYWORD:
-        raise Refused("Keyword length too long", "LIMIT")
     return token.decode("ascii")
 
 

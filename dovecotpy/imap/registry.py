@@ -96,6 +96,14 @@ BASE_CAPABILITIES = (b"IMAP4rev1", b"LITERAL+", b"CHILDREN")
 """What no single command brings: RFC 3501, 7888, 3348."""
 
 
+_without_command: dict[bytes, None] = {}
+
+
+def announce(*names: str) -> None:
+    """Declare extensions that no single command brings; `ImapSession.serves` asks whether one is disabled."""
+    _without_command.update(dict.fromkeys(name.encode("ascii") for name in names))
+
+
 _announced: dict[frozenset[bytes], tuple[bytes, ...]] = {}
 
 
@@ -105,6 +113,7 @@ def capabilities(disabled: frozenset[bytes]) -> tuple[bytes, ...]:
         found = dict.fromkeys(BASE_CAPABILITIES)
         for entry in COMMANDS.values():
             found.update(dict.fromkeys(entry.capabilities))
+        found.update(_without_command)
         _announced[disabled] = tuple(name for name in found if name.upper() not in disabled)
     return _announced[disabled]
 

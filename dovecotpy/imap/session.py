@@ -70,7 +70,7 @@ class ImapSession:
 
     store: the user's, open; closed by its owner after the session. settings: imap_max_line_length,
     imap_capability, imap_client_workarounds, imap_id_send, imap_id_log, imap_disabled_extensions,
-    mail_max_message_size. tag: of the login command that is still to be answered; empty: the session was
+    mail_max_message_size, mail_max_keyword_length. tag: of the login command that is still to be answered; empty: the session was
     started without one, and greets with PREAUTH. client_input: what the client sent behind its login. log:
     takes a level and a line; the user stands in its prefix. user: the name shown in the PREAUTH greeting.
 
@@ -99,6 +99,7 @@ class ImapSession:
             name.upper().encode("ascii", "replace") for name in settings.words("imap_disabled_extensions")
         )
         self.max_message = settings.number("mail_max_message_size")
+        self.max_keyword = settings.number("mail_max_keyword_length")
         self.within_literal = False
         """the last that was said ends inside a response: a line of text now would be taken for a part of it
         """
@@ -123,8 +124,10 @@ class ImapSession:
 
     @property
     def working(self) -> bool:
-        """Whether a command is at work, so that `pull` should be called again soon even if it gave nothing."""
-        return self.ended is None and self._running is not None
+        """Whether a command is at work or input was not looked at, so that `pull` should be called again soon even if
+        it gave nothing.
+        """
+        return self.ended is None and (self._running is not None or not self._starved)
 
     def feed(self, data: bytes) -> None:
         """Octets from the client."""
@@ -172,7 +175,7 @@ class ImapSession:
     def wait(self) -> Wait:
         """What to watch besides the client, and in how many seconds `tick` is wanted."""
         now = clock.monotonic()
-        if self._running is not None or self._output:
+        if self._running is not None or self._output or not self._starved:
             return Wait(None, 0.0)
         if not self._idle_tag:
             return Wait(None, max(0.0, self._last_input + INACTIVITY - now))
@@ -245,6 +248,10 @@ class ImapSession:
         if override:
             names.append(override[1:].strip())
         return b" ".join(names)
+
+    def serves(self, extension: bytes) -> bool:
+        """Whether an extension, by its capability in capitals, is not disabled."""
+        return extension not in self._disabled
 
     def mailbox_name(self, arguments: Arguments) -> bytes:
         """The next argument as a mailbox name: INBOX in capitals, the workarounds applied."""

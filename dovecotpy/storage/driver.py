@@ -83,6 +83,12 @@ class DraftBody(Protocol):
     def write(self, data: bytes) -> None:
         """Append octets as they came from the client (CRLF line ends). Raises NoSpace, StoreError."""
 
+    def complete(self, internaldate: int | None) -> None:
+        """All octets were written, with this date (None: now); until it is saved nothing is held open for it.
+
+        `Locked.save` does so for those that are not complete yet. Idempotent. Raises NoSpace, StoreError.
+        """
+
     def abandon(self) -> None:
         """Throw it away; also done for drafts that are never saved when their session ends. Idempotent."""
 

@@ -77,6 +77,9 @@ class ModelDraft:
         self.pieces.append(data)
         self.size += len(data)
 
+    def complete(self, internaldate: int | None) -> None:
+        pass
+
     def abandon(self) -> None:
         self.abandoned = True
 

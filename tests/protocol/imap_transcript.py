@@ -34,6 +34,7 @@ DEFAULTS: dict[str, Value] = {
     "imap_id_log": (),
     "imap_disabled_extensions": (),
     "mail_max_message_size": 0,
+    "mail_max_keyword_length": 50,
 }
 
 

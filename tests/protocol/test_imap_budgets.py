@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import time
+from pathlib import Path
 
 import pytest
 
 from dovecotpy.imap import flags, items, keys, session
-from dovecotpy.imap.commands import identify
+from dovecotpy.imap.commands import append, identify
 from dovecotpy.imap.wire import pattern, sequence, tokens
-from tests.protocol import imap_scenarios
+from tests.protocol import imap_maildir, imap_scenarios
 from tests.protocol.imap_answers import Mirror
 from tests.protocol.imap_model import ModelStore
 from tests.protocol.imap_transcript import Client, settings
@@ -134,8 +136,47 @@ def test_keywords_in_a_command() -> None:
     made = client()
     names = b" ".join(b"k%d" % number for number in range(flags.MAX_KEYWORDS + 1))
     assert made.send(b"b STORE 1 FLAGS (" + names + b")\r\n") == b"b NO [LIMIT] Too many keywords\r\n"
-    long = b"k" * (flags.MAX_KEYWORD + 1)
-    assert made.send(b"c STORE 1 FLAGS (" + long + b")\r\n") == b"c NO [LIMIT] Keyword length too long\r\n"
+
+
+def test_length_of_a_new_keyword() -> None:
+    made = client()
+    made.session.store.boxes[b"INBOX"].add(b"\r\n", 0, ["k" * 51])
+    made.send(b"a NOOP\r\n")
+    for number, (letter, fits) in enumerate(((b"x" * 50, True), (b"x" * 51, False), (b"K" * 51, True))):
+        answer = last(made.send(b"b%d STORE 1 +FLAGS (%b)\r\n" % (number, letter)))
+        assert (
+            answer
+            == (b"b%d OK Store completed." if fits else b"b%d NO [LIMIT] Keyword length too long") % number
+        )
+    answer = made.send(b"c APPEND INBOX (" + b"x" * 51 + b") {3}\r\n")
+    assert answer == b"c NO [LIMIT] Keyword length too long\r\n"
+
+
+def test_messages_of_one_append() -> None:
+    made = client()
+    most = b"a APPEND INBOX" + b" {1+}\r\nx" * append.MAX_MESSAGES
+    assert made.send(most + b" {1}\r\n") == b"a NO [LIMIT] Too many messages in one APPEND.\r\n"
+    assert last(made.send(most + b"\r\n")) == b"a OK [APPENDUID 1000 4:1003] Append completed."
+
+
+def test_many_messages_of_one_append_hold_few_descriptors(tmp_path: Path) -> None:
+    with imap_maildir.stores(tmp_path) as make:
+        made = Client(make(), settings())
+        made.pull()
+        open_before = len(os.listdir("/proc/self/fd"))
+        made.send(b"a APPEND INBOX" + b" {1+}\r\nx" * 100)
+        assert len(os.listdir("/proc/self/fd")) < open_before + 20
+        assert b"a OK [APPENDUID " in made.send(b"\r\n")
+
+
+def test_an_append_that_is_broken_off_leaves_nothing(tmp_path: Path) -> None:
+    with imap_maildir.stores(tmp_path) as make:
+        made = Client(make(), settings())
+        made.send(b"a APPEND INBOX {1+}\r\nx {1+}\r\nx {5+}\r\nxx")
+        assert len(os.listdir(tmp_path / "Maildir" / "tmp")) == 3
+        made.session.disconnected()
+        assert not os.listdir(tmp_path / "Maildir" / "tmp")
+        assert not os.listdir(tmp_path / "Maildir" / "new")
 
 
 def test_section_path() -> None:

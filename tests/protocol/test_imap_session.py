@@ -49,6 +49,15 @@ def test_the_whole_conversation() -> None:
     assert tagged == [(bytes((letter,)), b"OK") for letter in b"abcdefghijklmno"]
 
 
+def test_a_slow_upload_goes_on_without_more_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Input that was read and not looked at is work: nobody waits for the client meanwhile."""
+    monkeypatch.setattr(imap_session, "SLICE", 0.0)
+    client = Client(store_with(), settings())
+    answer = client.send(b"a APPEND INBOX {3+}\r\nabc {3+}\r\nabc\r\n")
+    assert answer.endswith(b"4:5] Append completed.\r\n")
+    assert not client.session.working
+
+
 def test_cut_off_at_every_octet() -> None:
     """Whatever the place, the answers so far are sound, nothing stays open, and no half message is stored."""
     for at in range(len(CONVERSATION)):

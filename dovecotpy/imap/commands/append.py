@@ -1,8 +1,7 @@
-"""APPEND (RFC 3501 section 6.3.11), with APPENDUID (RFC 4315 section 3).
+"""APPEND of one message or many (RFC 3501 section 6.3.11, RFC 3502), with APPENDUID (RFC 4315 section 3).
 
-The message goes from the client into a draft of the mailbox in pieces; whether it may come is decided before
-its octets are asked for. An upload takes any number of messages, so that MULTIAPPEND needs only a longer
-syntax.
+Each message goes from the client into a draft of the mailbox in pieces; whether it may come is decided before
+its octets are asked for. No draft becomes a message before the last one is in: all of them or none.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING
 from dovecotpy.imap.arguments import Arguments
 from dovecotpy.imap.errors import CommandFailed, Mistaken, Refused
 from dovecotpy.imap.flags import Flags, parse_flags
-from dovecotpy.imap.registry import command, upload
+from dovecotpy.imap.registry import announce, command, upload
 from dovecotpy.imap.wire.sequence import render_numbers
 from dovecotpy.imap.wire.tokens import Atom, Streamed, String, Token
 from dovecotpy.message.date import parse_internaldate
@@ -23,6 +22,15 @@ from dovecotpy.storage.errors import MailboxNotFound, StoreError
 if TYPE_CHECKING:
     from dovecotpy.imap.session import ImapSession
     from dovecotpy.storage.mailbox import Mailbox
+
+
+MAX_MESSAGES = 1_000
+"""Messages of one APPEND; beyond: NO [LIMIT], before the next one is asked for."""
+MAX_OPTIONS = 2
+"""What may stand before a message: flags, a date."""
+
+
+announce("MULTIAPPEND")
 
 
 @upload("APPEND", after=1)
@@ -40,17 +48,27 @@ class Append:
         """A message of so many octets is announced. Raises CommandFailed, StoreError: it must not come."""
         taken = Arguments(b"APPEND", list(arguments))
         name = session.mailbox_name(taken)
-        if self.drafts:
+        if self.drafts and not session.serves(b"MULTIAPPEND"):
             raise taken.wrong()
-        flags, internaldate = _options(taken)
+        for _ in self.drafts:
+            _pass_message(taken)
+        flags, internaldate = _options(session, taken)
+        taken.end()
+        if self.error is not None:
+            raise self.error
         if not size:
             raise Refused("Can't save a zero byte message.")
+        if len(self.drafts) >= MAX_MESSAGES:
+            raise Refused("Too many messages in one APPEND.", "LIMIT")
         if session.max_message and size > session.max_message:
             raise Refused("Message size is too large.", "TOOBIG")
-        try:
-            self.mailbox, self._opened = session.target(name)
-        except MailboxNotFound as error:
-            raise Refused(str(error), "TRYCREATE") from None
+        if self.mailbox is None:
+            try:
+                self.mailbox, self._opened = session.target(name)
+            except MailboxNotFound as error:
+                raise Refused(str(error), "TRYCREATE") from None
+        else:
+            self.drafts[-1].body.complete(self.drafts[-1].internaldate)
         self._body = self.mailbox.draft()
         self.drafts.append(Draft(self._body, flags.system, flags.keywords, internaldate))
 
@@ -82,29 +100,35 @@ class Append:
         return appended.uidvalidity, render_numbers(appended.uids)
 
 
-def _options(arguments: Arguments) -> tuple[Flags, int | None]:
-    """What stands between mailbox and message: flags and a date, both optional. Raises CommandFailed."""
+def _options(session: "ImapSession", arguments: Arguments) -> tuple[Flags, int | None]:
+    """What stands before a message: flags and a date, both optional. Raises CommandFailed."""
     flags = Flags(0, frozenset())
     if isinstance(arguments.peek(), list):
-        flags = parse_flags(arguments.list())
+        flags = parse_flags(arguments.list(), session.max_keyword)
     internaldate = None
     if isinstance(arguments.peek(), String):
         moment = parse_internaldate(arguments.string())
         if moment is None:
             raise Mistaken("Invalid internal date.")
         internaldate = moment.timestamp
-    arguments.end()
     return flags, internaldate
+
+
+def _pass_message(arguments: Arguments) -> None:
+    """Step over one message with what stands before it; `begin` has looked at that. Raises Mistaken."""
+    for _ in range(MAX_OPTIONS + 1):
+        if isinstance(arguments.next(), Streamed):
+            return
+    raise arguments.wrong()
 
 
 @command("APPEND")
 def append(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
-    """Put the message that came by `Append` into its mailbox."""
+    """Put the messages that came by `Append` into their mailbox."""
     taking = session.upload
     if not isinstance(taking, Append):
         raise _without_message(session, arguments)
-    tokens = arguments.rest()
-    if not isinstance(tokens[-1], Streamed) or sum(isinstance(token, Streamed) for token in tokens) != 1:
+    if not isinstance(arguments.rest()[-1], Streamed):
         raise arguments.wrong()
     uidvalidity, uids = taking.save()
     taking.abandon()

@@ -29,7 +29,7 @@ def store(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
     """Change flags. Without .SILENT the new flags of every message named are told."""
     ranges = arguments.sequence_set()
     operation, silent = _operation(arguments)
-    flags = _flags(arguments)
+    flags = _flags(session, arguments)
     view = session.selected
     uids = view.uids_of(view.spans(ranges, by_uid=arguments.by_uid))
     if not view.writable:
@@ -67,14 +67,14 @@ def _operation(arguments: Arguments) -> tuple[Operation, bool]:
     return _OPERATIONS[name], bool(dot)
 
 
-def _flags(arguments: Arguments) -> Flags:
+def _flags(session: "ImapSession", arguments: Arguments) -> Flags:
     """A list of flags, or flags without parentheses."""
     tokens = arguments.rest()
     if isinstance(tokens[0], list):
         if len(tokens) > 1:
             raise arguments.wrong()
         tokens = tokens[0]
-    return parse_flags(tokens)
+    return parse_flags(tokens, session.max_keyword, session.selected.keywords)
 
 
 def _as_expected(

@@ -288,7 +288,7 @@ class CommandParser:
         tokenizer = self._tokenizer
         tokenizer.line(rest)
         if announced is not None:
-            return self._literal(announced, rest)
+            return self._literal(announced)
         event = Command(self._tag, self._name, tokenizer.finish())
         self._reset()
         return event
@@ -319,11 +319,11 @@ class CommandParser:
         self._reset()
         return event
 
-    def _literal(self, announced: _Announced, before: bytes) -> Event:
-        if before and before[-1] not in b" (":
-            raise ParseError("Invalid literal size")
+    def _literal(self, announced: _Announced) -> Event:
         tokenizer = self._tokenizer
         assert tokenizer is not None
+        if tokenizer.adjacent:
+            raise ParseError("Invalid literal size")
         after = self._streams.get(self._name)
         if after is not None and not tokenizer.depth and len(tokenizer.arguments) >= after:
             self._announced = announced

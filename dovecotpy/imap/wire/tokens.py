@@ -61,13 +61,14 @@ def _is_flag(word: bytes) -> bool:
 class Tokenizer:
     """Collects the arguments of one command."""
 
-    __slots__ = ("arguments", "count", "_stack", "_adjacent")
+    __slots__ = ("arguments", "count", "_stack", "adjacent")
 
     def __init__(self) -> None:
         self.arguments: list[Token] = []
         self.count = 0
         self._stack: list[list[Token]] = []
-        self._adjacent = False
+        self.adjacent = False
+        """an argument ended here: a blank or a parenthesis must come before the next one"""
 
     @property
     def depth(self) -> int:
@@ -77,7 +78,7 @@ class Tokenizer:
     def literal(self, value: String | Streamed) -> None:
         """Add a literal's value. Raises ParseError past the budget."""
         self._add(value)
-        self._adjacent = True
+        self.adjacent = True
 
     def line(self, data: bytes) -> None:
         """Add what stands on one line, without its end and without a literal's announcement. Raises
@@ -89,11 +90,11 @@ class Tokenizer:
             octet = data[at]
             if octet == 0x20:
                 at += 1
-                self._adjacent = False
+                self.adjacent = False
             elif octet == 0x29:
                 self._close()
                 at += 1
-            elif self._adjacent and octet != 0x5D:
+            elif self.adjacent and octet != 0x5D:
                 raise ParseError("Invalid arguments.")
             elif octet == 0x28:
                 self._open()
@@ -127,7 +128,7 @@ class Tokenizer:
         if not self._stack:
             raise ParseError("Unexpected ')'")
         self.arguments = self._stack.pop()
-        self._adjacent = True
+        self.adjacent = True
 
     def _quoted(self, data: bytes, at: int) -> int:
         end = data.find(b'"', at)
@@ -139,7 +140,7 @@ class Tokenizer:
         if b"\0" in value or b"\r" in value:
             raise ParseError("Invalid characters in string")
         self._add(String(value))
-        self._adjacent = True
+        self.adjacent = True
         return end + 1
 
     def _atom(self, data: bytes, at: int) -> int:
@@ -153,7 +154,7 @@ class Tokenizer:
         if not is_atom(word):
             raise ParseError("8bit data in atom" if not word.isascii() else "Invalid characters in atom")
         self._add(Atom(word))
-        self._adjacent = True
+        self.adjacent = True
         return end
 
 

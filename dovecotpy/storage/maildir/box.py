@@ -482,6 +482,7 @@ class MaildirBox:
             self.tmp_directory,
             self.context.names.make(),
             crlf=self.context.options.mail_save_crlf,
+            sync=self.context.sync,
             shared=self.shared,
         )
 
