@@ -110,6 +110,9 @@ class ImapSession:
             streams={name: after for name, (after, _) in UPLOADS.items()},
         )
         self._parser.feed(client_input)
+        self.compressed = False
+        """both directions are compressed, or will be behind what was said"""
+        self._compression_due = False
         self._starved = False
         self._output = [self._greeting(tag, user)]
         self._running: Generator[bytes, None, None] | None = None
@@ -171,6 +174,14 @@ class ImapSession:
             self._last_output = now
             return untagged(b"OK", "Hang in there..")
         return data
+
+    def compressed_from_here(self) -> bytes | None:
+        """Not None once, when all octets from here on are compressed: then, what came behind the command."""
+        if not self._compression_due or self._running is not None or self._output:
+            return None
+        self._compression_due = False
+        self._starved = True
+        return self._parser.remaining()
 
     def wait(self) -> Wait:
         """What to watch besides the client, and in how many seconds `tick` is wanted."""
@@ -307,6 +318,10 @@ class ImapSession:
         if self.view is not None:
             self.view.mailbox.wait()
 
+    def begin_compression(self) -> None:
+        """What was said up to the end of this command is the last that is not compressed."""
+        self.compressed = self._compression_due = True
+
     def bye(self, text: str, log_text: str) -> None:
         """Say BYE where that is possible, and end with `log_text` in the log."""
         if not self.within_literal:
@@ -337,6 +352,8 @@ class ImapSession:
             return self._run()
         if self._idle_tag:
             return self._end_of_idle()
+        if self._compression_due:
+            return None
         event = self._parser.next()
         if event is None:
             self._starved = True

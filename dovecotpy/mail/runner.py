@@ -16,6 +16,7 @@ from dovecotpy import clock
 from dovecotpy.child import signals
 from dovecotpy.ipc import control, fdpass
 from dovecotpy.ipc.control import Verb
+from dovecotpy.mail.compression import Corrupt, Streams
 from dovecotpy.mail.session import Session
 
 WRITE_STALL = 300.0
@@ -30,6 +31,8 @@ LINGER_SECONDS = 2.0
 LINGER_OCTETS = 1 << 20
 """Input that came too late is read away for so long and so much, or the kernel would throw away our last words with it."""
 LONGEST_SLEEP = 3600.0
+REST_SECONDS = 5.0
+"""A compressed session that has nothing to say for so long gives its compressor back."""
 
 _ENDING = (int(signal.SIGTERM), int(signal.SIGINT))
 _NOW = int(socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
@@ -93,6 +96,7 @@ class Runner:
         self._signalled = 0
         self._poll = select.poll()
         self._watched: dict[int, int] = {}
+        self._streams: Streams | None = None
 
     def run(self) -> Outcome:
         """Serve until the end. What the session raises is let through; the client stays open for a last word."""
@@ -108,6 +112,8 @@ class Runner:
                 self._linger()
             elif session.working or not worked:
                 self._look()
+            if self._streams is None and not self._over:
+                self._begin_compression()
         return Outcome(self._over, self._received, self._sent, self._retired or bool(self._signalled))
 
     @property
@@ -125,6 +131,20 @@ class Runner:
         self._signalled = number
         with contextlib.suppress(OSError):
             self._lifeline.shutdown(socket.SHUT_RD)
+
+    def last_word(self, data: bytes) -> None:
+        """Say something in the session's place, if the client takes it at once."""
+        if self._streams is not None:
+            data = self._streams.deflate(data)
+        with contextlib.suppress(OSError):
+            self._output.send(data, _NOW)
+
+    def _begin_compression(self) -> None:
+        """Where the session asked for it (RFC 4978): what it said so far is out as it is."""
+        early = self._session.compressed_from_here()
+        if early is not None:
+            self._streams = Streams()
+            self._streams.take(early)
 
     def _gather(self) -> bytes:
         """What the session has to say, small chunks joined."""
@@ -145,6 +165,8 @@ class Runner:
 
     def _write(self, chunk: bytes) -> None:
         """Write all of it, however slowly the client reads; `_over` is set when that cannot be."""
+        if self._streams is not None:
+            chunk = self._streams.deflate(chunk)
         try:
             done = self._output.send(chunk, _NOW)
         except BlockingIOError:
@@ -196,9 +218,12 @@ class Runner:
         wait = session.wait()
         number = self._client.fileno()
         reading = session.wants_input()
+        inflating = reading and self._streams is not None and self._streams.waiting
+        reading = reading and not inflating
         self._only(number, select.POLLIN if reading else 0, wait.fileno)
-        seconds = 0.0 if session.working else min(max(wait.interval, 0.0), LONGEST_SLEEP)
-        ready = dict(self._poll.poll(seconds * 1000))
+        busy = session.working or inflating
+        seconds = 0.0 if busy else min(max(wait.interval, 0.0), LONGEST_SLEEP)
+        ready = self._wait(seconds)
         if self._lifeline.fileno() in ready and self._heard():
             session.shut_down()
             return
@@ -207,8 +232,21 @@ class Runner:
             self._read()
         elif events & _DEAD:
             self._lost(None)
-        if wait.fileno in ready or not (ready or session.working):
+        elif inflating:
+            self._inflate()
+        if wait.fileno in ready or not (ready or busy):
             session.tick()
+
+    def _wait(self, seconds: float) -> dict[int, int]:
+        """What is ready. A compressor is not kept by a session that rests."""
+        streams = self._streams
+        if streams is not None and streams.at_work and seconds > REST_SECONDS:
+            ready = dict(self._poll.poll(REST_SECONDS * 1000))
+            if ready:
+                return ready
+            streams.rest()
+            seconds -= REST_SECONDS
+        return dict(self._poll.poll(seconds * 1000))
 
     def _read(self) -> None:
         try:
@@ -224,7 +262,26 @@ class Runner:
         if len(data) == self._room:
             self._room = LARGE_READ
         self._received += len(data)
-        self._session.feed(data)
+        if self._streams is None:
+            self._session.feed(data)
+        else:
+            self._streams.take(data)
+            self._inflate()
+
+    def _inflate(self) -> None:
+        """Give the session one read's worth of what the client said, however much more it may inflate to."""
+        streams = self._streams
+        assert streams is not None
+        try:
+            data = streams.inflate(LARGE_READ)
+        except Corrupt as error:
+            self._session.disconnected()
+            self._over = f"Disconnected: {error}"
+            return
+        if data:
+            self._session.feed(data)
+        elif streams.ended:
+            self._lost(None)
 
     def _heard(self) -> bool:
         """Read the lifeline; True when the server's end is this session's end."""

@@ -139,7 +139,7 @@ class Host:
             try:
                 outcome = runner.run()
             except Exception as error:  # noqa: BLE001 - whatever broke, it ends this session and no other
-                self._broken(guest, opened.session, error)
+                self._broken(guest, opened.session, runner, error)
                 outcome = Outcome("Internal error occurred", runner.received, runner.sent, True)
         if signals.received == signals.TERMINATE:
             self._say(guest, Level.WARNING, f"Killed with signal {signals.received}")
@@ -147,15 +147,14 @@ class Host:
         self._say(guest, Level.INFO, f"{outcome.text} {summary}".rstrip())
         return not outcome.server_ends
 
-    def _broken(self, guest: Guest, session: Session, error: Exception) -> None:
+    def _broken(self, guest: Guest, session: Session, runner: Runner, error: Exception) -> None:
         """One line with the traceback for the administrator, one for the client (unless it would end up inside of a message)."""
         self._traceback(guest, error)
         if session.within_literal:
             return
         stamp = clock.local(clock.now())
         text = f"{stamp.tm_year:04}-{stamp.tm_mon:02}-{stamp.tm_mday:02} {stamp.tm_hour:02}:{stamp.tm_min:02}:{stamp.tm_sec:02}"
-        with contextlib.suppress(OSError):
-            (self._output or guest.client).send(self._service.internal_error(text), _NOW)
+        runner.last_word(self._service.internal_error(text))
 
     def _refuse(self, guest: Guest, text: str) -> None:
         self._say(guest, Level.ERROR, text)

@@ -39,6 +39,9 @@ class Session(Protocol):
     def wants_input(self) -> bool:
         """False while a command is at work or enough input waits."""
 
+    def compressed_from_here(self) -> bytes | None:
+        """None, or, once: both directions are DEFLATE streams behind what `pull` gave; these octets came compressed already."""
+
     def wait(self) -> Wait:
         """The descriptor to watch besides the client, and the seconds until `tick` is wanted."""
 

@@ -65,6 +65,9 @@ class Client:
             piece = self.session.pull()
             pieces.append(piece)
             assert len(piece) <= 1 << 20, "one pull gave too much"
+            compressed = self.session.compressed_from_here()
+            if compressed is not None:
+                self.session.feed(compressed)
             if not piece and not self.session.working:
                 return b"".join(pieces)
         raise AssertionError("the session never rests")

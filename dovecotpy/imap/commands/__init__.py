@@ -5,6 +5,7 @@ from dovecotpy.imap.commands import (  # noqa: F401
     cancel,
     capability,
     close,
+    compress,
     copy,
     enable,
     expunge,

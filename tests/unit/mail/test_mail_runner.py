@@ -37,6 +37,7 @@ class Script:
         self.gone = False
         self.interval = 1000.0
         self.bell: int | None = None
+        self.compressing = False
 
     @property
     def working(self) -> bool:
@@ -54,7 +55,7 @@ class Script:
             if not self.slices:
                 self.chunks.append(b"worked\n")
             return b""
-        while not (self.chunks or self.slices or self.ended) and b"\n" in self.buffer:
+        while not (self.chunks or self.slices or self.ended or self.compressing) and b"\n" in self.buffer:
             line, _, self.buffer = self.buffer.partition(b"\n")
             self.obey(line)
         if not self.chunks:
@@ -70,11 +71,21 @@ class Script:
             self.chunks += [b"x" * 65536] * int(number)
         elif word == b"work":
             self.slices = int(number)
+        elif word == b"compress":
+            self.chunks.append(b"compressed from here\n")
+            self.compressing = True
         elif word == b"crash":
             raise ValueError("crashed as told")
         elif word == b"quit":
             self.chunks.append(b"bye\n")
             self.ended = End("Disconnected: Logged out")
+
+    def compressed_from_here(self) -> bytes | None:
+        if not self.compressing or self.chunks:
+            return None
+        self.compressing = False
+        early, self.buffer = self.buffer, b""
+        return early
 
     def wait(self) -> Wait:
         return Wait(self.bell, self.interval)
