@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from dovecotpy.imap.arguments import Arguments
 from dovecotpy.imap.errors import CommandFailed, Mistaken, Refused
 from dovecotpy.imap.flags import Flags, parse_flags
-from dovecotpy.imap.registry import announce, command, upload
+from dovecotpy.imap.registry import command, extension, upload
 from dovecotpy.imap.wire.sequence import render_numbers
 from dovecotpy.imap.wire.tokens import Atom, Streamed, String, Token
 from dovecotpy.message.date import parse_internaldate
@@ -30,7 +30,7 @@ MAX_OPTIONS = 2
 """What may stand before a message: flags, a date."""
 
 
-announce("MULTIAPPEND")
+MULTIAPPEND = extension("MULTIAPPEND")
 
 
 @upload("APPEND", after=1)
@@ -48,7 +48,7 @@ class Append:
         """A message of so many octets is announced. Raises CommandFailed, StoreError: it must not come."""
         taken = Arguments(b"APPEND", list(arguments))
         name = session.mailbox_name(taken)
-        if self.drafts and not session.serves(b"MULTIAPPEND"):
+        if self.drafts and not session.dialect.offers(MULTIAPPEND):
             raise taken.wrong()
         for _ in self.drafts:
             _pass_message(taken)
