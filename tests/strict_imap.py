@@ -283,6 +283,71 @@ def _check_single(value: list[Any], extended: bool) -> None:
     _extension(rest, with_digest=True)
 
 
+_ATTRIBUTES = {"\\NoInferiors", "\\Noselect", "\\Marked", "\\Unmarked", "\\HasChildren", "\\HasNoChildren"}
+_ATTRIBUTES |= {"\\NonExistent", "\\Subscribed", "\\Remote"}
+_ATTRIBUTES |= {"\\All", "\\Archive", "\\Drafts", "\\Flagged", "\\Junk", "\\Sent", "\\Trash"}
+
+
+def check_list(values: list[Any]) -> None:
+    """Raise Malformed unless values are those of a LIST response, word included (RFC 5258: mailbox-list)."""
+    if len(values) not in (4, 5) or not isinstance(values[1], list):
+        raise Malformed(f"bad LIST {values!r}")
+    attributes, separator, name = values[1:4]
+    if set(attributes) - _ATTRIBUTES or len(set(attributes)) != len(attributes):
+        raise Malformed(f"attributes {attributes!r}")
+    for pair in (
+        ("\\HasChildren", "\\HasNoChildren"),
+        ("\\Marked", "\\Unmarked"),
+        ("\\NonExistent", "\\Noselect"),
+    ):
+        if set(pair) <= set(attributes):
+            raise Malformed(f"attributes that exclude or imply each other: {attributes!r}")
+    if separator is not None and not (isinstance(separator, bytes) and len(separator) == 1):
+        raise Malformed(f"separator {separator!r}")
+    _string(name, "mailbox")
+    if len(values) == 5:
+        _check_list_extended(values[4])
+
+
+def _check_list_extended(items: Any) -> None:
+    if not isinstance(items, list) or len(items) % 2:
+        raise Malformed(f"pairs expected, not {items!r}")
+    for tag, value in zip(items[::2], items[1::2], strict=True):
+        if tag not in (b"CHILDINFO", "CHILDINFO"):
+            raise Malformed(f"extended item {tag!r}")
+        if not isinstance(value, list) or not value or set(value) - {b"SUBSCRIBED", b"SPECIAL-USE"}:
+            raise Malformed(f"CHILDINFO {value!r}")
+
+
+_STATUS_NUMBERS = {
+    "MESSAGES",
+    "RECENT",
+    "UIDNEXT",
+    "UIDVALIDITY",
+    "UNSEEN",
+    "HIGHESTMODSEQ",
+    "SIZE",
+    "DELETED",
+}
+
+
+def check_status(values: list[Any]) -> None:
+    """Raise Malformed unless values are those of a STATUS response, word included (RFC 4466: mailbox-data)."""
+    if len(values) != 3 or not isinstance(values[2], list) or len(values[2]) % 2:
+        raise Malformed(f"bad STATUS {values!r}")
+    _string(values[1], "mailbox")
+    names = values[2][::2]
+    if len(set(names)) != len(names):
+        raise Malformed(f"an item twice: {names!r}")
+    for name, value in zip(names, values[2][1::2], strict=True):
+        if name == "MAILBOXID":
+            continue
+        if name != "APPENDLIMIT" and name not in _STATUS_NUMBERS:
+            raise Malformed(f"unknown item {name!r}")
+        if name != "APPENDLIMIT" or value is not None:
+            _number(value, str(name))
+
+
 def fetch_items(response: bytes) -> dict[bytes, Any]:
     """The items of one untagged FETCH response, by name; envelopes and body structures are checked on the way."""
     if response.endswith(b"\r\n"):

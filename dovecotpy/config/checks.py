@@ -12,6 +12,8 @@ import resource
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from dovecotpy.config import specialuse
+from dovecotpy.config.legacy import IMAP_WORKAROUNDS
 from dovecotpy.config.secrets import exposed
 from dovecotpy.config.table import AUTH_SETTINGS, ROOT_SETTINGS
 from dovecotpy.config.values import Auth, Configuration, Namespace, Server, Settings
@@ -121,6 +123,14 @@ def _contradictions(settings: Settings) -> Iterator[Finding]:
         yield _error("mail_nfs_index=yes requires fsync_disable=no")
     if os.path.normpath(settings.text("login_dir")) == os.path.normpath(settings.text("base_dir")):
         yield _error("login_dir can't be the same as base_dir")
+    for word in settings.words("imap_client_workarounds"):
+        if word not in IMAP_WORKAROUNDS:
+            yield _error(f"Unknown client workaround: {word}")
+    try:
+        specialuse.uses(settings.words("mail_special_use"))
+    except specialuse.Wrong as error:
+        known = ", ".join(specialuse.USES)
+        yield _error(f"mail_special_use: Not a NAME=\\Use with one of {known}: {error}")
 
 
 def _programs(settings: Settings, protocol: str) -> Iterator[Finding]:

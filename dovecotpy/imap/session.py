@@ -24,6 +24,7 @@ from dovecotpy.imap.arguments import Arguments
 from dovecotpy.imap.dialect import Dialect
 from dovecotpy.imap.errors import Broken, CommandFailed, Mistaken, Refused
 from dovecotpy.imap.registry import UPLOADS, Entry, State, Upload, capabilities, extension, find, switched_off
+from dovecotpy.imap.status_items import APPENDLIMIT
 from dovecotpy.imap.view import View
 from dovecotpy.imap.wire import command as wire
 from dovecotpy.imap.wire.name import canonical
@@ -272,7 +273,7 @@ class ImapSession:
         if override and override[:1] != b"+":
             return override
         names = list(capabilities(self.dialect.disabled))
-        if self.max_message:
+        if self.max_message and self.dialect.offers(APPENDLIMIT):
             names.append(b"APPENDLIMIT=%d" % self.max_message)
         if override:
             names.append(override[1:].strip())

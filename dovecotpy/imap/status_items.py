@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from dovecotpy.imap.dialect import CONDSTORE
 from dovecotpy.imap.errors import Mistaken
-from dovecotpy.imap.registry import Table
+from dovecotpy.imap.registry import Table, extension
 from dovecotpy.imap.wire.response import string
 from dovecotpy.imap.wire.tokens import Atom, Token
 
@@ -20,12 +20,27 @@ class StatusItem(NamedTuple):
     """One item."""
 
     value: Callable[["Status"], bytes]
+    """from the mailbox's numbers; those that do not stand in them: from `of_session`"""
     enables: bytes = b""
     """the extension that asking for it switches on"""
+    of_session: Callable[["ImapSession"], bytes] | None = None
+
+
+STATUS_SIZE = extension("STATUS=SIZE")
+APPENDLIMIT = b"APPENDLIMIT"
+"""CAPABILITY tells it with its value, where there is one: see `ImapSession.capability`."""
 
 
 def _modseq(found: "Status") -> bytes:
     return b"%d" % found.highestmodseq
+
+
+def _append_limit(session: "ImapSession") -> bytes:
+    return b"%d" % session.max_message if session.max_message else b"NIL"
+
+
+def _nothing(found: "Status") -> bytes:
+    return b"NIL"
 
 
 STATUS_ITEMS: Table[StatusItem] = Table()
@@ -35,6 +50,8 @@ STATUS_ITEMS.add(b"UIDNEXT", StatusItem(lambda found: b"%d" % found.uidnext))
 STATUS_ITEMS.add(b"UIDVALIDITY", StatusItem(lambda found: b"%d" % found.uidvalidity))
 STATUS_ITEMS.add(b"UNSEEN", StatusItem(lambda found: b"%d" % found.unseen))
 STATUS_ITEMS.add(b"HIGHESTMODSEQ", StatusItem(_modseq, CONDSTORE), CONDSTORE)
+STATUS_ITEMS.add(b"SIZE", StatusItem(lambda found: b"%d" % found.size), STATUS_SIZE)
+STATUS_ITEMS.add(b"APPENDLIMIT", StatusItem(_nothing, of_session=_append_limit), APPENDLIMIT)
 
 
 def parse_status_items(tokens: list[Token], disabled: frozenset[bytes]) -> frozenset[bytes]:
@@ -56,11 +73,20 @@ def enable_for(session: "ImapSession", items: frozenset[bytes]) -> Iterator[byte
         yield from session.enable(item.enables)
 
 
-def status_line(session: "ImapSession", name: bytes, items: frozenset[bytes]) -> bytes:
-    """The STATUS response of a mailbox. Raises StoreError."""
+def status_line(session: "ImapSession", name: bytes, items: frozenset[bytes]) -> Iterator[bytes]:
+    """The STATUS response of a mailbox, behind pauses where its messages must be read first. Raises StoreError."""
     found = session.store.status(name)
     view = session.view
     if view is not None and view.mailbox.name == name and found.highestmodseq:
         found = found._replace(highestmodseq=min(found.highestmodseq, view.highest))
-    pairs = [key + b" " + item.value(found) for key, item in STATUS_ITEMS.ordered(items)]
-    return b"* STATUS " + string(name) + b" (" + b" ".join(pairs) + b")\r\n"
+    if b"SIZE" in items and found.size < 0:
+        for size in session.store.measure(name):
+            if size is None:
+                yield b""
+            else:
+                found = found._replace(size=size)
+    pairs = []
+    for key, item in STATUS_ITEMS.ordered(items):
+        value = item.value(found) if item.of_session is None else item.of_session(session)
+        pairs.append(key + b" " + value)
+    yield b"* STATUS " + string(name) + b" (" + b" ".join(pairs) + b")\r\n"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from dovecotpy.config import variables
+from dovecotpy.config import specialuse, variables
 from dovecotpy.config.values import Namespace, Settings
 from dovecotpy.ipc.record import Level
-from dovecotpy.storage import flags, location, names
+from dovecotpy.storage import flags, location, names, source
 from dovecotpy.storage.errors import (
     CannotDo,
     InvalidMailboxName,
@@ -55,7 +56,7 @@ class NamespaceView(NamedTuple):
 
 
 class Listed(NamedTuple):
-    """A mailbox of a listing, with its attributes (RFC 3501 section 7.2.2, RFC 3348)."""
+    """A mailbox of a listing, with its attributes (RFC 3501 section 7.2.2, RFC 3348, RFC 5258 section 3)."""
 
     name: bytes
     separator: bytes
@@ -100,6 +101,10 @@ class Store:
         except BaseException:
             self.close()
             raise
+        self._uses = {
+            name.encode(): frozenset(use.encode() for use in each)
+            for name, each in specialuse.uses(settings.words("mail_special_use")).items()
+        }
         self._inbox = next(space for space in self._spaces if space.inbox)
         own = self._states[self._trees.index(self._inbox.tree)]
         for tree in self._trees:
@@ -209,7 +214,8 @@ class Store:
         for box in space.tree.mailboxes():
             found[self._shown(space, box.disk)] = box.selectable
         parents: set[bytes] = set()
-        for name in list(found):
+        there = frozenset(found)
+        for name in there:
             at = name.rfind(space.separator)
             while at > 0:
                 parents.add(name[:at])
@@ -218,7 +224,9 @@ class Store:
         for name in sorted(found):
             attributes = {b"\\HasChildren" if name in parents else b"\\HasNoChildren"}
             if not found[name] and name != b"INBOX":
-                attributes.add(b"\\Noselect")
+                attributes.add(b"\\Noselect" if name in there else b"\\NonExistent")
+            elif space.type == "private":
+                attributes |= self._uses.get(name[len(space.prefix) :], _NO_USES)
             yield Listed(name, space.separator, frozenset(attributes))
 
     def exists(self, name: bytes) -> bool:
@@ -257,6 +265,26 @@ class Store:
             )
         finally:
             mailbox.close()
+
+    def measure(self, name: bytes) -> Iterator[int | None]:
+        """The octets of all messages: the sizes that are not known are learnt, and kept for the next time.
+
+        Gives None now and then, for a pause, and the number last. Raises as `open`.
+        """
+        mailbox = self.open(name, writable=False)
+        try:
+            mailbox.refresh()
+            columns = mailbox.columns()
+            unknown = array(
+                "I", [uid for uid, size in zip(columns.uids, columns.sizes, strict=True) if size < 0]
+            )
+            total = sum(size for size in columns.sizes if size >= 0)
+            for batch in mailbox.fetch(unknown, frozenset((source.SIZE,))):
+                total += sum(int(size) for size in batch.values[source.SIZE] if size is not None)
+                yield None
+        finally:
+            mailbox.close()
+        yield total
 
     # Making and removing
 
@@ -357,4 +385,5 @@ def _never(guid: str, name: str) -> bool:
     return False
 
 
+_NO_USES: frozenset[bytes] = frozenset()
 _NO_STATE = State(-1, "")

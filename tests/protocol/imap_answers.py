@@ -7,7 +7,14 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from tests.strict_imap import Malformed, check_body, check_envelope, parse_response_data
+from tests.strict_imap import (
+    Malformed,
+    check_body,
+    check_envelope,
+    check_list,
+    check_status,
+    parse_response_data,
+)
 
 _LITERAL = re.compile(rb"\{(\d+)\}\r\n\Z")
 _STATUS = re.compile(rb"(OK|NO|BAD|BYE|PREAUTH) (\[[A-Z][A-Z0-9-]*( [^\]\r\n]+)?\] )?[\x20-\x7e]+\Z")
@@ -65,13 +72,13 @@ def _untagged(values: list[Any]) -> None:
     elif first == "FLAGS":
         _flags(values[1])
     elif first in ("LIST", "LSUB"):
-        _flags(values[1])
-        if len(values) != 4 or not isinstance(values[2], bytes) or not isinstance(values[3], bytes):
-            raise Malformed(f"bad LIST {values!r}")
+        check_list(values)
+    elif first == "STATUS":
+        check_status(values)
     elif first == "SEARCH":
         if not all(isinstance(number, int) and number for number in values[1:]):
             raise Malformed(f"bad SEARCH {values!r}")
-    elif first not in ("CAPABILITY", "STATUS", "NAMESPACE", "ID", "ENABLED"):
+    elif first not in ("CAPABILITY", "NAMESPACE", "ID", "ENABLED"):
         raise Malformed(f"unknown response {values!r}")
 
 

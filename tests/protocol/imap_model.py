@@ -121,6 +121,10 @@ class Status(NamedTuple):
     uidnext: int
     uidvalidity: int
     highestmodseq: int
+    size: int
+
+
+USES = (b"Archive", b"Drafts", b"Junk", b"Sent", b"Trash")
 
 
 class Space(NamedTuple):
@@ -291,7 +295,8 @@ class ModelStore:
 
     def mailboxes(self) -> Iterator[Listed]:
         for name in sorted(self.boxes):
-            yield Listed(name, b".", frozenset())
+            use = {b"\\" + name} if name in USES else set()
+            yield Listed(name, b".", frozenset(use))
 
     def _find(self, name: bytes) -> Box:
         if name not in self.boxes:
@@ -346,7 +351,13 @@ class ModelStore:
     def status(self, name: bytes) -> Status:
         box = self._find(name)
         unseen = sum(not message.flags & 8 for message in box.messages.values())
-        return Status(len(box.messages), len(box.unclaimed), unseen, box.uidnext, box.uidvalidity, box.modseq)
+        return Status(
+            len(box.messages), len(box.unclaimed), unseen, box.uidnext, box.uidvalidity, box.modseq, -1
+        )
+
+    def measure(self, name: bytes) -> Iterator[int | None]:
+        yield None
+        yield sum(Octets.of(message.data).size for message in self._find(name).messages.values())
 
     def close(self) -> None:
         pass

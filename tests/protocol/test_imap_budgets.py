@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dovecotpy.imap import flags, items, keys, session
-from dovecotpy.imap.commands import append, identify
+from dovecotpy.imap.commands import append, identify, list_mailboxes
 from dovecotpy.imap.wire import pattern, sequence, tokens
 from tests.protocol import imap_maildir, imap_scenarios
 from tests.protocol.imap_answers import Mirror
@@ -150,6 +150,15 @@ def test_length_of_a_new_keyword() -> None:
         )
     answer = made.send(b"c APPEND INBOX (" + b"x" * 51 + b") {3}\r\n")
     assert answer == b"c NO [LIMIT] Keyword length too long\r\n"
+
+
+def test_patterns() -> None:
+    made = client()
+    most = b" ".join([b"x%"] * list_mailboxes.MAX_PATTERNS)
+    assert made.send(b'a LIST "" (' + most + b")\r\n") == b"a OK List completed.\r\n"
+    assert made.send(b'b LIST "" (' + most + b" y)\r\n") == b"b NO [LIMIT] Too many mailbox patterns\r\n"
+    long = b"x" * (pattern.MAX_PATTERN + 1)
+    assert made.send(b'c LIST "" (a ' + long + b")\r\n") == b"c NO [LIMIT] Mailbox pattern too long\r\n"
 
 
 def test_messages_of_one_append() -> None:

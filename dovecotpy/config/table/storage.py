@@ -79,6 +79,17 @@ COMMON = (
         acted_on=True,
     ),
     Setting(
+        "mail_special_use",
+        Kind.WORDS,
+        "Archive=\\Archive, Drafts=\\Drafts, Junk=\\Junk, Sent=\\Sent, Trash=\\Trash",
+        "P",
+        "What mailboxes are for, by their names in private namespaces (without the prefix, as on disk), separated by commas: `\\All`, "
+        "`\\Archive`, `\\Drafts`, `\\Flagged`, `\\Junk`, `\\Sent`, `\\Trash`. Clients put mail there without asking (RFC 6154). Nothing is created.",
+        separators=",",
+        ours=True,
+        acted_on=True,
+    ),
+    Setting(
         "mail_save_crlf",
         Kind.FLAG,
         "no",

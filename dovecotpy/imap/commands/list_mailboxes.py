@@ -1,50 +1,62 @@
-"""LIST and LSUB (RFC 3501 sections 6.3.8 and 6.3.9), with the attributes of CHILDREN (RFC 3348)."""
+"""LIST, plain and extended, and LSUB (RFC 3501 sections 6.3.8 and 6.3.9, RFC 5258).
+
+Attributes of CHILDREN (RFC 3348) and of SPECIAL-USE (RFC 6154) are told unasked. The options: `list_options.py`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from dovecotpy.imap.arguments import Arguments
 from dovecotpy.imap.errors import Refused
+from dovecotpy.imap.list_options import (
+    LIST_EXTENDED,
+    RETURN_OPTIONS,
+    SELECTIONS,
+    SPECIAL_USE,
+    USES,
+    ReturnOption,
+    Selection,
+    Value,
+)
+from dovecotpy.imap.listing import NO_MAILBOX, Patterns, Row, chosen, line, subscribed, universe
 from dovecotpy.imap.registry import command
-from dovecotpy.imap.wire.pattern import MAX_PATTERN, Pattern, parents
-from dovecotpy.imap.wire.response import string
+from dovecotpy.imap.wire.pattern import MAX_PATTERN
+from dovecotpy.imap.wire.tokens import Atom, String
 
 if TYPE_CHECKING:
     from dovecotpy.imap.session import ImapSession
 
 LINES = 500
 """Responses put together before they are handed out."""
-_ORDER = (
-    b"\\NoInferiors",
-    b"\\NonExistent",
-    b"\\Noselect",
-    b"\\Marked",
-    b"\\Unmarked",
-    b"\\HasChildren",
-    b"\\HasNoChildren",
-)
-_CHILDREN = frozenset((b"\\HasChildren", b"\\HasNoChildren", b"\\NoInferiors"))
+MAX_PATTERNS = 100
+"""Patterns of one LIST; beyond: NO [LIMIT]."""
 
 
-class Row(NamedTuple):
-    """One line of an answer."""
+class Request(NamedTuple):
+    """What one LIST asks for."""
 
-    name: bytes
-    separator: bytes
-    attributes: frozenset[bytes]
+    reference: bytes
+    patterns: list[bytes]
+    extended: bool
+    """whether the client knows of RFC 5258"""
+    criteria: dict[bytes, Selection]
+    recursive: bool
+    returns: dict[bytes, tuple[ReturnOption, Value]]
 
 
 @command("LIST")
 def list_mailboxes(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
     """Tell the mailboxes that match; an empty pattern asks for separator and root of the reference name."""
-    reference, pattern = _patterns(arguments)
-    if not pattern:
-        yield _root(session, reference)
+    request = _request(session, arguments)
+    if not request.extended and request.patterns == [b""]:
+        yield _root(session, request.reference)
     else:
-        rows = [Row(box.name, box.separator, box.attributes) for box in session.store.mailboxes()]
-        yield from _answer(b"LIST", _matching(reference + pattern, _with_children(rows)))
+        for option, value in request.returns.values():
+            if option.begin is not None:
+                yield from option.begin(session, value)
+        yield from _answer(session, request)
     yield from session.complete("List completed.")
 
 
@@ -55,21 +67,140 @@ def list_subscribed(session: "ImapSession", arguments: Arguments) -> Iterator[by
     Where a pattern ends a level above a subscribed name, that level is told with \\Noselect (RFC 3501 section
     6.3.9).
     """
-    reference, pattern = _patterns(arguments)
+    reference, pattern = arguments.astring(), arguments.astring()
+    arguments.end()
+    _bound(reference, pattern)
     if not pattern:
         yield _root(session, reference, b"LSUB")
     else:
         rows = [Row(name, _separator(session, name), frozenset()) for name in session.store.subscriptions()]
-        yield from _answer(b"LSUB", _matching(reference + pattern, rows, subscribed=True))
+        lines = [line(b"LSUB", row) for row in subscribed(rows, Patterns([reference + pattern]))]
+        for at in range(0, len(lines), LINES):
+            yield b"".join(lines[at : at + LINES])
     yield from session.complete("Lsub completed.")
 
 
-def _patterns(arguments: Arguments) -> tuple[bytes, bytes]:
-    reference, pattern = arguments.astring(), arguments.astring()
+# What is asked for
+
+
+def _request(session: "ImapSession", arguments: Arguments) -> Request:
+    """Raises Mistaken, Refused."""
+    offers = session.dialect.offers(LIST_EXTENDED) or session.dialect.offers(SPECIAL_USE)
+    extended = False
+    criteria: dict[bytes, Selection] = {}
+    recursive = False
+    returns: dict[bytes, tuple[ReturnOption, Value]] = {}
+    if offers and isinstance(arguments.peek(), list):
+        extended = True
+        criteria, recursive = _selection(session, arguments)
+    reference = arguments.astring()
+    extended = extended or (offers and isinstance(arguments.peek(), list))
+    patterns = _patterns(arguments) if extended else [arguments.astring()]
+    if offers and arguments.more():
+        extended = True
+        returns = _returns(session, arguments)
     arguments.end()
+    for selection in criteria.values():
+        option = RETURN_OPTIONS.find(selection.returns, session.dialect.disabled)
+        if option is not None:
+            returns.setdefault(selection.returns, (option, frozenset()))
+    for pattern in patterns:
+        _bound(reference, pattern)
+    return Request(reference, patterns, extended, criteria, recursive, returns)
+
+
+def _selection(session: "ImapSession", arguments: Arguments) -> tuple[dict[bytes, Selection], bool]:
+    """The criteria, and whether those of names below count."""
+    options = Arguments(arguments.name, arguments.list())
+    found: dict[bytes, Selection] = {}
+    while options.more():
+        name = options.atom()
+        unit = SELECTIONS.find(name, session.dialect.disabled)
+        if unit is None:
+            raise arguments.wrong(f"Unknown selection option {name.decode('ascii')}")
+        found[name] = unit
+    criteria = {name: unit for name, unit in found.items() if unit.meets is not None}
+    recursive = any(unit.is_modifier for unit in found.values())
+    if recursive and not criteria:
+        raise arguments.wrong("RECURSIVEMATCH must not be the only selection option.")
+    return criteria, recursive
+
+
+def _patterns(arguments: Arguments) -> list[bytes]:
+    """One pattern or a list of them."""
+    if not isinstance(arguments.peek(), list):
+        return [arguments.astring()]
+    found = []
+    for token in arguments.list():
+        if not isinstance(token, Atom | String):
+            raise arguments.wrong()
+        found.append(bytes(token))
+    if not found:
+        raise arguments.wrong()
+    if len(found) > MAX_PATTERNS:
+        raise Refused("Too many mailbox patterns", "LIMIT")
+    return found
+
+
+def _bound(reference: bytes, pattern: bytes) -> None:
     if len(reference) + len(pattern) > MAX_PATTERN:
         raise Refused("Mailbox pattern too long", "LIMIT")
-    return reference, pattern
+
+
+def _returns(session: "ImapSession", arguments: Arguments) -> dict[bytes, tuple[ReturnOption, Value]]:
+    if arguments.atom() != b"RETURN":
+        raise arguments.wrong()
+    options = Arguments(arguments.name, arguments.list())
+    found: dict[bytes, tuple[ReturnOption, Value]] = {}
+    while options.more():
+        name = options.atom()
+        unit = RETURN_OPTIONS.find(name, session.dialect.disabled)
+        if unit is None:
+            raise arguments.wrong(f"Unknown return option {name.decode('ascii')}")
+        value = frozenset() if unit.parse is None else unit.parse(options, session.dialect)
+        found[name] = (unit, value)
+    return found
+
+
+# What is told
+
+
+def _answer(session: "ImapSession", request: Request) -> Iterator[bytes]:
+    lines: list[bytes] = []
+    more = [(option.lines, value) for option, value in request.returns.values() if option.lines is not None]
+    criteria = sorted(request.criteria)
+    for row in _rows(session, request):
+        if row is None:
+            yield b""
+            continue
+        lines.append(line(b"LIST", row if request.extended else _plain(row), criteria))
+        if more or len(lines) == LINES:
+            yield b"".join(lines)
+            lines.clear()
+        if row.attributes.isdisjoint(NO_MAILBOX):
+            for tell, value in more:
+                yield from tell(session, row.name, value)
+    if lines:
+        yield b"".join(lines)
+
+
+def _rows(session: "ImapSession", request: Request) -> Iterator[Row | None]:
+    uses = frozenset() if session.dialect.offers(SPECIAL_USE) else USES
+    boxes = (
+        Row(box.name, box.separator, box.attributes.difference(uses)) for box in session.store.mailboxes()
+    )
+    marks = [option.marks(session) for option, _ in request.returns.values() if option.marks is not None]
+    separators = {name: _separator(session, name) for marked in marks for name in marked}
+    patterns = Patterns([request.reference + pattern for pattern in request.patterns if pattern])
+    everything = universe(boxes, marks, separators)
+    return chosen(everything, patterns, list(request.criteria.values()), recursive=request.recursive)
+
+
+def _plain(row: Row) -> Row:
+    """As a client reads it that knows nothing of \\NonExistent."""
+    if b"\\NonExistent" not in row.attributes:
+        return row
+    return row._replace(attributes=row.attributes - {b"\\NonExistent"} | {b"\\Noselect"})
 
 
 def _separator(session: "ImapSession", name: bytes) -> bytes:
@@ -85,60 +216,4 @@ def _root(session: "ImapSession", reference: bytes, word: bytes = b"LIST") -> by
     separator = _separator(session, reference)
     prefixes = [space.prefix for space in session.store.namespaces if reference.startswith(space.prefix)]
     root = max(prefixes, key=len, default=b"") if reference else b""
-    return _line(word, Row(root, separator, frozenset((b"\\Noselect",))))
-
-
-def _with_children(rows: list[Row]) -> list[Row]:
-    """Every row with \\HasChildren or \\HasNoChildren, where the store did not say."""
-    if all(row.attributes & _CHILDREN for row in rows):
-        return rows
-    above = {level for row in rows for level in parents(row.name, row.separator)}
-    return [
-        row
-        if row.attributes & _CHILDREN
-        else row._replace(
-            attributes=row.attributes | {b"\\HasChildren" if row.name in above else b"\\HasNoChildren"}
-        )
-        for row in rows
-    ]
-
-
-def _matching(text: bytes, rows: Iterable[Row], *, subscribed: bool = False) -> Iterator[Row]:
-    """The rows that match, and the levels above rows that match and are no rows themselves, in order of name.
-
-    subscribed: a level is told only for the sake of rows below it that do not match (RFC 3501 section 6.3.9).
-    """
-    rows = sorted(rows)
-    patterns = {row.separator: Pattern(text, row.separator) for row in rows}
-    known = {row.name for row in rows}
-    told: set[bytes] = set()
-    for row in rows:
-        pattern = patterns[row.separator]
-        matches = pattern.matches(row.name)
-        for level in parents(row.name, row.separator) if not (matches and subscribed) else ():
-            if level not in known and level not in told and level and pattern.matches(level):
-                told.add(level)
-                yield Row(level, row.separator, frozenset((b"\\Noselect", b"\\HasChildren")))
-        if matches and row.name not in told:
-            told.add(row.name)
-            yield row
-
-
-def _answer(word: bytes, rows: Iterable[Row]) -> Iterator[bytes]:
-    lines = []
-    for row in rows:
-        if word == b"LSUB" and row.attributes:
-            row = row._replace(attributes=frozenset((b"\\Noselect",)))
-        lines.append(_line(word, row))
-        if len(lines) == LINES:
-            yield b"".join(lines)
-            lines.clear()
-    if lines:
-        yield b"".join(lines)
-
-
-def _line(word: bytes, row: Row) -> bytes:
-    names = [name for name in _ORDER if name in row.attributes]
-    names += sorted(row.attributes.difference(_ORDER))
-    separator = string(row.separator)
-    return b"* %b (%b) %b %b\r\n" % (word, b" ".join(names), separator, string(row.name))
+    return line(word, Row(root, separator, frozenset((b"\\Noselect",))))

@@ -19,7 +19,8 @@ def status(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
     name = session.mailbox_name(arguments)
     items = parse_status_items(arguments.list(), session.dialect.disabled)
     arguments.end()
-    line = status_line(session, name, items)
-    yield from enable_for(session, items)
-    yield line
+    for piece in status_line(session, name, items):
+        if piece:
+            yield from enable_for(session, items)
+        yield piece
     yield from session.complete("Status completed.")

@@ -67,6 +67,15 @@ def test_nothing_to_find(tmp_path: Path) -> None:
             "mail_nfs_index = yes\nmmap_disable = yes\nfsync_disable = yes",
             "mail_nfs_index=yes requires fsync_disable=no",
         ),
+        ("imap_client_workarounds = delay-newmail be-nice", "Unknown client workaround: be-nice"),
+        *(
+            (
+                f"mail_special_use = Sent=\\Sent, {wrong}",
+                "mail_special_use: Not a NAME=\\Use with one of \\All, \\Archive, \\Drafts, \\Flagged, \\Junk, \\Sent, \\Trash: "
+                + wrong,
+            )
+            for wrong in ("Mine=\\Mine", "Sent", "=\\Sent", "Sent=Sent")
+        ),
         ("base_dir = /x\nlogin_dir = /x/", "login_dir can't be the same as base_dir"),
         (
             "mail_plugins = quota\nmail_plugin_dir = /no/such",

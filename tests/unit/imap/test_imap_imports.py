@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from dovecotpy.config import specialuse
+from dovecotpy.imap import list_options
 from tests.lean import HEAVY
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -29,6 +31,11 @@ def test_a_session_is_lean() -> None:
         for name in modules
         if name.startswith(("dovecotpy.login", "dovecotpy.auth", "dovecotpy.mail", "dovecotpy.config"))
     }
+
+
+def test_uses_are_those_of_the_setting() -> None:
+    """Sessions have no configuration, so what a mailbox can be for stands twice."""
+    assert {use.encode() for use in specialuse.USES} == list_options.USES
 
 
 def test_the_wire_is_pure() -> None:

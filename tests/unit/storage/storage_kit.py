@@ -22,6 +22,7 @@ def settings(**changes: object) -> Settings:
     """The settings that a store reads, fast (no fsync) unless said otherwise."""
     values: dict[str, object] = {
         "fsync_disable": True,
+        "mail_special_use": (),
         "mail_save_crlf": False,
         "dotlock_use_excl": True,
         "maildir_copy_with_hardlinks": True,

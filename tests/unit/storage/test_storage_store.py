@@ -69,7 +69,7 @@ class TestMailboxes:
         store.create(child)
         store.create(b"Z" + store.separator)
         assert attributes(store) == {
-            b"A": {b"\\HasChildren", b"\\Noselect"},
+            b"A": {b"\\HasChildren", b"\\Noselect" if where.endswith("=fs") else b"\\NonExistent"},
             child: {b"\\HasNoChildren"},
             b"INBOX": {b"\\HasNoChildren"},
             b"Z": {b"\\HasNoChildren"},
@@ -81,7 +81,10 @@ class TestMailboxes:
         assert store.exists(b"A")
         add(store.open(b"A", writable=True))
         store.delete(b"A")
-        assert attributes(store)[b"A"] == {b"\\HasChildren", b"\\Noselect"}
+        assert attributes(store)[b"A"] == {
+            b"\\HasChildren",
+            b"\\Noselect" if where.endswith("=fs") else b"\\NonExistent",
+        }
         assert not store.exists(b"A")
         refused(MailboxNotFound, "Mailbox doesn't exist: A", lambda: store.open(b"A", writable=True))
         store.delete(child)
@@ -237,6 +240,23 @@ class TestNamespaces:
         uids(mine)
         mine.copy([1], news, move=False)
         assert uids(news) == [1]
+
+    def test_what_mailboxes_are_for(self, home: Home) -> None:
+        """By their names behind the prefix, in private namespaces, if they are there and can be selected."""
+        spaces = [
+            space("INBOX/", inbox=True, separator="/"),
+            space("Public/", type="public", separator="/", location="maildir:~/public", subscriptions=False),
+        ]
+        wanted = ("Sent=\\Sent", " Old/Mail = \\archive", "Old/Mail=\\All", "Drafts=\\Drafts", "Old=\\Junk")
+        store = home.store(namespaces=spaces, mail_special_use=wanted)
+        for name in (b"INBOX/Sent", b"INBOX/Old/Mail", b"INBOX/sent", b"Public/Sent"):
+            store.create(name)
+        found = attributes(store)
+        assert found[b"INBOX/Sent"] == {b"\\HasNoChildren", b"\\Sent"}
+        assert found[b"INBOX/Old/Mail"] == {b"\\HasNoChildren", b"\\Archive", b"\\All"}
+        assert found[b"INBOX/sent"] == found[b"Public/Sent"] == {b"\\HasNoChildren"}
+        assert found[b"INBOX/Old"] == {b"\\HasChildren", b"\\NonExistent"}
+        assert b"INBOX/Drafts" not in found
 
     def test_an_alias_shows_the_same_mailboxes(self, home: Home) -> None:
         store = home.store(
