@@ -73,7 +73,7 @@ class ImapSession:
 
     store: the user's, open; closed by its owner after the session. settings: imap_max_line_length,
     imap_capability, imap_client_workarounds, imap_id_send, imap_id_log, imap_disabled_extensions,
-    mail_max_message_size, mail_max_keyword_length. tag: of the login command that is still to be answered; empty: the session was
+    imap_append_8bit_headers, mail_max_message_size, mail_max_keyword_length. tag: of the login command that is still to be answered; empty: the session was
     started without one, and greets with PREAUTH. client_input: what the client sent behind its login. log:
     takes a level and a line; the user stands in its prefix. user: the name shown in the PREAUTH greeting.
 

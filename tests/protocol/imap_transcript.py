@@ -35,6 +35,7 @@ DEFAULTS: dict[str, Value] = {
     "imap_disabled_extensions": (),
     "mail_max_message_size": 0,
     "mail_max_keyword_length": 50,
+    "imap_append_8bit_headers": "accept",
 }
 
 

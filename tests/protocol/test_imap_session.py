@@ -20,6 +20,7 @@ from dovecotpy.imap.session import ImapSession
 from dovecotpy.ipc.record import Level
 from dovecotpy.search.evaluate import Progress
 from dovecotpy.storage import errors
+from dovecotpy.storage.mailbox import Mailbox
 from tests.protocol import imap_maildir, imap_scenarios
 from tests.protocol.imap_answers import Mirror, check, responses
 from tests.protocol.imap_model import ModelDraft, ModelMailbox, ModelStore
@@ -57,6 +58,38 @@ def test_a_slow_upload_goes_on_without_more_input(monkeypatch: pytest.MonkeyPatc
     answer = client.send(b"a APPEND INBOX {3+}\r\nabc {3+}\r\nabc\r\n")
     assert answer.endswith(b"4:5] Append completed.\r\n")
     assert not client.session.working
+
+
+def test_numbers_of_a_listing_open_each_mailbox_once(tmp_path: Path) -> None:
+    """And none that is not told. What the mailbox has to say costs no second look."""
+    with imap_maildir.stores(tmp_path) as make:
+        store = imap_scenarios.fill(make(), "tree")
+        opened: list[bytes] = []
+        real = store.open
+        store.open = lambda name, *, writable: (opened.append(name), real(name, writable=writable))[1]
+        client = Client(store, settings())
+        client.pull()
+        answer = client.send(b'a LIST "" l* RETURN (STATUS (MESSAGES UNSEEN SIZE UIDNEXT APPENDLIMIT))\r\n')
+        assert answer.count(b"* STATUS ") == len(opened) == len(set(opened)) == 3
+
+
+def test_sizes_that_were_read_for_status_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """STATUS SIZE (RFC 8438) reads the messages whose names do not tell their sizes, once."""
+    read: list[int] = []
+    real = Mailbox.body
+    monkeypatch.setattr(Mailbox, "body", lambda box, uid: (read.append(uid), real(box, uid))[1])
+    with imap_maildir.stores(tmp_path) as make:
+        make().open(b"INBOX", writable=True).close()
+        for number in range(40):
+            (tmp_path / "Maildir" / "cur" / f"{number}.x:2,").write_bytes(b"A: b\n\nbody\n")
+        for _ in range(2):
+            store = make()
+            client = Client(store, settings())
+            client.pull()
+            answer = client.send(b"a STATUS INBOX (SIZE)\r\n")
+            assert answer.startswith(b'* STATUS "INBOX" (SIZE %d)\r\n' % (40 * 14))
+            store.close()
+    assert sorted(read) == list(range(1, 41))
 
 
 def test_cut_off_at_every_octet() -> None:

@@ -27,7 +27,8 @@ IMAP = (
         Kind.WORDS,
         "",
         "I",
-        "Do things for faulty clients: delay-newmail, netscape-eoh, tb-extra-mailbox-sep (outlook-idle is taken and does nothing).",
+        "Do things for faulty clients: delay-newmail, tb-extra-mailbox-sep, netscape-eoh (taken: header fields always "
+        "end with an empty line), outlook-idle (taken: does nothing).",
         acted_on=True,
     ),
     Setting(
@@ -35,7 +36,8 @@ IMAP = (
         Kind.TEXT,
         "bytes=%i/%o",
         "I",
-        "End of the line that logs a session's end: `%i` octets from the client, `%o` to it.",
+        "End of the line that logs a session's end: `%i` octets from the client, `%o` to it, as they travel (compressed, where the client "
+        "asked for that).",
         since="1.1",
         acted_on=True,
     ),
@@ -76,6 +78,7 @@ IMAP = (
         "that clients move between servers, or `reject` them, as RFC 6855 section 4 has it.",
         choices=("accept", "reject"),
         ours=True,
+        acted_on=True,
     ),
 )
 

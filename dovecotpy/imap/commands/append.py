@@ -30,7 +30,29 @@ MAX_OPTIONS = 2
 """What may stand before a message: flags, a date."""
 
 
+UTF8_ACCEPT = b"UTF8=ACCEPT"
 MULTIAPPEND = extension("MULTIAPPEND")
+
+
+class _Header:
+    """Looks for octets of 8 bits in the header of a message that comes in pieces."""
+
+    __slots__ = ("has_8bit", "_ended", "_tail")
+
+    def __init__(self) -> None:
+        self.has_8bit = False
+        self._ended = False
+        self._tail = b"\n"
+
+    def look(self, data: bytes) -> None:
+        """The next octets of the message."""
+        if self._ended:
+            return
+        window = self._tail + data
+        ends = [end for end in (window.find(b"\n\r\n"), window.find(b"\n\n")) if end >= 0]
+        self._ended = bool(ends)
+        self.has_8bit = self.has_8bit or not window[: min(ends, default=len(window))].isascii()
+        self._tail = window[-2:]
 
 
 @upload("APPEND", after=1)
@@ -43,6 +65,8 @@ class Append:
         self.error: StoreError | None = None
         self._opened = False
         self._body: DraftBody | None = None
+        self._headers: list[_Header] | None = None
+        """None: headers may have any octets"""
 
     def begin(self, session: "ImapSession", arguments: list[Token], size: int) -> None:
         """A message of so many octets is announced. Raises CommandFailed, StoreError: it must not come."""
@@ -69,6 +93,8 @@ class Append:
                 raise Refused(str(error), "TRYCREATE") from None
         else:
             self.drafts[-1].body.complete(self.drafts[-1].internaldate)
+        if _must_be_ascii(session):
+            self._headers = [*(self._headers or ()), _Header()]
         self._body = self.mailbox.draft()
         self.drafts.append(Draft(self._body, flags.system, flags.keywords, internaldate))
 
@@ -76,6 +102,8 @@ class Append:
         """The next octets. An error of the store waits for the end of the command."""
         if self.error is not None or self._body is None:
             return
+        if self._headers is not None:
+            self._headers[-1].look(data)
         try:
             self._body.write(data)
         except StoreError as error:
@@ -91,13 +119,21 @@ class Append:
         self.mailbox = None
 
     def save(self) -> tuple[int, bytes]:
-        """Save all messages or none: UIDVALIDITY and the set of UIDs. Raises StoreError."""
+        """Save all messages or none: UIDVALIDITY and the set of UIDs. Raises Refused, StoreError."""
         if self.error is not None:
             raise self.error
+        if self._headers is not None and any(header.has_8bit for header in self._headers):
+            raise Refused("The message has 8-bit characters in its header.", "CANNOT")
         assert self.mailbox is not None
         appended = self.mailbox.append(self.drafts)
         self.drafts = []
         return appended.uidvalidity, render_numbers(appended.uids)
+
+
+def _must_be_ascii(session: "ImapSession") -> bool:
+    """Whether headers may not have octets of 8 bits (RFC 6855 section 4)."""
+    strict = session.settings.text("imap_append_8bit_headers") == "reject"
+    return strict and UTF8_ACCEPT not in session.dialect.enabled
 
 
 def _options(session: "ImapSession", arguments: Arguments) -> tuple[Flags, int | None]:
