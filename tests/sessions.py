@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from tests.server import RawClient, Server
+from tests.server import Server
 
 _FETCH = re.compile(rb"\* (\d+) FETCH \((.*)\)\Z", re.DOTALL)
 _UID = re.compile(rb"UID (\d+)")
