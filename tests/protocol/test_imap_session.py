@@ -51,13 +51,13 @@ def test_the_whole_conversation() -> None:
     assert tagged == [(bytes((letter,)), b"OK") for letter in b"abcdefghijklmno"]
 
 
-def test_a_slow_upload_goes_on_without_more_input(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Input that was read and not looked at is work: nobody waits for the client meanwhile."""
-    monkeypatch.setattr(imap_session, "SLICE", 0.0)
+def test_a_store_that_takes_longer_than_a_slice_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However soon a pull gives up, whoever calls again while the session is working hears every answer."""
+    monkeypatch.setattr(imap_session, "SLICE", -1.0)
     client = Client(store_with(), settings())
-    answer = client.send(b"a APPEND INBOX {3+}\r\nabc {3+}\r\nabc\r\n")
-    assert answer.endswith(b"4:5] Append completed.\r\n")
-    assert not client.session.working
+    answers = [check(response) for response in responses(client.send(CONVERSATION))]
+    tagged = [(tag, text[:2]) for tag, text in answers if tag not in (b"*", b"+", b"login")]
+    assert tagged == [(bytes((letter,)), b"OK") for letter in b"abcdefghijklmno"]
 
 
 def test_numbers_of_a_listing_open_each_mailbox_once(tmp_path: Path) -> None:
