@@ -244,6 +244,8 @@ class ModelMailbox:
     def copy(self, uids: Sequence[int], to: "ModelMailbox", *, move: bool) -> Copied:
         messages = [self._message(uid) for uid in uids]
         new = [to.box.add(each.data, each.flags, each.keywords, each.date) for each in messages]
+        if move:
+            self.expunge(uids)
         return Copied(to.uidvalidity, uids, new)
 
     def expunge(self, uids: Sequence[int]) -> Sequence[int]:
