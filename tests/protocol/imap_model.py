@@ -36,6 +36,7 @@ class Box:
         self.vanished: list[tuple[int, int]] = []
         self.unclaimed: set[int] = set()
         self.replaced = False
+        self.lasting = True
 
     def add(self, data: bytes, flags: int = 0, keywords: Iterable[str] = (), date: int = 837586565) -> int:
         message = Message(data, flags, frozenset(keywords), date)
@@ -139,7 +140,7 @@ class ModelMailbox:
     def __init__(self, name: bytes, box: Box, writable: bool) -> None:
         self.name, self.box, self.writable = name, box, writable
         self.uidvalidity, self.guid = box.uidvalidity, name.ljust(16)
-        self.capabilities = Capabilities(True, True, False, 26, True)
+        self.capabilities = Capabilities(True, box.lasting, False, 26, True)
         self.closed = False
 
     def refresh(self) -> int:
@@ -345,7 +346,7 @@ class ModelStore:
     def status(self, name: bytes) -> Status:
         box = self._find(name)
         unseen = sum(not message.flags & 8 for message in box.messages.values())
-        return Status(len(box.messages), len(box.unclaimed), unseen, box.uidnext, box.uidvalidity, box.modseq)
+        return Status(len(box.messages), len(box.unclaimed), unseen, box.uidnext, box.uidvalidity, box.modseq * box.lasting)
 
     def close(self) -> None:
         pass
