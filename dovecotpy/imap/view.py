@@ -339,6 +339,15 @@ class View:
         found = ((self.index(uid), self.place(uid)) for uid in uids)
         return b"".join(self._flags_line(index, place, by_uid) for index, place in found if place >= 0)
 
+    def modseq_lines(self, uids: Iterable[int]) -> bytes:
+        """A FETCH response with the modseq of each of these messages that is there, for a client that knows the
+        flags (RFC 7162 section 3.1.3).
+        """
+        found = ((self.index(uid), self.place(uid)) for uid in uids)
+        return b"".join(
+            self.fetch_line(index, place, [], by_uid=True) for index, place in found if place >= 0
+        )
+
     def _flags_line(self, index: int, place: int, by_uid: bool) -> bytes:
         pieces = [b"FLAGS " + self.flags_at(place)]
         return self.fetch_line(index, place, pieces, by_uid=by_uid)

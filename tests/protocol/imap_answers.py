@@ -76,10 +76,49 @@ def _untagged(values: list[Any]) -> None:
     elif first == "STATUS":
         check_status(values)
     elif first == "SEARCH":
-        if not all(isinstance(number, int) and number for number in values[1:]):
+        numbers = values[1:]
+        if len(numbers) > 1 and isinstance(numbers[-1], list):
+            _modseq(numbers.pop())
+        if not all(isinstance(number, int) and number for number in numbers):
             raise Malformed(f"bad SEARCH {values!r}")
+    elif first == "VANISHED":
+        if values[1] == ["EARLIER"]:
+            values = [first, *values[2:]]
+        if len(values) != 2 or not uids_of(values[1]):
+            raise Malformed(f"bad VANISHED {values!r}")
+    elif first == "ESEARCH":
+        _esearch(values)
     elif first not in ("CAPABILITY", "NAMESPACE", "ID", "ENABLED"):
         raise Malformed(f"unknown response {values!r}")
+
+
+def uids_of(text: Any) -> list[int]:
+    """The numbers of a set without `*`, ascending. Raises Malformed."""
+    found = []
+    for piece in str(text).split(","):
+        low, _, high = piece.partition(":")
+        if not low.isdigit() or not (high or low).isdigit() or not 0 < int(low) <= int(high or low):
+            raise Malformed(f"bad set {text!r}")
+        found += range(int(low), int(high or low) + 1)
+    return found
+
+
+def _modseq(values: Any) -> None:
+    if values[0] != "MODSEQ" or len(values) != 2 or not isinstance(values[1], int):
+        raise Malformed(f"bad MODSEQ {values!r}")
+
+
+def _esearch(values: list[Any]) -> None:
+    """RFC 4466 section 6: the tag, UID, then names with values."""
+    rest = values[1:]
+    if rest and isinstance(rest[0], list):
+        if rest[0][0] != "TAG" or not isinstance(rest[0][1], bytes):
+            raise Malformed(f"bad ESEARCH {values!r}")
+        rest = rest[1:]
+    if rest[:1] == ["UID"]:
+        rest = rest[1:]
+    if len(rest) % 2 or not set(rest[::2]) <= {"MIN", "MAX", "ALL", "COUNT", "MODSEQ"}:
+        raise Malformed(f"bad ESEARCH {values!r}")
 
 
 def _flags(values: Any) -> None:
@@ -109,6 +148,9 @@ def _item(name: str, value: Any) -> None:
             raise Malformed(f"{name} {value!r}")
     elif name == "INTERNALDATE":
         if not re.fullmatch(rb"[ \d]\d-[A-Z][a-z][a-z]-\d{4} \d\d:\d\d:\d\d [+-]\d{4}", value):
+            raise Malformed(f"{name} {value!r}")
+    elif name == "MODSEQ":
+        if not isinstance(value, list) or len(value) != 1 or not isinstance(value[0], int) or not value[0]:
             raise Malformed(f"{name} {value!r}")
     elif name == "ENVELOPE":
         check_envelope(value)

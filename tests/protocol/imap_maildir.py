@@ -16,14 +16,14 @@ DEFAULTS: dict[str, Value] = {name: setting.default_value() for name, setting in
 
 
 @contextlib.contextmanager
-def stores(home: Path, **changes: Value) -> Iterator[Callable[[], Store]]:
+def stores(home: Path, options: str = "", **changes: Value) -> Iterator[Callable[[], Store]]:
     """A maker of stores, all of the same mail in `home`; they are closed at the end, and nothing may have
     gone to the log.
 
-    changes: settings other than by default.
+    options: of the mail_location, such as `:INDEX=MEMORY`. changes: settings other than by default.
     """
     settings = Settings(
-        {**DEFAULTS, "mail_location": f"maildir:{home}/Maildir", "fsync_disable": True, **changes}
+        {**DEFAULTS, "mail_location": f"maildir:{home}/Maildir{options}", "fsync_disable": True, **changes}
     )
     user = StoreUser("joe", str(home), "", os.getuid(), "imap", "127.0.0.1", "127.0.0.1", {})
     made: list[Store] = []

@@ -36,6 +36,7 @@ class Box:
         self.vanished: list[tuple[int, int]] = []
         self.unclaimed: set[int] = set()
         self.replaced = False
+        self.lasting = True
 
     def add(self, data: bytes, flags: int = 0, keywords: Iterable[str] = (), date: int = 837586565) -> int:
         message = Message(data, flags, frozenset(keywords), date)
@@ -146,7 +147,7 @@ class ModelMailbox:
     def __init__(self, name: bytes, box: Box, writable: bool) -> None:
         self.name, self.box, self.writable = name, box, writable
         self.uidvalidity, self.guid = box.uidvalidity, name.ljust(16)
-        self.capabilities = Capabilities(True, True, False, 26, True)
+        self.capabilities = Capabilities(True, box.lasting, False, 26, True)
         self.closed = False
 
     def refresh(self) -> int:
@@ -251,6 +252,8 @@ class ModelMailbox:
     def copy(self, uids: Sequence[int], to: "ModelMailbox", *, move: bool) -> Copied:
         messages = [self._message(uid) for uid in uids]
         new = [to.box.add(each.data, each.flags, each.keywords, each.date) for each in messages]
+        if move:
+            self.expunge(uids)
         return Copied(to.uidvalidity, uids, new)
 
     def expunge(self, uids: Sequence[int]) -> Sequence[int]:
@@ -352,7 +355,13 @@ class ModelStore:
         box = self._find(name)
         unseen = sum(not message.flags & 8 for message in box.messages.values())
         return Status(
-            len(box.messages), len(box.unclaimed), unseen, box.uidnext, box.uidvalidity, box.modseq, -1
+            len(box.messages),
+            len(box.unclaimed),
+            unseen,
+            box.uidnext,
+            box.uidvalidity,
+            box.modseq * box.lasting,
+            -1,
         )
 
     def measure(self, name: bytes) -> Iterator[int | None]:

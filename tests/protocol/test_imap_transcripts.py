@@ -38,3 +38,24 @@ def test_on_model(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_on_maildir(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with imap_maildir.stores(tmp_path) as make:
         Conversation(lambda scenario: imap_scenarios.fill(make(), scenario), monkeypatch, make).run(path)
+
+
+UNINDEXED = sorted((Path(__file__).parent / "imap" / "unindexed").glob("*.txt"))
+
+
+def on_model_unindexed(scenario: str) -> object:
+    store = on_model(scenario)
+    for box in store.boxes.values():  # type: ignore[attr-defined]
+        box.lasting = False
+    return store
+
+
+@pytest.mark.parametrize("path", UNINDEXED, ids=lambda path: path.stem)
+def test_on_model_without_modseqs(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Conversation(on_model_unindexed, monkeypatch).run(path)
+
+
+@pytest.mark.parametrize("path", UNINDEXED, ids=lambda path: path.stem)
+def test_on_maildir_without_index(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with imap_maildir.stores(tmp_path, ":INDEX=MEMORY") as make:
+        Conversation(lambda scenario: imap_scenarios.fill(make(), scenario), monkeypatch, make).run(path)
