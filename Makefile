@@ -48,6 +48,7 @@ bench: $(VENV)/test-installed
 
 docs: $(VENV)/installed
 	$(BIN)/python -m dovecotpy.config.document > docs/settings.md
+	$(BIN)/python -m dovecotpy.imap.document > docs/extensions.md
 
 install:
 	install -d -m 755 $(DESTDIR)$(SYSCONFDIR)/dovecot $(DESTDIR)$(SYSCONFDIR)/logrotate.d $(DESTDIR)$(SYSCONFDIR)/sysctl.d

@@ -1,0 +1,117 @@
+"""Writes docs/extensions.md: `python -m dovecotpy.imap.document > docs/extensions.md`.
+
+What is announced comes from the table of commands; this table says of each extension where it is described, made
+and tested.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import NamedTuple
+
+import dovecotpy.imap.session  # noqa: F401 - fills the tables
+from dovecotpy.imap.registry import REQUIRES
+
+INTRODUCTION = """\
+# Extensions of IMAP
+
+What CAPABILITY tells after login, generated from the code. An extension is announced when all of it is served; each can be
+switched off by its name in `imap_disabled_extensions`, and those that need it go with it. `imap_capability` replaces the list, or,
+behind a `+`, adds to it.
+
+| capability | RFC | announced | code | tests |
+|---|---|---|---|---|"""
+
+OUTRODUCTION = """\
+Before login: `IMAP4rev1`, `LITERAL+`, `SASL-IR` (RFC 4959), `ID`, `STARTTLS`, `LOGINDISABLED` and the mechanisms (`AUTH=…`), see
+`dovecotpy/login/policy.py`.
+
+## Where the next one goes
+
+A command is a module in `dovecotpy/imap/commands/`; the tables of what commands take by name are listed in
+`dovecotpy/imap/registry.py`. An extension of several of these is declared by `registry.extension`, and needs its line in
+`dovecotpy/imap/document.py`."""
+
+COMMANDS = "imap/commands/"
+TRANSCRIPTS = "protocol/imap/"
+
+
+class Extension(NamedTuple):
+    """One capability."""
+
+    rfc: str
+    code: tuple[str, ...]
+    """paths in dovecotpy/, most telling first"""
+    tests: tuple[str, ...]
+    """paths in tests/"""
+    when: str = ""
+    """the condition; empty: always"""
+
+
+def _transcripts(*names: str) -> tuple[str, ...]:
+    return tuple(f"{TRANSCRIPTS}{name}.txt" for name in names)
+
+
+EXTENSIONS: dict[str, Extension] = {
+    "APPENDLIMIT": Extension(
+        "7889",
+        ("imap/status_items.py", COMMANDS + "append.py"),
+        _transcripts("append_limit", "append_no_limit", "list_status"),
+        "with its value, where mail_max_message_size is set",
+    ),
+    "CHILDREN": Extension("3348", ("imap/listing.py",), _transcripts("list")),
+    "COMPRESS=DEFLATE": Extension(
+        "4978",
+        ("mail/compression.py", "mail/runner.py", COMMANDS + "compress.py"),
+        ("unit/mail/test_mail_compression.py", *_transcripts("compress")),
+    ),
+    "CONDSTORE": Extension("7162", ("imap/view.py", COMMANDS + "store.py"), _transcripts("condstore")),
+    "ENABLE": Extension("5161", (COMMANDS + "enable.py", "imap/dialect.py"), _transcripts("any_state")),
+    "ESEARCH": Extension("4731", ("imap/returns.py",), _transcripts("search_return")),
+    "ID": Extension("2971", (COMMANDS + "identify.py",), _transcripts("identify")),
+    "IDLE": Extension("2177", (COMMANDS + "idle.py", "imap/session.py"), _transcripts("idle")),
+    "IMAP4rev1": Extension("3501", ("imap/session.py",), ("protocol/imap",)),
+    "INPROGRESS": Extension("9585", ("imap/session.py",), ("protocol/test_imap_session.py",)),
+    "LIST-EXTENDED": Extension(
+        "5258",
+        ("imap/list_options.py", "imap/listing.py"),
+        _transcripts("list_extended", "list_childinfo", "list_recursive", "list_disabled"),
+    ),
+    "LIST-STATUS": Extension("5819", ("imap/list_options.py",), _transcripts("list_status")),
+    "LITERAL+": Extension("7888", ("imap/wire/command.py",), ("unit/imap/test_imap_command_parser.py",)),
+    "MOVE": Extension("6851", (COMMANDS + "move.py",), _transcripts("move")),
+    "MULTIAPPEND": Extension("3502", (COMMANDS + "append.py",), _transcripts("append_many")),
+    "NAMESPACE": Extension("2342", (COMMANDS + "namespace.py",), _transcripts("any_state")),
+    "QRESYNC": Extension("7162", ("imap/select_parameters.py", "imap/view.py"), _transcripts("qresync")),
+    "SEARCHRES": Extension("5182", ("imap/returns.py",), _transcripts("search_return")),
+    "SPECIAL-USE": Extension(
+        "6154", ("imap/list_options.py", "config/specialuse.py"), _transcripts("special_use")
+    ),
+    "STATUS=SIZE": Extension("8438", ("imap/status_items.py",), _transcripts("list_status")),
+    "UIDPLUS": Extension(
+        "4315",
+        (COMMANDS + "expunge.py", COMMANDS + "append.py", COMMANDS + "copy.py"),
+        _transcripts("expunge", "append", "copy"),
+    ),
+    "UNSELECT": Extension("3691", (COMMANDS + "close.py",), _transcripts("select")),
+}
+
+
+def document() -> str:
+    """The whole page."""
+    rows = [_row(name, each) for name, each in sorted(EXTENSIONS.items())]
+    return "\n".join([INTRODUCTION, *rows, "", OUTRODUCTION, ""])
+
+
+def _row(name: str, each: Extension) -> str:
+    when = each.when or "always"
+    needed = [f"`{other.decode('ascii')}`" for other in REQUIRES.get(name.encode("ascii"), ())]
+    if needed:
+        when += ", with " + " and ".join(needed)
+    code = ", ".join(f"`{path}`" for path in each.code)
+    tests = ", ".join(f"`{path}`" for path in each.tests)
+    return f"| `{name}` | {each.rfc} | {when} | {code} | {tests} |"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(document())

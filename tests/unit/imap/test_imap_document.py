@@ -1,0 +1,33 @@
+"""docs/extensions.md says what CAPABILITY says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dovecotpy.imap.document import EXTENSIONS, document
+from tests.protocol.imap_model import ModelStore
+from tests.protocol.imap_transcript import Client, settings
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_the_table_has_what_is_announced_and_nothing_else() -> None:
+    client = Client(ModelStore(), settings(mail_max_message_size=1))
+    told = client.session.capability().decode().replace("APPENDLIMIT=1", "APPENDLIMIT").split()
+    assert sorted(told) == sorted(EXTENSIONS)
+
+
+def test_what_it_points_to_is_there() -> None:
+    for each in EXTENSIONS.values():
+        assert each.code
+        assert each.tests
+        for path in (
+            *(ROOT / "dovecotpy" / path for path in each.code),
+            *(ROOT / "tests" / path for path in each.tests),
+        ):
+            assert path.exists(), path
+
+
+def test_the_page_is_not_stale() -> None:
+    page = (ROOT / "docs" / "extensions.md").read_text()
+    assert page == document(), "run: make docs"
