@@ -31,8 +31,6 @@ LINGER_SECONDS = 2.0
 LINGER_OCTETS = 1 << 20
 """Input that came too late is read away for so long and so much, or the kernel would throw away our last words with it."""
 LONGEST_SLEEP = 3600.0
-REST_SECONDS = 5.0
-"""A compressed session that has nothing to say for so long gives its compressor back."""
 
 _ENDING = (int(signal.SIGTERM), int(signal.SIGINT))
 _NOW = int(socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
@@ -223,7 +221,7 @@ class Runner:
         self._only(number, select.POLLIN if reading else 0, wait.fileno)
         busy = session.working or inflating
         seconds = 0.0 if busy else min(max(wait.interval, 0.0), LONGEST_SLEEP)
-        ready = self._wait(seconds)
+        ready = dict(self._poll.poll(seconds * 1000))
         if self._lifeline.fileno() in ready and self._heard():
             session.shut_down()
             return
@@ -236,17 +234,6 @@ class Runner:
             self._inflate()
         if wait.fileno in ready or not (ready or busy):
             session.tick()
-
-    def _wait(self, seconds: float) -> dict[int, int]:
-        """What is ready. A compressor is not kept by a session that rests."""
-        streams = self._streams
-        if streams is not None and streams.at_work and seconds > REST_SECONDS:
-            ready = dict(self._poll.poll(REST_SECONDS * 1000))
-            if ready:
-                return ready
-            streams.rest()
-            seconds -= REST_SECONDS
-        return dict(self._poll.poll(seconds * 1000))
 
     def _read(self) -> None:
         try:
