@@ -23,13 +23,16 @@ LOCK = "dovecotpy-state.lock"
 UIDS_AHEAD = 256
 MODSEQS_AHEAD = 65536
 LOCK_SECONDS = 10.0
-VERSION = 2
+VERSION = 3
+SPECIAL_USE = "/private/specialuse"
+"""The metadata entry of what a mailbox is for: attributes with blanks between them (RFC 6154 section 4)."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS reserve (guid TEXT PRIMARY KEY, uid INTEGER NOT NULL, modseq INTEGER NOT NULL, boot TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS mailbox (guid TEXT PRIMARY KEY, name TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS keyword (guid TEXT, uid INTEGER, keyword TEXT, PRIMARY KEY (guid, uid, keyword)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS seen (user TEXT, guid TEXT, uid INTEGER, PRIMARY KEY (user, guid, uid)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS metadata (guid TEXT, entry TEXT, value BLOB NOT NULL, PRIMARY KEY (guid, entry)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 """
 
@@ -210,6 +213,19 @@ class State:
                 "DELETE FROM seen WHERE user=? AND guid=? AND uid=?", [(user, guid, uid) for uid in unseen]
             )
 
+    def metadata(self, entry: str) -> dict[str, bytes]:
+        """One metadata entry (RFC 5464) of all mailboxes that have it, by GUID."""
+        rows = self._open().execute("SELECT guid, value FROM metadata WHERE entry=?", (entry,))
+        return {guid: bytes(value) for guid, value in rows}
+
+    def set_metadata(self, guid: str, entry: str, value: bytes | None) -> None:
+        """Set an entry, or with None remove it. Durable. Raises InUse, StoreError."""
+        with _Transaction(self, self._open()) as connection:
+            if value is None:
+                connection.execute("DELETE FROM metadata WHERE guid=? AND entry=?", (guid, entry))
+            else:
+                connection.execute("REPLACE INTO metadata VALUES (?, ?, ?)", (guid, entry, value))
+
     def copy(self, guid: str, other: str) -> None:
         """A copy of a mailbox got a GUID of its own. Durable. Raises InUse, StoreError."""
         with _Transaction(self, self._open()) as connection:
@@ -225,7 +241,7 @@ class State:
     def forget(self, guid: str) -> None:
         """A mailbox was deleted."""
         with _Transaction(self, self._open()) as connection:
-            for table in ("reserve", "mailbox", "keyword", "seen"):
+            for table in ("reserve", "mailbox", "keyword", "seen", "metadata"):
                 connection.execute(f"DELETE FROM {table} WHERE guid=?", (guid,))
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 import dovecotpy
 from dovecotpy.storage import state as state_module
-from dovecotpy.storage.state import MODSEQS_AHEAD, UIDS_AHEAD, State
+from dovecotpy.storage.state import MODSEQS_AHEAD, SPECIAL_USE, UIDS_AHEAD, State
 from tests.lean import HEAVY
 from tests.unit.storage.storage_kit import Home, add, uids
 
@@ -45,6 +45,19 @@ def test_after_another_boot_the_reserve_is_skipped(state: State, monkeypatch: py
 
 def test_uidvalidity_never_repeats(state: State) -> None:
     assert [state.uidvalidity(now) for now in (100, 100, 50, 200)] == [100, 101, 102, 200]
+
+
+def test_metadata(state: State) -> None:
+    """What mailboxes are for is the first entry; a copy of a mailbox is for nothing yet."""
+    state.set_metadata("g", SPECIAL_USE, b"\\Sent")
+    state.set_metadata("h", SPECIAL_USE, b"\\Junk \\Trash")
+    state.set_metadata("g", "/private/comment", b"\xff")
+    state.set_metadata("g", SPECIAL_USE, b"\\Drafts")
+    state.copy("g", "i")
+    assert state.metadata(SPECIAL_USE) == {"g": b"\\Drafts", "h": b"\\Junk \\Trash"}
+    state.set_metadata("h", SPECIAL_USE, None)
+    state.forget("g")
+    assert state.metadata(SPECIAL_USE) == state.metadata("/private/comment") == {}
 
 
 def test_keywords_owners_and_forgetting(state: State) -> None:
