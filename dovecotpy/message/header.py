@@ -6,7 +6,7 @@ none ends the header; only an empty line does. What is fetched is always the ori
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from dovecotpy.message.lines import Octets, crlf
@@ -96,6 +96,19 @@ class Header:
         if self._entries is None:
             self._entries = _entries(self.raw)
         return self._entries
+
+    def kept(self, numbers: Mapping[bytes, int]) -> list[tuple[int, bytes]]:
+        """The fields whose names have a number, with their original octets, in the order of the message.
+
+        numbers: by names in lower case.
+        """
+        raw = self.raw
+        found = []
+        for entry in self.entries:
+            number = numbers.get(entry.name.lower())
+            if number is not None:
+                found.append((number, raw[entry.start : entry.end]))
+        return found
 
     def raw_value(self, entry: Entry) -> bytes:
         """The value as the sender wrote it, still folded."""
