@@ -97,6 +97,10 @@ class Header:
             self._entries = _entries(self.raw)
         return self._entries
 
+    def adopt(self, usual: dict[bytes, list[bytes]]) -> None:
+        """Take `usual` from one who walked over the header anyway."""
+        self._usual = usual
+
     def kept(self, numbers: Mapping[bytes, int]) -> list[tuple[int, bytes]]:
         """The fields whose names have a number, with their original octets, in the order of the message.
 

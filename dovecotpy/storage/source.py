@@ -165,8 +165,8 @@ class Messages:
 
     def _of_header(self, uid: int, header: Header, items: frozenset[Item]) -> dict[Item, bytes]:
         """Keep everything that the header says; what is asked for of it."""
-        rendered = envelope(header)
         record = fields.pack(header) or OVERSIZE
+        rendered = envelope(header)
         values = {_ENVELOPE: rendered, _FIELDS: record, _DATE: _moment(header)}
         kinds = self._kept.of_header
         if kinds:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from dovecotpy.imap import internaldate
@@ -19,6 +19,7 @@ from dovecotpy.storage import flags as bits
 from dovecotpy.storage.driver import Columns
 from dovecotpy.storage.errors import MailboxReplaced, MessageGone, StoreError
 from dovecotpy.storage.mailbox import Operation
+from dovecotpy.storage.source import fields_item
 
 if TYPE_CHECKING:
     from dovecotpy.imap.session import ImapSession
@@ -44,7 +45,7 @@ def fetch(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
     if arguments.by_uid:
         plan = plan._replace(simple=plan.simple | {b"UID"})
     job = _Fetch(session, view, plan)
-    if plan.sections:
+    if plan.sections and not job.fields:
         yield from job.with_sections(view.uids_of(spans))
     else:
         yield from job.without_sections(spans)
@@ -65,10 +66,12 @@ class _Fetch:
         self._dated: Columns | None = None
         self._date_column: Sequence[int] = ()
         self.rendered = [item for item in wanted.RENDERED if item in plan.simple]
+        self.fields = _field_lists(plan)
+        """Sections that the store's caches answer, if they answer all, and what the store calls them."""
 
     def without_sections(self, spans: Sequence[tuple[int, int]]) -> Iterator[bytes]:
         """Items that columns and the store's caches answer."""
-        items = frozenset(self.rendered)
+        items = frozenset((*self.rendered, *(item for _, item in self.fields)))
         if wanted.SIZE in self.plan.simple and self._size_unknown(spans):
             items |= {wanted.SIZE}
         if items:
@@ -123,6 +126,7 @@ class _Fetch:
             sizes = values.get(wanted.SIZE) or list(map(b"%d".__mod__, columns.sizes[start:end]))
             found.append((wanted.SIZE, sizes))
         found.extend((item, values[item]) for item in self.rendered)
+        found.extend((each.label, list(map(_literal_of(each), values[item]))) for each, item in self.fields)
         return found
 
     def _line(self, uid: int, values: Mapping[bytes, bytes | None]) -> bytes:
@@ -159,6 +163,11 @@ class _Fetch:
             if value is None:
                 return None
             pieces.append(item + b" " + value)
+        for each, item in self.fields:
+            value = values.get(item)
+            if value is None:
+                return None
+            pieces.append(each.label + b" " + _literal_of(each)(value))
         return pieces
 
     def _find(self, uid: int) -> tuple[Columns, int] | None:
@@ -258,6 +267,37 @@ class _Fetch:
             separator = b" "
         self.session.within_literal = False
         yield b")\r\n"
+
+
+def _field_lists(plan: Plan) -> list[tuple[BodyItem, bytes]]:
+    """The sections of a plan as items of the store, if each is a list of header fields that it keeps."""
+    found = []
+    for each in plan.sections:
+        section = each.section
+        item = None
+        if section.kind == b"HEADER.FIELDS" and not section.path and not each.sets_seen:
+            item = fields_item(section.fields)
+        if item is None:
+            return []
+        found.append((each, item))
+    return found
+
+
+def _literal_of(item: BodyItem) -> Callable[[bytes | None], bytes]:
+    """Makes a literal of a section's octets; NUL, which no literal may hold, as 0x80."""
+    start, count = item.partial or (0, None)
+    end = None if count is None else start + count
+
+    def literal(octets: bytes | None) -> bytes:
+        if octets is None:
+            return b"NIL"
+        if end is not None:
+            octets = octets[start:end]
+        if b"\0" in octets:
+            octets = octets.replace(b"\0", b"\x80")
+        return b"{%d}\r\n%b" % (len(octets), octets)
+
+    return literal
 
 
 def _size(found: tuple[BodyItem, Span | bytes | None]) -> int:

@@ -386,10 +386,11 @@ class Rendered:
                 found: list[bytes | None] = [None] * len(uids)
                 old.fill(kind, uids, found)
                 columns.append(found)
-            rows = [(uid, row) for uid, *row in zip(uids, *columns, strict=True) if None not in row]
+            rows = _whole_rows(uids, columns)
             if rows:
-                values = list(zip(*[row for _, row in rows], strict=True))
-                chunk = cachefile.pack_chunk([uid for uid, _ in rows], list(zip(kinds, values, strict=True)))
+                chunk = cachefile.pack_chunk(
+                    [uid for uid, _ in rows], _columns(kinds, [row for _, row in rows])
+                )
                 end = _put(descriptor, chunk, end)
         return end
 
@@ -473,6 +474,23 @@ def _put(descriptor: int, data: bytes, at: int) -> int:
         view = view[written:]
         at += written
     return at
+
+
+def _columns(kinds: Kinds, rows: Sequence[Sequence[bytes]]) -> list[tuple[int, Sequence[bytes]]]:
+    """Each kind with its values, from rows of messages."""
+    return [(kind, [row[place] for row in rows]) for place, kind in enumerate(kinds)]
+
+
+def _whole_rows(
+    uids: "array[int]", columns: Sequence[Sequence[bytes | None]]
+) -> list[tuple[int, Sequence[bytes]]]:
+    """Messages of which a value of each column is known, and these values."""
+    rows: list[tuple[int, Sequence[bytes]]] = []
+    for uid, row in zip(uids, zip(*columns, strict=True), strict=True):
+        known = [value for value in row if value is not None]
+        if len(known) == len(row):
+            rows.append((uid, known))
+    return rows
 
 
 def _groups(file: _File) -> list[Kinds]:
