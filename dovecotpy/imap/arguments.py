@@ -6,6 +6,9 @@ from dovecotpy.imap.errors import Mistaken
 from dovecotpy.imap.wire import sequence
 from dovecotpy.imap.wire.tokens import Atom, String, Token
 
+MAX_MODSEQ = (1 << 63) - 1
+"""RFC 7162 section 7: mod-sequence-value."""
+
 
 class Arguments:
     """A command's arguments. Every method that takes one raises Mistaken if there is none of that kind."""
@@ -73,6 +76,17 @@ class Arguments:
         if isinstance(token, list):
             return token
         raise self.wrong()
+
+    def number(self, largest: int) -> int:
+        """A number from 0 to `largest`."""
+        token = self.next()
+        if not isinstance(token, Atom) or not token.isdigit() or len(token) > 19 or int(token) > largest:
+            raise self.wrong()
+        return int(token)
+
+    def modseq(self) -> int:
+        """A mod-sequence, or 0 (RFC 7162 section 7: mod-sequence-valzer)."""
+        return self.number(MAX_MODSEQ)
 
     def sequence_set(self) -> sequence.Ranges:
         """A set of message numbers or UIDs, as typed."""

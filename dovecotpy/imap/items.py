@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from dovecotpy.imap.arguments import Arguments
+from dovecotpy.imap.dialect import Dialect
 from dovecotpy.imap.errors import Mistaken
+from dovecotpy.imap.fetch_items import FETCH_ITEMS, FetchItem
 from dovecotpy.imap.wire.response import string
-from dovecotpy.imap.wire.tokens import Atom, String, Token
+from dovecotpy.imap.wire.tokens import Atom, String
 from dovecotpy.message.section import Section
 
 MAX_PATH = 128
@@ -16,19 +19,11 @@ MAX_FIELD_NAME = 998
 """Octets of a field's name; no line of a message has more (RFC 5322 section 2.1.1); beyond: BAD."""
 MAX_NUMBER = 0xFFFFFFFF
 
-ENVELOPE = b"ENVELOPE"
-BODY = b"BODY"
-BODYSTRUCTURE = b"BODYSTRUCTURE"
-SIZE = b"RFC822.SIZE"
-RENDERED = (ENVELOPE, BODY, BODYSTRUCTURE)
-"""What the store keeps ready to send, in the order of the answer."""
-
 _MACROS = {
-    b"ALL": (b"FLAGS", b"INTERNALDATE", SIZE, ENVELOPE),
-    b"FAST": (b"FLAGS", b"INTERNALDATE", SIZE),
-    b"FULL": (b"FLAGS", b"INTERNALDATE", SIZE, ENVELOPE, BODY),
+    b"ALL": frozenset((b"FLAGS", b"INTERNALDATE", b"RFC822.SIZE", b"ENVELOPE")),
+    b"FAST": frozenset((b"FLAGS", b"INTERNALDATE", b"RFC822.SIZE")),
+    b"FULL": frozenset((b"FLAGS", b"INTERNALDATE", b"RFC822.SIZE", b"ENVELOPE", b"BODY")),
 }
-_SIMPLE = frozenset((b"FLAGS", b"UID", b"INTERNALDATE", SIZE, ENVELOPE, BODY, BODYSTRUCTURE))
 _FIELD_KINDS = (b"HEADER.FIELDS", b"HEADER.FIELDS.NOT")
 _PART_KINDS = (b"", b"HEADER", b"TEXT", b"MIME")
 
@@ -48,7 +43,15 @@ class Plan(NamedTuple):
     """Everything that one FETCH asks for of each message."""
 
     simple: frozenset[bytes]
+    """names in `fetch_items.FETCH_ITEMS`"""
     sections: tuple[BodyItem, ...]
+    options: Mapping[bytes, frozenset[bytes]] = {}
+    """the words in parentheses behind an item, where there were any"""
+
+    @property
+    def items(self) -> list[tuple[bytes, FetchItem]]:
+        """The items but for sections, in the order of the answer."""
+        return FETCH_ITEMS.ordered(self.simple)
 
     @property
     def sets_seen(self) -> bool:
@@ -63,22 +66,21 @@ _ALIASES = {
 }
 
 
-def parse_items(arguments: Arguments) -> Plan:
-    """The plan for what is left of FETCH's arguments. Raises Mistaken."""
-    tokens = arguments.rest()
-    listed = len(tokens) == 1 and isinstance(tokens[0], list)
-    if listed and isinstance(tokens[0], list):
-        tokens = tokens[0]
-    elif len(tokens) == 1 and isinstance(tokens[0], Atom) and tokens[0].upper() in _MACROS:
-        return Plan(frozenset(_MACROS[tokens[0].upper()]), ())
-    reader = _Reader(arguments, tokens)
-    while reader.at < len(tokens):
-        if reader.at and not listed:
-            raise arguments.wrong()
+def parse_items(arguments: Arguments, dialect: Dialect) -> Plan:
+    """The plan for FETCH's items, the next arguments. What follows them is left. Raises Mistaken."""
+    first = arguments.peek()
+    if isinstance(first, list):
+        reader = _Reader(Arguments(arguments.name, arguments.list()), dialect)
+        while reader.arguments.more():
+            reader.item()
+    else:
+        if isinstance(first, Atom) and first.upper() in _MACROS:
+            return Plan(_MACROS[arguments.atom()], ())
+        reader = _Reader(arguments, dialect)
         reader.item()
     if not reader.simple and not reader.sections:
         raise arguments.wrong("Missing arguments")
-    return Plan(frozenset(reader.simple), tuple(reader.sections.values()))
+    return Plan(frozenset(reader.simple), tuple(reader.sections.values()), reader.options)
 
 
 class _Reader:
@@ -86,33 +88,44 @@ class _Reader:
     `]`.
     """
 
-    def __init__(self, arguments: Arguments, tokens: list[Token]) -> None:
+    def __init__(self, arguments: Arguments, dialect: Dialect) -> None:
         self.arguments = arguments
-        self.tokens = tokens
-        self.at = 0
+        self.dialect = dialect
         self.simple: set[bytes] = set()
         self.sections: dict[bytes, BodyItem] = {}
+        self.options: dict[bytes, frozenset[bytes]] = {}
 
     def item(self) -> None:
         token = self._atom()
         name = token.upper()
-        if name in _SIMPLE:
+        known = FETCH_ITEMS.find(name, self.dialect.disabled)
+        if known is not None:
             self.simple.add(name)
+            self._options(name, known)
         elif name in _ALIASES:
             self.sections[name] = _ALIASES[name]
         elif name.startswith((b"BODY[", b"BODY.PEEK[")):
             item = self._section(token)
-            known = self.sections.get(item.label)
-            if known is None or item.sets_seen:
+            earlier = self.sections.get(item.label)
+            if earlier is None or item.sets_seen:
                 self.sections[item.label] = item
         else:
             raise self.arguments.wrong(f"Unknown parameter {name.decode('ascii')}")
 
+    def _options(self, name: bytes, item: FetchItem) -> None:
+        """Words in parentheses behind an item that takes some; other parentheses are not the item's."""
+        following = self.arguments.peek()
+        if not item.options or not isinstance(following, list):
+            return
+        words = frozenset(word.upper() for word in following if isinstance(word, Atom))
+        if following and words <= item.options and all(isinstance(word, Atom) for word in following):
+            self.options[name] = words
+            self.arguments.next()
+
     def _atom(self) -> bytes:
-        token = self.tokens[self.at] if self.at < len(self.tokens) else None
+        token = self.arguments.next()
         if not isinstance(token, Atom):
             raise self.arguments.wrong()
-        self.at += 1
         return token
 
     def _section(self, token: bytes) -> BodyItem:
@@ -135,10 +148,9 @@ class _Reader:
         return BodyItem(label, section, partial, name.upper() == b"BODY")
 
     def _fields(self) -> tuple[bytes, ...]:
-        listed = self.tokens[self.at] if self.at < len(self.tokens) else None
+        listed = self.arguments.next() if self.arguments.more() else None
         if not isinstance(listed, list) or not listed:
             raise self._wrong()
-        self.at += 1
         names = [bytes(name) for name in listed if isinstance(name, Atom | String)]
         if len(names) != len(listed) or not all(map(_may_be_field, names)):
             raise self._wrong()

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable
+from typing import TypeAlias
 
-from dovecotpy.imap.arguments import Arguments
+from dovecotpy.imap.arguments import MAX_MODSEQ, Arguments
+from dovecotpy.imap.dialect import CONDSTORE
 from dovecotpy.imap.errors import Mistaken, Refused
+from dovecotpy.imap.registry import Table
 from dovecotpy.imap.view import View
 from dovecotpy.imap.wire import sequence
 from dovecotpy.imap.wire.tokens import Atom, String, Token
@@ -32,6 +35,15 @@ def parse_keys(arguments: Arguments, view: View) -> q.Query:
             raise Refused("Unknown charset", "BADCHARSET")
     reader = _Reader(arguments.rest(), view, name)
     return reader.all(0)
+
+
+def asks_modseq(query: q.Query) -> bool:
+    """Whether MODSEQ is among the keys, so that the answer has the highest one (RFC 7162 section 3.1.5)."""
+    if isinstance(query, (q.And, q.Or)):
+        return any(asks_modseq(term) for term in query.terms)
+    if isinstance(query, q.Not):
+        return asks_modseq(query.term)
+    return isinstance(query, q.ModSequence)
 
 
 def wrong(text: str) -> Mistaken:
@@ -68,13 +80,14 @@ class _Reader:
         name = bytes(token.upper())
         if name in _FLAGS:
             return _FLAGS[name]
-        if name in _KEYS:
-            return _KEYS[name](self)
+        key = KEYS.find(name, self.view.dialect.disabled)
+        if key is not None:
+            return key(self)
         if name == b"NOT":
             return q.Not(self.key(depth + 1))
         if name == b"OR":
             return q.Or((self.key(depth + 1), self.key(depth + 1)))
-        if name[:1].isdigit() or name[:1] == b"*":
+        if name[:1].isdigit() or name[:1] == b"*" or name == b"$":
             return self.numbers(name)
         raise wrong(f"Unknown argument {name.decode('ascii')}")
 
@@ -109,6 +122,8 @@ class _Reader:
 
     def uids(self) -> q.Query:
         ranges = _set(self.word(), "Invalid UID messageset")
+        if ranges == [sequence.SAVED]:
+            return q.Uids(self.view.saved)
         largest = self.view.uids[-1] if self.view.uids else 0
         return q.UidRanges(tuple(sequence.settle(ranges, largest)))
 
@@ -142,6 +157,19 @@ class _Reader:
             raise wrong(f"Invalid search date parameter: {word.decode('utf-8', 'replace')}")
         return day
 
+    def modseq(self) -> q.Query:
+        """MODSEQ, whose entry says nothing here: a message has one modseq for all of it (RFC 7162 section 3.1.5)."""
+        self.view.need_modseqs()
+        if self.at < len(self.tokens) and isinstance(self.tokens[self.at], String):
+            if not self.word().startswith(b"/flags/"):
+                raise wrong("Invalid MODSEQ entry name.")
+            if self.word().lower() not in (b"priv", b"shared", b"all"):
+                raise wrong("Invalid MODSEQ entry type.")
+        number = self.number()
+        if number > MAX_MODSEQ:
+            raise wrong("Invalid MODSEQ value.")
+        return q.ModSequence(number)
+
     def header(self) -> q.Query:
         name = self.word()
         return q.Header(name, self.text())
@@ -171,27 +199,29 @@ _FLAGS: dict[bytes, q.Query] = {
     b"UNFLAGGED": q.Flag(bits.FLAGGED, False),
     b"UNSEEN": q.Flag(bits.SEEN, False),
 }
-_KEYS: dict[bytes, Callable[[_Reader], q.Query]] = {
-    b"BCC": _field(b"bcc"),
-    b"BEFORE": lambda reader: q.Before(reader.day()),
-    b"BODY": lambda reader: q.Body(reader.text()),
-    b"CC": _field(b"cc"),
-    b"FROM": _field(b"from"),
-    b"HEADER": _Reader.header,
-    b"KEYWORD": _Reader.keyword,
-    b"LARGER": lambda reader: q.Larger(reader.number()),
-    b"NEW": _Reader.new,
-    b"OLD": _Reader.old,
-    b"ON": lambda reader: q.On(reader.day()),
-    b"RECENT": _Reader.recent,
-    b"SENTBEFORE": lambda reader: q.SentBefore(reader.day()),
-    b"SENTON": lambda reader: q.SentOn(reader.day()),
-    b"SENTSINCE": lambda reader: q.SentSince(reader.day()),
-    b"SINCE": lambda reader: q.Since(reader.day()),
-    b"SMALLER": lambda reader: q.Smaller(reader.number()),
-    b"SUBJECT": _field(b"subject"),
-    b"TEXT": lambda reader: q.Text(reader.text()),
-    b"TO": _field(b"to"),
-    b"UID": _Reader.uids,
-    b"UNKEYWORD": lambda reader: q.Not(reader.keyword()),
-}
+Key: TypeAlias = Callable[[_Reader], q.Query]
+KEYS: Table[Key] = Table()
+"""The keys that take something, or that only a session can answer."""
+KEYS.add(b"BCC", _field(b"bcc"))
+KEYS.add(b"BEFORE", lambda reader: q.Before(reader.day()))
+KEYS.add(b"BODY", lambda reader: q.Body(reader.text()))
+KEYS.add(b"CC", _field(b"cc"))
+KEYS.add(b"FROM", _field(b"from"))
+KEYS.add(b"HEADER", _Reader.header)
+KEYS.add(b"KEYWORD", _Reader.keyword)
+KEYS.add(b"LARGER", lambda reader: q.Larger(reader.number()))
+KEYS.add(b"NEW", _Reader.new)
+KEYS.add(b"OLD", _Reader.old)
+KEYS.add(b"ON", lambda reader: q.On(reader.day()))
+KEYS.add(b"RECENT", _Reader.recent)
+KEYS.add(b"SENTBEFORE", lambda reader: q.SentBefore(reader.day()))
+KEYS.add(b"SENTON", lambda reader: q.SentOn(reader.day()))
+KEYS.add(b"SENTSINCE", lambda reader: q.SentSince(reader.day()))
+KEYS.add(b"SINCE", lambda reader: q.Since(reader.day()))
+KEYS.add(b"SMALLER", lambda reader: q.Smaller(reader.number()))
+KEYS.add(b"SUBJECT", _field(b"subject"))
+KEYS.add(b"TEXT", lambda reader: q.Text(reader.text()))
+KEYS.add(b"TO", _field(b"to"))
+KEYS.add(b"UID", _Reader.uids)
+KEYS.add(b"UNKEYWORD", lambda reader: q.Not(reader.keyword()))
+KEYS.add(b"MODSEQ", _Reader.modseq, CONDSTORE)

@@ -1,13 +1,24 @@
 """The table of commands: the dispatcher, and the source of CAPABILITY.
 
-A module in `commands/` declares each of its commands with `@command`; nothing else has to know of it.
+A module in `commands/` declares each of its commands with `@command`; nothing else has to know of it. What a
+command takes by name stands in a `Table` beside it, one small unit each:
+
+| what | table |
+|---|---|
+| items of FETCH | `fetch_items.FETCH_ITEMS` |
+| modifiers of FETCH, of STORE | `commands.fetch.MODIFIERS`, `commands.store.MODIFIERS` |
+| items of STATUS | `status_items.STATUS_ITEMS` |
+| keys of SEARCH | `keys.KEYS` |
+| return options of SEARCH | `returns.RETURN_OPTIONS` |
+| parameters of SELECT | `select_parameters.SELECT_PARAMETERS` |
+| what ENABLE switches on | `dialect.ENABLES` |
 """
 
 from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
 from dovecotpy.imap.wire.tokens import Token
 
@@ -94,6 +105,51 @@ def upload(name: str, after: int) -> Callable[[type[Upload]], type[Upload]]:
 
 BASE_CAPABILITIES = (b"IMAP4rev1", b"LITERAL+", b"CHILDREN")
 """What no single command brings: RFC 3501, 7888, 3348."""
+REQUIRES: dict[bytes, tuple[bytes, ...]] = {}
+"""Extensions that go with others: without one of those they are not offered either."""
+_EXTENSIONS: dict[bytes, None] = {}
+
+
+def extension(name: str, *, requires: tuple[str, ...] = ()) -> bytes:
+    """Announce an extension that is more than a command; its name. requires: those that it cannot be without."""
+    key = name.encode("ascii")
+    _EXTENSIONS[key] = None
+    if requires:
+        REQUIRES[key] = tuple(other.encode("ascii") for other in requires)
+    return key
+
+
+def switched_off(names: frozenset[bytes]) -> frozenset[bytes]:
+    """Names in capitals of the extensions that are not offered where these are disabled."""
+    off = set(names)
+    for _ in range(len(REQUIRES) + 1):
+        off.update(name for name, others in REQUIRES.items() if not off.isdisjoint(others))
+    return frozenset(off)
+
+
+Unit = TypeVar("Unit")
+
+
+class Table(Generic[Unit]):
+    """Units by name in capitals, in the order of their declaration."""
+
+    __slots__ = ("_units",)
+
+    def __init__(self) -> None:
+        self._units: dict[bytes, tuple[Unit, bytes]] = {}
+
+    def add(self, name: bytes, unit: Unit, capability: bytes = b"") -> None:
+        """Declare one. capability: the extension that brings it and with which it is switched off."""
+        self._units[name] = unit, capability
+
+    def find(self, name: bytes, disabled: frozenset[bytes]) -> Unit | None:
+        """The unit of a name in capitals; None if there is none, or if its extension is disabled."""
+        unit, capability = self._units.get(name, (None, b""))
+        return None if capability in disabled else unit
+
+    def ordered(self, names: frozenset[bytes]) -> list[tuple[bytes, Unit]]:
+        """Those of these names, in the order of their declaration."""
+        return [(name, unit) for name, (unit, _) in self._units.items() if name in names]
 
 
 _announced: dict[frozenset[bytes], tuple[bytes, ...]] = {}
@@ -105,6 +161,7 @@ def capabilities(disabled: frozenset[bytes]) -> tuple[bytes, ...]:
         found = dict.fromkeys(BASE_CAPABILITIES)
         for entry in COMMANDS.values():
             found.update(dict.fromkeys(entry.capabilities))
+        found.update(_EXTENSIONS)
         _announced[disabled] = tuple(name for name in found if name.upper() not in disabled)
     return _announced[disabled]
 

@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import dovecotpy.imap.commands  # noqa: F401 - fills the table of commands
 from dovecotpy import clock
 from dovecotpy.imap.arguments import Arguments
+from dovecotpy.imap.dialect import Dialect
 from dovecotpy.imap.errors import Broken, CommandFailed, Mistaken, Refused
-from dovecotpy.imap.registry import UPLOADS, Entry, State, Upload, capabilities, find
+from dovecotpy.imap.registry import UPLOADS, Entry, State, Upload, capabilities, extension, find, switched_off
 from dovecotpy.imap.view import View
 from dovecotpy.imap.wire import command as wire
 from dovecotpy.imap.wire.name import canonical
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from dovecotpy.storage.mailbox import Mailbox
     from dovecotpy.storage.store import Store
 
+INPROGRESS = extension("INPROGRESS")
 CHUNK = 65536
 """Octets that one pull gives at most, but for a single response of more."""
 ENOUGH = 32768
@@ -95,8 +97,9 @@ class ImapSession:
         self.view: View | None = None
         self.upload: Upload | None = None
         self.workarounds = frozenset(settings.words("imap_client_workarounds"))
-        self._disabled = frozenset(
-            name.upper().encode("ascii", "replace") for name in settings.words("imap_disabled_extensions")
+        disabled = settings.words("imap_disabled_extensions")
+        self.dialect = Dialect(
+            switched_off(frozenset(name.upper().encode("ascii", "replace") for name in disabled))
         )
         self.max_message = settings.number("mail_max_message_size")
         self.within_literal = False
@@ -114,7 +117,7 @@ class ImapSession:
         self._running: Generator[bytes, None, None] | None = None
         self._tag = b"*"
         self._entry: Entry | None = None
-        self._by_uid = False
+        self._progress: tuple[int, int] | None = None
         self._idle_tag = b""
         self._bad_in_a_row = 0
         self._last_input = self._last_output = clock.monotonic()
@@ -166,8 +169,23 @@ class ImapSession:
             self._last_output = now
         elif now - self._last_output > PATIENCE and not self.within_literal:
             self._last_output = now
-            return untagged(b"OK", "Hang in there..")
+            return self._sign_of_life()
         return data
+
+    def _sign_of_life(self) -> bytes:
+        """What a command that is silent for long says (RFC 9585 section 4)."""
+        text = "Hang in there.."
+        if not self.dialect.offers(INPROGRESS):
+            return untagged(b"OK", text)
+        tag = "NIL" if b"]" in self._tag else '"' + self._tag.decode("ascii", "replace") + '"'
+        if self._progress is None:
+            return untagged(b"OK", text, f"INPROGRESS ({tag} NIL NIL)")
+        done, total = self._progress
+        if not done < total:
+            return untagged(b"OK", text, f"INPROGRESS ({tag} {done} NIL)")
+        return untagged(
+            b"OK", f"Processed {100 * done // total}% of the items", f"INPROGRESS ({tag} {done} {total})"
+        )
 
     def wait(self) -> Wait:
         """What to watch besides the client, and in how many seconds `tick` is wanted."""
@@ -239,7 +257,7 @@ class ImapSession:
         override = self.settings.text("imap_capability").encode("ascii", "replace").strip()
         if override and override[:1] != b"+":
             return override
-        names = list(capabilities(self._disabled))
+        names = list(capabilities(self.dialect.disabled))
         if self.max_message:
             names.append(b"APPENDLIMIT=%d" % self.max_message)
         if override:
@@ -272,14 +290,23 @@ class ImapSession:
             mailbox.close()
 
     def complete(
-        self, text: str, code: str | None = None, *, condition: bytes = b"OK", arrivals: bool = False
+        self,
+        text: str,
+        code: str | Callable[[], str | None] | None = None,
+        *,
+        condition: bytes = b"OK",
+        arrivals: bool = False,
     ) -> Iterator[bytes]:
         """What is new in the mailbox, as far as this command may tell it, then the tagged answer.
 
-        arrivals: new messages are told even under the workaround delay-newmail.
+        code: may be asked for when everything new was told. arrivals: new messages are told even under the workaround delay-newmail.
         """
         expunges = self._entry is None or self._entry.expunges
         yield from self._updates(expunges=expunges, arrivals=arrivals)
+        if self.view is not None:
+            yield self.view.settle_highest()
+        if callable(code):
+            code = code()
         yield self.tagged(text, code, condition=condition)
 
     def updates(self) -> Iterator[bytes]:
@@ -289,6 +316,36 @@ class ImapSession:
     def tagged(self, text: str, code: str | None = None, *, condition: bytes = b"OK") -> bytes:
         """The tagged answer of the command at work."""
         return status(self._tag, condition, text, code)
+
+    def enable(self, capability: bytes) -> Iterator[bytes]:
+        """Switch an extension on, if it is one that can be; with a mailbox selected, HIGHESTMODSEQ for a client
+        that begins to want modseqs (RFC 7162 section 3.1).
+        """
+        before = self.dialect.condstore
+        self.dialect.enable(capability)
+        if self.dialect.condstore and not before and self.view is not None and self.view.modseqs_last:
+            yield self.view.highest_response()
+
+    def note_progress(self, done: int, total: int) -> None:
+        """How much of its work the command at work has done, for the sign of life (RFC 9585)."""
+        self._progress = done, total
+
+    @property
+    def tag(self) -> bytes:
+        """The tag of the command at work."""
+        return self._tag
+
+    def in_one_response(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        """Pieces of which only the last ends the response: nothing else is said before."""
+        held = next(pieces, None)
+        for piece in pieces:
+            assert held is not None
+            self.within_literal = True
+            yield held
+            held = piece
+        self.within_literal = False
+        if held is not None:
+            yield held
 
     def begin_idle(self) -> None:
         """From the end of this command on, wait for DONE; its tagged answer comes then.
@@ -408,13 +465,13 @@ class ImapSession:
 
     def _execute(self, event: wire.Command) -> Iterator[bytes]:
         """Run one command to its tagged answer."""
-        self._tag, self._entry = event.tag, None
+        self._tag, self._entry, self._progress = event.tag, None, None
         name, tokens = event.name, event.arguments
         by_uid = name == b"UID"
         try:
             if by_uid:
                 name, tokens = self._uid_command(tokens)
-            entry = find(name, self._disabled)
+            entry = find(name, self.dialect.disabled)
             if entry is None:
                 raise self._unknown(name, by_uid)
             if entry.state == State.SELECTED and self.view is None:

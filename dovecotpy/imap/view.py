@@ -14,6 +14,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from dovecotpy.imap.dialect import Dialect, expunge_lines, vanished_lines
 from dovecotpy.imap.errors import Mistaken
 from dovecotpy.imap.flags import RECENT, SYSTEM, Renderer, keyword_bytes
 from dovecotpy.imap.wire import sequence
@@ -23,6 +24,10 @@ from dovecotpy.storage.driver import Columns
 if TYPE_CHECKING:
     from dovecotpy.storage.mailbox import Mailbox
 
+GAPS = 100_000
+"""UIDs of which the missing ones are looked for in one go."""
+_FLAGS = frozenset((b"FLAGS",))
+_FLAGS_AND_MODSEQ = frozenset((b"UID", b"FLAGS", b"MODSEQ"))
 LINES = 1_000
 """Responses put together before they are handed out."""
 
@@ -35,11 +40,12 @@ class Ghost(NamedTuple):
 
 
 class View:
-    """A session's view of one open mailbox."""
+    """A session's view of one open mailbox. dialect: what its client has switched on."""
 
-    def __init__(self, mailbox: "Mailbox", *, writable: bool) -> None:
+    def __init__(self, mailbox: "Mailbox", *, writable: bool, dialect: Dialect | None = None) -> None:
         self.mailbox = mailbox
         self.writable = writable
+        self.dialect = dialect if dialect is not None else Dialect()
         self.render = Renderer()
         self.modseq = mailbox.refresh()
         self.recent: set[int] = set(mailbox.claim_recent() if writable else mailbox.recent())
@@ -51,9 +57,19 @@ class View:
         self.recent.intersection_update(self.uids)
         self.aligned = True
         """whether the message at index i of the view is the one at index i of the columns"""
+        self.modseqs_last = mailbox.capabilities.modseq
+        """modseqs mean the same to later sessions; else the mailbox was selected with NOMODSEQ"""
+        self.saved: array[int] = array("I")
+        """UIDs of the last search result that was saved, `$` (RFC 5182)"""
         self._gone: dict[int, Ghost] = {}
+        self._before_gone = 0
+        """the modseq reached before the first expunge that was not told yet"""
+        self._held_back = False
+        self._highest_told = 0
         self._changed: set[int] = set()
         self._told: dict[int, int] = {}
+        self._dated: Columns | None = None
+        self._dates: Sequence[int] = ()
 
     # What the client knows
 
@@ -71,13 +87,24 @@ class View:
         index = bisect_left(self.uids, uid)
         return index if index < len(self.uids) and self.uids[index] == uid else -1
 
+    def dates(self, columns: Columns) -> Sequence[int]:
+        """The column of INTERNALDATE, asked for once: the store may have to look the dates up."""
+        if self._dated is not columns:
+            self._dated = columns
+            self._dates = columns.dates
+        return self._dates
+
     def spans(self, ranges: sequence.Ranges, *, by_uid: bool) -> list[tuple[int, int]]:
         """Slices of the view (start, end) that a set names, ascending. Raises Mistaken for numbers beyond the
-        last.
+        last. `$` names the saved messages, by number and by UID alike (RFC 5182 section 2.1).
 
         UIDs that are not there are left out (RFC 3501 section 6.4.8). An empty mailbox has nothing for `*` to
         name.
         """
+        if ranges == [sequence.SAVED]:
+            if not self.dialect.offers(b"SEARCHRES"):
+                raise Mistaken("Invalid messageset")
+            return self._spans_of(self.saved)
         if by_uid:
             return self._uid_spans(ranges)
         count = len(self.uids)
@@ -101,6 +128,10 @@ class View:
                 spans.append((start, end))
         return spans
 
+    def _spans_of(self, uids: Sequence[int]) -> list[tuple[int, int]]:
+        indexes = [index for index in map(self.index, uids) if index >= 0]
+        return [(low, high + 1) for low, high in sequence.ranges_of(indexes)]
+
     def uids_of(self, spans: Iterable[tuple[int, int]]) -> "array[int]":
         """The UIDs in some slices of the view."""
         uids = array("I")
@@ -122,6 +153,8 @@ class View:
             vanished = changes.vanished
         else:
             vanished = sequence.ranges_of(sorted(set(self.uids).difference(self.columns.uids)))
+        if not self._gone:
+            self._before_gone = before.modseq
         for low, high in vanished:
             self._lose(before, low, high)
         for uid in changes.appeared:
@@ -138,6 +171,92 @@ class View:
             if uid in self._gone:
                 continue
             self._gone[uid] = Ghost(before, place_in(before, uid))
+
+    # Modseqs (RFC 7162)
+
+    @property
+    def tells_modseqs(self) -> bool:
+        """Whether responses have MODSEQ: the client wants it and the mailbox has it."""
+        return self.dialect.condstore and self.modseqs_last
+
+    @property
+    def flag_items(self) -> frozenset[bytes]:
+        """Items of a FETCH response that tells changed flags."""
+        return _FLAGS_AND_MODSEQ if self.tells_modseqs else _FLAGS
+
+    def need_modseqs(self) -> None:
+        """Raises Mistaken if the mailbox was selected with NOMODSEQ (RFC 7162 section 3.1.2.2)."""
+        if not self.modseqs_last:
+            raise Mistaken("Mailbox has no permanent mod-sequences.")
+
+    @property
+    def highest(self) -> int:
+        """The HIGHESTMODSEQ that may be told: below that of every expunge that was not told yet."""
+        return self._before_gone if self._gone else self.modseq
+
+    def highest_response(self) -> bytes:
+        """OK [HIGHESTMODSEQ], or OK [NOMODSEQ]."""
+        if not self.modseqs_last:
+            return untagged(b"OK", "No permanent mod-sequences", "NOMODSEQ")
+        return untagged(b"OK", "Highest", f"HIGHESTMODSEQ {self.highest}")
+
+    def settle_highest(self) -> bytes:
+        """Before a tagged answer: HIGHESTMODSEQ if the client would believe in a higher one while expunges are
+        untold, and again when they are told (RFC 7162 sections 3.2 and 6).
+        """
+        told, self._highest_told = self._highest_told, 0
+        if not self.dialect.qresync or not self.modseqs_last:
+            return b""
+        if self._gone and told > self.highest:
+            self._held_back = True
+        elif self._gone or not self._held_back:
+            return b""
+        else:
+            self._held_back = False
+        return self.highest_response()
+
+    def heard(self, modseq: int) -> None:
+        """The client was told this modseq in a response that it asked for."""
+        self._highest_told = max(self._highest_told, modseq)
+
+    def highest_of(self, uids: Sequence[int]) -> int:
+        """The highest modseq of some messages; 0 if none of them is there."""
+        modseqs = self.columns.modseqs
+        if len(uids) == len(self.columns.uids):
+            return max(modseqs, default=0)
+        places = (self.place(uid) for uid in uids)
+        return max((modseqs[place] for place in places if place >= 0), default=0)
+
+    def changed_since(self, spans: Iterable[tuple[int, int]], since: int) -> list[tuple[int, int]]:
+        """Slices of the view with the messages whose modseq is greater."""
+        found: list[int] = []
+        modseqs = self.columns.modseqs
+        for start, end in spans:
+            if self.aligned:
+                found += [at for at in range(start, end) if modseqs[at] > since]
+            else:
+                places = ((at, self.place(self.uids[at])) for at in range(start, end))
+                found += [at for at, place in places if place >= 0 and modseqs[place] > since]
+        return [(low, high + 1) for low, high in sequence.ranges_of(found)]
+
+    def vanished_earlier(self, since: int, known: sequence.Ranges, matched: int) -> Iterator[bytes]:
+        """VANISHED (EARLIER): UIDs of `known` above `matched` that are gone, those expunged after the modseq
+        where the store remembers so far back, else all.
+        """
+        last = self.columns.uidnext - 1
+        known = [(max(low, matched + 1), min(high, last)) for low, high in known]
+        known = [(low, high) for low, high in known if low <= high]
+        changes = self.mailbox.changes(since) if since <= self.modseq else None
+        if changes is not None and changes.complete:
+            gone = sequence.common(known, sequence.settle(list(changes.vanished), last))
+        else:
+            gone = []
+            for low, high in known:
+                for start in range(low, high + 1, GAPS):
+                    gone += gaps(self.columns.uids, start, min(start + GAPS - 1, high))
+                    yield b""
+        if gone:
+            yield vanished_lines(sequence.settle(gone, last), earlier=True)
 
     def told(self, uids: Iterable[int]) -> None:
         """The client has just been told the flags of these messages, as they are in the columns now."""
@@ -167,14 +286,19 @@ class View:
     def _tell_expunges(self) -> Iterator[bytes]:
         """Highest number first, so that no number moves before it is told."""
         gone = self._gone
-        indexes = [self.index(uid) for uid in sorted(gone, reverse=True)]
+        uids = sorted(gone)
+        indexes = [self.index(uid) for uid in reversed(uids)]
         self.uids = array("I", [uid for uid in self.uids if uid not in gone])
         self.recent.difference_update(gone)
+        if self.saved:
+            self.saved = array("I", [uid for uid in self.saved if uid not in gone])
         self._gone = {}
         self._align()
+        if self.dialect.qresync and self.modseqs_last:
+            yield vanished_lines(sequence.ranges_of(uids))
+            return
         for start in range(0, len(indexes), LINES):
-            part = [index + 1 for index in indexes[start : start + LINES]]
-            yield (b"* %d EXPUNGE\r\n" * len(part)) % tuple(part)
+            yield expunge_lines(indexes[start : start + LINES])
 
     def _tell_arrivals(self) -> Iterator[bytes]:
         new = self.columns.uids[bisect_right(self.columns.uids, self.last_uid) :]
@@ -215,11 +339,31 @@ class View:
         found = ((self.index(uid), self.place(uid)) for uid in uids)
         return b"".join(self._flags_line(index, place, by_uid) for index, place in found if place >= 0)
 
+    def modseq_lines(self, uids: Iterable[int]) -> bytes:
+        """A FETCH response with the modseq of each of these messages that is there, for a client that knows the
+        flags (RFC 7162 section 3.1.3).
+        """
+        found = ((self.index(uid), self.place(uid)) for uid in uids)
+        return b"".join(
+            self.fetch_line(index, place, [], by_uid=True) for index, place in found if place >= 0
+        )
+
     def _flags_line(self, index: int, place: int, by_uid: bool) -> bytes:
-        rendered = self.flags_at(place)
-        if by_uid:
-            return b"* %d FETCH (UID %d FLAGS %b)\r\n" % (index + 1, self.uids[index], rendered)
-        return b"* %d FETCH (FLAGS %b)\r\n" % (index + 1, rendered)
+        pieces = [b"FLAGS " + self.flags_at(place)]
+        return self.fetch_line(index, place, pieces, by_uid=by_uid)
+
+    def fetch_line(self, index: int, place: int, pieces: list[bytes], *, by_uid: bool) -> bytes:
+        """A FETCH response that was not asked for by items: with UID and MODSEQ where the client wants them (RFC
+        7162 section 3.2.4).
+        """
+        with_modseq = self.tells_modseqs
+        if by_uid or with_modseq:
+            pieces = [b"UID %d" % self.uids[index], *pieces]
+        if with_modseq:
+            modseq = self.columns.modseqs[place]
+            self._highest_told = max(self._highest_told, modseq)
+            pieces.append(b"MODSEQ (%d)" % modseq)
+        return b"* %d FETCH (%b)\r\n" % (index + 1, b" ".join(pieces))
 
     def flags_at(self, place: int, columns: Columns | None = None) -> bytes:
         """The flags of the message at a place of the columns (the present ones), rendered."""
@@ -245,6 +389,22 @@ def place_in(columns: Columns, uid: int) -> int:
     """Index of a message in some columns; -1 if it is not there."""
     place = bisect_left(columns.uids, uid)
     return place if place < len(columns.uids) and columns.uids[place] == uid else -1
+
+
+def gaps(uids: "array[int]", low: int, high: int) -> list[tuple[int, int]]:
+    """Ranges of UIDs from low to high that are not there, ascending."""
+    start = bisect_left(uids, low)
+    end = bisect_right(uids, high, start)
+    if end - start == high - low + 1:
+        return []
+    found = []
+    for first, last in sequence.ranges_of(uids[start:end]):
+        if low < first:
+            found.append((low, first - 1))
+        low = last + 1
+    if low <= high:
+        found.append((low, high))
+    return found
 
 
 def with_flag(columns: Columns, bit: int, *, absent: bool = False) -> Sequence[int]:

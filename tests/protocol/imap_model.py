@@ -117,6 +117,7 @@ class Status(NamedTuple):
     unseen: int
     uidnext: int
     uidvalidity: int
+    highestmodseq: int
 
 
 class Space(NamedTuple):
@@ -204,11 +205,21 @@ class ModelMailbox:
     def body(self, uid: int) -> ModelBody:
         return ModelBody(self._message(uid).data)
 
-    def store(self, uids: Sequence[int], op: Any, flags: int, keywords: frozenset[str]) -> Stored:
-        changed = []
+    def store(
+        self,
+        uids: Sequence[int],
+        op: Any,
+        flags: int,
+        keywords: frozenset[str],
+        unchanged_since: int | None = None,
+    ) -> Stored:
+        changed, modified = [], []
         for uid in uids:
             message = self.box.messages.get(uid)
             if message is None:
+                continue
+            if unchanged_since is not None and message.modseq > unchanged_since:
+                modified.append(uid)
                 continue
             before = (message.flags, message.keywords)
             if op.name == "ADD":
@@ -220,7 +231,7 @@ class ModelMailbox:
             if before != (message.flags, message.keywords):
                 self.box.touch(message)
                 changed.append(uid)
-        return Stored(changed, [], [uid for uid in uids if uid not in self.box.messages])
+        return Stored(changed, modified, [uid for uid in uids if uid not in self.box.messages])
 
     def draft(self) -> ModelDraft:
         return ModelDraft()
@@ -235,6 +246,8 @@ class ModelMailbox:
     def copy(self, uids: Sequence[int], to: "ModelMailbox", *, move: bool) -> Copied:
         messages = [self._message(uid) for uid in uids]
         new = [to.box.add(each.data, each.flags, each.keywords, each.date) for each in messages]
+        if move:
+            self.expunge(uids)
         return Copied(to.uidvalidity, uids, new)
 
     def expunge(self, uids: Sequence[int]) -> Sequence[int]:
@@ -334,7 +347,7 @@ class ModelStore:
     def status(self, name: bytes) -> Status:
         box = self._find(name)
         unseen = sum(not message.flags & 8 for message in box.messages.values())
-        return Status(len(box.messages), len(box.unclaimed), unseen, box.uidnext, box.uidvalidity)
+        return Status(len(box.messages), len(box.unclaimed), unseen, box.uidnext, box.uidvalidity, box.modseq)
 
     def close(self) -> None:
         pass

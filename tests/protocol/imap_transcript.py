@@ -7,6 +7,8 @@ A transcript is lines:
     C: text\\                 without CRLF: what follows a literal goes on in the next `C:`
     S: text                   the server's next line is exactly this, with … for anything (also nothing)
     S: [any order] a | b      the next lines in any order
+    «name»                    in `S:`, where it first stands: a word to remember; later, and in `C:`: that word,
+                              «name-1» and «name+1» being the numbers beside it
     clock: +1800              the monotonic clock goes on by so many seconds, sessions get their tick
     tick:                     every session gets its tick
     end: text                 the session ended, with this for the log
@@ -92,10 +94,36 @@ def octets(text: str) -> bytes:
     return re.sub(r"\\x([0-9a-f]{2})", lambda found: chr(int(found[1], 16)), text).encode("latin-1")
 
 
-def matches(expected: str, line: bytes) -> bool:
-    """Whether a line is what is expected, with … for anything."""
-    pieces = [re.escape(octets(piece)) for piece in expected.split("…")]
-    return re.fullmatch(b".*?".join(pieces), line, re.DOTALL) is not None
+_WORD = re.compile("«([a-z]+)([+-][0-9]+)?»")
+
+
+def filled(text: str, words: dict[str, str]) -> str:
+    """A line with the words that are known put in."""
+
+    def word(found: re.Match[str]) -> str:
+        known = words.get(found[1])
+        if known is None:
+            return found[0]
+        return str(int(known) + int(found[2])) if found[2] else known
+
+    return _WORD.sub(word, text)
+
+
+def matches(expected: str, line: bytes, words: dict[str, str] | None = None) -> bool:
+    """Whether a line is what is expected, with … for anything. words: those that are known; new ones are added."""
+    words = {} if words is None else words
+    pieces = []
+    for piece in re.split("(…|«[a-z]+»)", filled(expected, words)):
+        if piece == "…":
+            pieces.append(b".*?")
+        elif piece[:1] == "«":
+            pieces.append(f"(?P<{piece[1:-1]}>[^ ()\\]]+)".encode())
+        else:
+            pieces.append(re.escape(octets(piece)))
+    found = re.fullmatch(b"".join(pieces), line, re.DOTALL)
+    if found is not None:
+        words.update((name, value.decode()) for name, value in found.groupdict().items())
+    return found is not None
 
 
 class Conversation:
@@ -111,6 +139,7 @@ class Conversation:
         self.again = again
         """opens the same store once more for another session; None: sessions share it"""
         self.clients: dict[str, Client] = {}
+        self.words: dict[str, str] = {}
         self.elapsed = 0.0
         base = clock.monotonic
         monkeypatch.setattr(clock, "monotonic", lambda: base() + self.elapsed)  # type: ignore[attr-defined]
@@ -132,7 +161,7 @@ class Conversation:
             self.store = self.make_store(scenario)
             self.settings = parse_settings(words)
         elif word[0] == "C":
-            self.client(word[1:]).heard += self.client(word[1:]).send(self.sent(text))
+            self.client(word[1:]).heard += self.client(word[1:]).send(self.sent(filled(text, self.words)))
         elif word[0] == "S":
             self.expect(self.client(word[1:]), text, place)
         elif word == "clock":
@@ -176,12 +205,12 @@ class Conversation:
             wanted = text.removeprefix("[any order] ").split(" | ")
             heard = [self.line(client, place) for _ in wanted]
             for each in wanted:
-                found = [line for line in heard if matches(each, line)]
+                found = [line for line in heard if matches(each, line, self.words)]
                 assert found, f"{place}\nnot among {heard!r}"
                 heard.remove(found[0])
             return
         line = self.line(client, place)
-        assert matches(text, line), f"{place}\nbut the server said {line!r}\nthen {client.heard[:500]!r}"
+        assert matches(text, line, self.words), f"{place}\nbut the server said {line!r}\nthen {client.heard[:500]!r}"
 
     def line(self, client: Client, place: str) -> bytes:
         line, end, rest = client.heard.partition(b"\r\n")

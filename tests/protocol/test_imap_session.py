@@ -18,6 +18,7 @@ from dovecotpy import clock
 from dovecotpy.imap import session as imap_session
 from dovecotpy.imap.session import ImapSession
 from dovecotpy.ipc.record import Level
+from dovecotpy.search.evaluate import Progress
 from dovecotpy.storage import errors
 from tests.protocol import imap_maildir, imap_scenarios
 from tests.protocol.imap_answers import Mirror, check, responses
@@ -245,7 +246,7 @@ def test_a_long_search_lets_the_runner_look(monkeypatch: pytest.MonkeyPatch) -> 
     def slow(self: ModelMailbox, query: object, within: object, budget: float) -> Iterator[object]:
         for _ in range(1000):
             now[0] += budget
-            yield object()
+            yield Progress(int(now[0] - 1000), 60)
 
     monkeypatch.setattr(ModelMailbox, "search", slow)
     client = Client(store_with(), settings())
@@ -258,7 +259,8 @@ def test_a_long_search_lets_the_runner_look(monkeypatch: pytest.MonkeyPatch) -> 
         said += client.session.pull()
         longest = max(longest, now[0] - before)
     assert longest <= imap_session.SLICE + 2 * 0.05
-    assert said.count(b"* OK Hang in there..\r\n") == 3
+    assert said.count(b'* OK [INPROGRESS ("b" ') == 3
+    assert b'* OK [INPROGRESS ("b" 15 60)] Processed 25% of the items\r\n' in said
 
 
 @pytest.mark.parametrize("selected", [True, False])

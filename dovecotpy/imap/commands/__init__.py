@@ -14,6 +14,7 @@ from dovecotpy.imap.commands import (  # noqa: F401
     idle,
     list_mailboxes,
     logout,
+    move,
     namespace,
     noop,
     search,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def close(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
     """Expunge without telling so, then close. Raises StoreError, with the mailbox still selected."""
     arguments.end()
-    yield from expunge_deleted(session.selected, None)
+    yield from expunge_deleted(session, session.selected, None)
     session.leave_mailbox()
     yield session.tagged("Close completed.")
 

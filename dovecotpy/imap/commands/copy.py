@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from dovecotpy.imap.arguments import Arguments
@@ -13,6 +13,7 @@ from dovecotpy.storage.errors import MailboxNotFound, MessageGone
 
 if TYPE_CHECKING:
     from dovecotpy.imap.session import ImapSession
+    from dovecotpy.storage.mailbox import Mailbox
 
 
 @command("COPY", state=State.SELECTED)
@@ -29,10 +30,7 @@ def copy(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
         return
     if any(view.place(uid) < 0 for uid in uids):
         raise Refused("Some of the requested messages no longer exist.", "EXPUNGEISSUED")
-    try:
-        target, opened = session.target(name)
-    except MailboxNotFound as error:
-        raise Refused(str(error), "TRYCREATE") from None
+    target, opened = open_target(session, name)
     try:
         copied = view.mailbox.copy(uids, target, move=False)
     except MessageGone:
@@ -40,6 +38,23 @@ def copy(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
     finally:
         if opened:
             target.close()
-    source, destination = render_numbers(copied.source), render_numbers(copied.destination)
-    code = f"COPYUID {copied.uidvalidity} {source.decode('ascii')} {destination.decode('ascii')}"
+    code = copyuid(session, copied.uidvalidity, copied.source, copied.destination)
     yield from session.complete("Copy completed.", code)
+
+
+def open_target(session: "ImapSession", name: bytes) -> "tuple[Mailbox, bool]":
+    """The mailbox to copy into, and whether the caller must close it. Raises Refused [TRYCREATE], StoreError."""
+    try:
+        return session.target(name)
+    except MailboxNotFound as error:
+        raise Refused(str(error), "TRYCREATE") from None
+
+
+def copyuid(
+    session: "ImapSession", uidvalidity: int, source: Sequence[int], destination: Sequence[int]
+) -> str | None:
+    """The response code that tells which messages became which (RFC 4315 section 3)."""
+    if not session.dialect.offers(b"UIDPLUS"):
+        return None
+    old, new = render_numbers(source).decode("ascii"), render_numbers(destination).decode("ascii")
+    return f"COPYUID {uidvalidity} {old} {new}"

@@ -12,9 +12,6 @@ from dovecotpy.imap.wire.tokens import Atom
 if TYPE_CHECKING:
     from dovecotpy.imap.session import ImapSession
 
-ENABLED: dict[bytes, str] = {}
-"""Extensions that a client switches on: name in capitals, attribute of the session that says so."""
-
 
 @command("ENABLE", capabilities=("ENABLE",))
 def enable(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
@@ -24,10 +21,10 @@ def enable(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
         raise arguments.wrong()
     switched = []
     for name in names:
-        key = name.upper() if isinstance(name, Atom) else b""
-        attribute = ENABLED.get(key)
-        if attribute is not None and not getattr(session, attribute):
-            setattr(session, attribute, True)
+        key = bytes(name.upper()) if isinstance(name, Atom) else b""
+        before = session.dialect.enabled.copy()
+        yield from session.enable(key)
+        if key in session.dialect.enabled and key not in before:
             switched.append(key)
     yield b" ".join([b"* ENABLED", *switched]) + b"\r\n"
     yield from session.complete("Enabled.")

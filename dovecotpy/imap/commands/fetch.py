@@ -1,18 +1,19 @@
-"""FETCH and UID FETCH (RFC 3501 section 6.4.5)."""
+"""FETCH and UID FETCH (RFC 3501 section 6.4.5) with the modifiers of RFC 7162 sections 3.1.4.1 and 3.2.6."""
 
 from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from dovecotpy.imap import internaldate
-from dovecotpy.imap import items as wanted
 from dovecotpy.imap.arguments import Arguments
+from dovecotpy.imap.dialect import CONDSTORE, QRESYNC
+from dovecotpy.imap.errors import Mistaken
 from dovecotpy.imap.items import BodyItem, Plan, parse_items
-from dovecotpy.imap.registry import State, command
+from dovecotpy.imap.registry import State, Table, command
 from dovecotpy.imap.text import MessageText
 from dovecotpy.imap.view import View
+from dovecotpy.imap.wire import sequence
 from dovecotpy.ipc.record import Level
 from dovecotpy.message.section import Span
 from dovecotpy.storage import flags as bits
@@ -34,16 +35,58 @@ SMALL = 32_768
 Rendered = Mapping[bytes, Sequence[bytes | None]]
 
 
+Spans = Sequence[tuple[int, int]]
+
+
+class Fetching(NamedTuple):
+    """One FETCH as it was asked for."""
+
+    session: "ImapSession"
+    view: View
+    ranges: sequence.Ranges
+    """the set as typed"""
+    by_uid: bool
+    modifiers: Mapping[bytes, object]
+
+
+class Modifier(NamedTuple):
+    """What may stand in parentheses behind the items (RFC 4466 section 2.4)."""
+
+    parse: Callable[[Arguments], object]
+    """its value. Raises Mistaken"""
+    begin: Callable[[Fetching], Iterator[bytes]]
+    """what is said before the messages. Raises Mistaken"""
+    narrow: Callable[[View, Spans, object], Spans] | None = None
+    """fewer messages than the set names"""
+    adds: frozenset[bytes] = frozenset()
+    """items that it asks for"""
+
+
+MODIFIERS: Table[Modifier] = Table()
+
+
 @command("FETCH", state=State.SELECTED, expunges=False)
 @command("UID FETCH", state=State.SELECTED)
 def fetch(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
     """Tell items of messages; those that are gone meanwhile are left out and said to be gone (RFC 5530)."""
-    ranges = arguments.sequence_set()
-    plan = parse_items(arguments)
     view = session.selected
-    spans = view.spans(ranges, by_uid=arguments.by_uid)
-    if arguments.by_uid:
-        plan = plan._replace(simple=plan.simple | {b"UID"})
+    ranges = arguments.sequence_set()
+    plan = parse_items(arguments, session.dialect)
+    modifiers = _modifiers(arguments, session)
+    units = MODIFIERS.ordered(frozenset(modifiers))
+    added = frozenset((b"UID",)) if arguments.by_uid else frozenset()
+    plan = plan._replace(simple=plan.simple.union(added, *(unit.adds for _, unit in units)))
+    spans: Spans = view.spans(ranges, by_uid=arguments.by_uid)
+    if b"MODSEQ" in plan.simple:
+        view.need_modseqs()
+        view.heard(view.modseq)
+    for _, item in plan.items:
+        yield from session.enable(item.enables)
+    asked = Fetching(session, view, ranges, arguments.by_uid, modifiers)
+    for name, unit in units:
+        yield from unit.begin(asked)
+        if unit.narrow is not None:
+            spans = unit.narrow(view, spans, modifiers[name])
     job = _Fetch(session, view, plan)
     if plan.sections and not job.fields:
         yield from job.with_sections(view.uids_of(spans))
@@ -55,6 +98,59 @@ def fetch(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
         yield from session.complete("Fetch completed.")
 
 
+def _modifiers(arguments: Arguments, session: "ImapSession") -> dict[bytes, object]:
+    """What stands behind the items, by name."""
+    found: dict[bytes, object] = {}
+    if not arguments.more():
+        return found
+    inner = Arguments(arguments.name, arguments.list(), by_uid=arguments.by_uid)
+    arguments.end()
+    while inner.more() or not found:
+        name = inner.atom()
+        unit = MODIFIERS.find(name, session.dialect.disabled)
+        if unit is None or name in found:
+            raise arguments.wrong(f"Unknown modifier {name.decode('ascii', 'replace')}")
+        found[name] = unit.parse(inner)
+    return found
+
+
+def _nothing(arguments: Arguments) -> object:
+    return True
+
+
+def _changed_since(asked: Fetching) -> Iterator[bytes]:
+    asked.view.need_modseqs()
+    yield from asked.session.enable(CONDSTORE)
+
+
+def _only_changed(view: View, spans: Spans, since: object) -> Spans:
+    assert isinstance(since, int)
+    return view.changed_since(spans, since)
+
+
+def _vanished(asked: Fetching) -> Iterator[bytes]:
+    """The expunges that happened after the modseq, told apart from those that this session knew nothing of yet."""
+    since = asked.modifiers.get(b"CHANGEDSINCE")
+    if not asked.by_uid or not asked.session.dialect.qresync or not isinstance(since, int):
+        raise Mistaken(
+            "Error in IMAP command FETCH: VANISHED needs UID FETCH, CHANGEDSINCE and ENABLE QRESYNC"
+        )
+    asked.view.need_modseqs()
+    yield from asked.view.updates(expunges=True, arrivals=False, by_uid=True)
+    known: sequence.Ranges = []
+    if asked.ranges != [sequence.SAVED]:
+        known = sequence.settle(asked.ranges, max(asked.view.columns.uidnext - 1, 1))
+    yield from asked.view.vanished_earlier(since, known, 0)
+
+
+MODIFIERS.add(
+    b"CHANGEDSINCE",
+    Modifier(Arguments.modseq, _changed_since, _only_changed, frozenset((b"MODSEQ",))),
+    CONDSTORE,
+)
+MODIFIERS.add(b"VANISHED", Modifier(_nothing, _vanished), QRESYNC)
+
+
 class _Fetch:
     """One FETCH at work."""
 
@@ -62,36 +158,36 @@ class _Fetch:
         self.session = session
         self.view = view
         self.plan = plan
+        self.items = plan.items
+        self.items_when_changed = plan._replace(simple=plan.simple | view.flag_items).items
         self.missing = False
-        self._dated: Columns | None = None
-        self._date_column: Sequence[int] = ()
-        self.rendered = [item for item in wanted.RENDERED if item in plan.simple]
         self.fields = _field_lists(plan)
         """Sections that the store's caches answer, if they answer all, and what the store calls them."""
 
-    def without_sections(self, spans: Sequence[tuple[int, int]]) -> Iterator[bytes]:
+    def without_sections(self, spans: Spans) -> Iterator[bytes]:
         """Items that columns and the store's caches answer."""
-        items = frozenset((*self.rendered, *(item for _, item in self.fields)))
-        if wanted.SIZE in self.plan.simple and self._size_unknown(spans):
-            items |= {wanted.SIZE}
-        if items:
-            uids = self.view.uids_of(spans)
-            yield from self._batches(uids, items)
+        asked = frozenset((*self._asked(spans), *(item for _, item in self.fields)))
+        if asked:
+            yield from self._batches(self.view.uids_of(spans), asked)
             return
         for start, end in spans:
             for at in range(start, end, LINES):
                 yield self._lines(self.view.uids[at : min(at + LINES, end)], {})
 
-    def _size_unknown(self, spans: Sequence[tuple[int, int]]) -> bool:
-        sizes = self.view.columns.sizes
+    def _asked(self, spans: Spans) -> Iterator[bytes]:
+        """The items that the store must be asked for."""
+        columns = self.view.columns
         if not self.view.aligned:
-            return bool(sizes) and min(sizes) < 0
-        return any(min(sizes[start:end]) < 0 for start, end in spans)
+            spans = ((0, len(columns.uids)),)
+        for name, item in self.items:
+            if item.asks_store is not None and any(item.asks_store(columns, *span) for span in spans):
+                yield name
 
     def _batches(self, uids: "array[int]", items: frozenset[bytes]) -> Iterator[bytes]:
         count = 0
         for batch in self.view.mailbox.fetch(uids, items):
             count += len(batch.uids)
+            self.session.note_progress(count, len(uids))
             yield self._lines(batch.uids, batch.values)
         if count < len(uids):
             self.missing = True
@@ -100,33 +196,29 @@ class _Fetch:
         """The FETCH responses of messages in ascending order, joined."""
         if not uids:
             return b""
-        complete = not any(None in column for column in values.values())
         start = self.view.index(uids[0])
         end = start + len(uids)
-        if complete and self.view.aligned and start >= 0 and self.view.uids[start:end] == array("I", uids):
+        if self.view.aligned and start >= 0 and self.view.uids[start:end] == array("I", uids):
             columns = self._columns(start, end, values)
-            names = b" ".join(name + (b" %d" if name == b"UID" else b" %b") for name, _ in columns)
-            return _join(b"* %d FETCH (" + names + b")\r\n", range(start + 1, end + 1), columns)
+            if not any(isinstance(column, list) and None in column for _, column in columns):
+                line = b"* %d FETCH (" + b" ".join(form for form, _ in columns) + b")\r\n"
+                return _join(line, range(start + 1, end + 1), columns)
         return b"".join(
             self._line(uid, {item: column[at] for item, column in values.items()})
             for at, uid in enumerate(uids)
         )
 
     def _columns(self, start: int, end: int, values: Rendered) -> list[tuple[bytes, Sequence[object]]]:
-        """What is asked for of the messages at these places of the columns, in the order of the answer."""
-        simple, view, columns = self.plan.simple, self.view, self.view.columns
+        """What is asked for of the messages at these places of the columns: label with form, and values."""
+        view = self.view
         found: list[tuple[bytes, Sequence[object]]] = []
-        if b"UID" in simple:
-            found.append((b"UID", columns.uids[start:end]))
-        if b"FLAGS" in simple:
-            found.append((b"FLAGS", view.render.many(columns, start, end, view.recent)))
-        if b"INTERNALDATE" in simple:
-            found.append((b"INTERNALDATE", list(map(internaldate.render, self._dates(columns)[start:end]))))
-        if wanted.SIZE in simple:
-            sizes = values.get(wanted.SIZE) or list(map(b"%d".__mod__, columns.sizes[start:end]))
-            found.append((wanted.SIZE, sizes))
-        found.extend((item, values[item]) for item in self.rendered)
-        found.extend((each.label, list(map(_literal_of(each), values[item]))) for each, item in self.fields)
+        for name, item in self.items:
+            column: Sequence[object] | None = values.get(name)
+            if column is None:
+                column = item.values(view, view.columns, start, end) if item.values is not None else ()
+            found.append((name + b" " + item.form, column))
+        for each, item in self.fields:
+            found.append((each.label + b" %b", list(map(_literal_of(each), values[item]))))
         return found
 
     def _line(self, uid: int, values: Mapping[bytes, bytes | None]) -> bytes:
@@ -141,33 +233,24 @@ class _Fetch:
         self, uid: int, values: Mapping[bytes, bytes | None], *, with_flags: bool = False
     ) -> list[bytes] | None:
         """The items of one message but for sections; None if it is gone and they are not known."""
-        simple, view = self.plan.simple, self.view
+        view = self.view
         found = self._find(uid)
         if found is None or view.index(uid) < 0:
             return None
         columns, place = found
         pieces = []
-        if b"UID" in simple:
-            pieces.append(b"UID %d" % uid)
-        if b"FLAGS" in simple or with_flags:
-            pieces.append(b"FLAGS " + view.flags_at(place, columns))
-        if b"INTERNALDATE" in simple:
-            pieces.append(b"INTERNALDATE " + internaldate.render(self._dates(columns)[place]))
-        if wanted.SIZE in simple:
-            known = values.get(wanted.SIZE) or self._size(columns.sizes[place])
-            if known is None:
-                return None
-            pieces.append(b"RFC822.SIZE " + known)
-        for item in self.rendered:
-            value = values.get(item)
+        for name, item in self.items_when_changed if with_flags else self.items:
+            value: object = values.get(name)
+            if value is None and item.values is not None:
+                value = item.values(view, columns, place, place + 1)[0]
             if value is None:
                 return None
-            pieces.append(item + b" " + value)
-        for each, item in self.fields:
-            value = values.get(item)
-            if value is None:
+            pieces.append((name + b" " + item.form) % value)
+        for each, fields in self.fields:
+            literal = _literal_of(each)(values.get(fields))
+            if literal is None:
                 return None
-            pieces.append(each.label + b" " + _literal_of(each)(value))
+            pieces.append(each.label + b" " + literal)
         return pieces
 
     def _find(self, uid: int) -> tuple[Columns, int] | None:
@@ -177,29 +260,16 @@ class _Fetch:
             return self.view.columns, place
         return self.view.ghost(uid)
 
-    def _dates(self, columns: Columns) -> Sequence[int]:
-        """The column of dates, asked for once: the store may have to look them up."""
-        if self._dated is not columns:
-            self._dated = columns
-            self._date_column = columns.dates
-        return self._date_column
-
-    @staticmethod
-    def _size(size: int) -> bytes | None:
-        return b"%d" % size if size >= 0 else None
-
     # Sections
 
     def with_sections(self, uids: "array[int]") -> Iterator[bytes]:
         """Items that need the messages themselves, message by message."""
-        items = frozenset(self.rendered)
+        asked = frozenset(name for name, item in self.items if item.asks_store is not None)
         for start in range(0, len(uids), GROUP):
             group = uids[start : start + GROUP]
+            self.session.note_progress(start, len(uids))
             marked = self._mark_seen(group)
-            needed = items
-            if wanted.SIZE in self.plan.simple:
-                needed = needed | {wanted.SIZE}
-            values = self._values(group, needed) if needed else {}
+            values = self._values(group, asked) if asked else {}
             for uid in group:
                 yield from self._message(uid, values.get(uid, {}), told=uid in marked)
 
@@ -283,14 +353,14 @@ def _field_lists(plan: Plan) -> list[tuple[BodyItem, bytes]]:
     return found
 
 
-def _literal_of(item: BodyItem) -> Callable[[bytes | None], bytes]:
-    """Makes a literal of a section's octets; NUL, which no literal may hold, as 0x80."""
+def _literal_of(item: BodyItem) -> Callable[[bytes | None], bytes | None]:
+    """Makes a literal of a section's octets; NUL, which no literal may hold, as 0x80. None stays None."""
     start, count = item.partial or (0, None)
     end = None if count is None else start + count
 
-    def literal(octets: bytes | None) -> bytes:
+    def literal(octets: bytes | None) -> bytes | None:
         if octets is None:
-            return b"NIL"
+            return None
         if end is not None:
             octets = octets[start:end]
         if b"\0" in octets:

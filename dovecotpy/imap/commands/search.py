@@ -1,18 +1,23 @@
-"""SEARCH and UID SEARCH (RFC 3501 section 6.4.4)."""
+"""SEARCH and UID SEARCH (RFC 3501 section 6.4.4), with RETURN (RFC 4731) and the modseq of RFC 7162 section 3.1.6."""
 
 from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from dovecotpy import clock
 from dovecotpy.imap.arguments import Arguments
-from dovecotpy.imap.keys import parse_keys
+from dovecotpy.imap.dialect import CONDSTORE
+from dovecotpy.imap.errors import Refused
+from dovecotpy.imap.keys import asks_modseq, parse_keys
 from dovecotpy.imap.registry import State, command
+from dovecotpy.imap.returns import Result, parse_returns
 from dovecotpy.imap.view import View
 from dovecotpy.search.evaluate import Found
+from dovecotpy.storage.errors import StoreError
 
 if TYPE_CHECKING:
     from dovecotpy.imap.session import ImapSession
@@ -29,15 +34,35 @@ def search(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
     """Tell the messages that match all keys, among those that the client knows."""
     started = clock.monotonic()
     view = session.selected
-    view.look()
-    query = parse_keys(arguments, view)
-    found: array[int] = array("I")
-    for step in view.mailbox.search(query, view.uids, SLICE):
-        if isinstance(step, Found):
-            found += step.uids
-        else:
-            yield b""
-    yield from _answer(session, found if arguments.by_uid else _numbers(view, found))
+    returns = parse_returns(arguments, session.dialect.disabled)
+    try:
+        view.look()
+        query = parse_keys(arguments, view)
+        if asks_modseq(query):
+            yield from session.enable(CONDSTORE)
+        found: array[int] = array("I")
+        for step in view.mailbox.search(query, view.uids, SLICE):
+            if isinstance(step, Found):
+                found += step.uids
+            else:
+                session.note_progress(step.done, step.total)
+                yield b""
+    except (Refused, StoreError):
+        if returns is not None and returns.save:
+            view.saved = array("I")
+        raise
+    result = Result(found, found if arguments.by_uid else _numbers(view, found))
+    modseq = None
+    returned = found if returns is None else returns.returned(result)
+    if returned and asks_modseq(query):
+        modseq = view.highest_of(returned)
+    if returns is None:
+        yield from _answer(session, result.numbers, modseq)
+    else:
+        if returns.save:
+            view.saved = returned
+        pieces = returns.response(session.tag, result, by_uid=arguments.by_uid, modseq=modseq)
+        yield from session.in_one_response(pieces)
     taken = clock.monotonic() - started
     yield from session.complete(f"Search completed ({taken:.3f} secs).")
 
@@ -50,17 +75,14 @@ def _numbers(view: View, found: "array[int]") -> Sequence[int]:
     return [bisect_left(uids, uid) + 1 for uid in found]
 
 
-def _answer(session: "ImapSession", numbers: Sequence[int]) -> Iterator[bytes]:
+def _answer(session: "ImapSession", numbers: Sequence[int], modseq: int | None) -> Iterator[bytes]:
     """One SEARCH response, however long, in pieces."""
+    end = b" (MODSEQ %d)\r\n" % modseq if modseq is not None else b"\r\n"
     if len(numbers) <= PIECE:
-        yield b"".join((b"* SEARCH", _words(numbers), b"\r\n"))
+        yield b"".join((b"* SEARCH", _words(numbers), end))
         return
-    session.within_literal = True
-    yield b"* SEARCH"
-    for start in range(0, len(numbers), PIECE):
-        yield _words(numbers[start : start + PIECE])
-    session.within_literal = False
-    yield b"\r\n"
+    pieces = (_words(numbers[start : start + PIECE]) for start in range(0, len(numbers), PIECE))
+    yield from session.in_one_response(chain((b"* SEARCH",), pieces, (end,)))
 
 
 def _words(numbers: Sequence[int]) -> bytes:

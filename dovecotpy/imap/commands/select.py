@@ -1,4 +1,4 @@
-"""SELECT and EXAMINE (RFC 3501 sections 6.3.1 and 6.3.2)."""
+"""SELECT and EXAMINE (RFC 3501 sections 6.3.1 and 6.3.2). Their parameters: `select_parameters.py`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from dovecotpy.imap.arguments import Arguments
+from dovecotpy.imap.dialect import CONDSTORE
 from dovecotpy.imap.registry import command
+from dovecotpy.imap.select_parameters import SELECT_PARAMETERS, parse_parameters
 from dovecotpy.imap.view import View
 from dovecotpy.imap.wire.response import untagged
 from dovecotpy.storage import flags as bits
@@ -32,16 +34,25 @@ def examine(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
 def _open(session: "ImapSession", arguments: Arguments, *, writable: bool) -> Iterator[bytes]:
     """Whatever was selected before is left, also if this fails (RFC 3501 section 6.3.1)."""
     name = session.mailbox_name(arguments)
-    arguments.end()
-    session.leave_mailbox()
+    parameters = parse_parameters(session, arguments)
+    if session.view is not None:
+        session.leave_mailbox()
+        if session.dialect.offers(CONDSTORE):
+            yield untagged(b"OK", "Previous mailbox closed.", "CLOSED")
+    units = SELECT_PARAMETERS.ordered(frozenset(parameters))
+    for _, unit in units:
+        session.dialect.enable(unit.enables)
     mailbox = session.open(name, writable=writable)
     try:
-        view = View(mailbox, writable=writable and mailbox.writable)
+        view = View(mailbox, writable=writable and mailbox.writable, dialect=session.dialect)
     except BaseException:
         mailbox.close()
         raise
     session.view = view
     yield describe(view)
+    for parameter, unit in units:
+        if unit.opened is not None:
+            yield from unit.opened(view, parameters[parameter])
     code = "READ-WRITE" if view.writable else "READ-ONLY"
     yield session.tagged("Select completed.", code)
 
@@ -58,4 +69,6 @@ def describe(view: View) -> bytes:
         pieces.append(untagged(b"OK", "First unseen.", f"UNSEEN {unseen + 1}"))
     pieces.append(untagged(b"OK", "UIDs valid", f"UIDVALIDITY {columns.uidvalidity}"))
     pieces.append(untagged(b"OK", "Predicted next UID", f"UIDNEXT {columns.uidnext}"))
+    if view.dialect.offers(CONDSTORE):
+        pieces.append(view.highest_response())
     return b"".join(pieces)

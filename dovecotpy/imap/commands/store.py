@@ -1,16 +1,18 @@
-"""STORE and UID STORE (RFC 3501 section 6.4.6)."""
+"""STORE and UID STORE (RFC 3501 section 6.4.6), with the condition of RFC 7162 section 3.1.3."""
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from dovecotpy.imap.arguments import Arguments
+from dovecotpy.imap.dialect import CONDSTORE
 from dovecotpy.imap.errors import Refused
 from dovecotpy.imap.flags import Flags, parse_flags
-from dovecotpy.imap.registry import State, command
+from dovecotpy.imap.registry import State, Table, command
 from dovecotpy.imap.view import View, place_in
+from dovecotpy.imap.wire.sequence import render_numbers
 from dovecotpy.storage.driver import Columns
 from dovecotpy.storage.mailbox import Operation
 
@@ -23,40 +25,105 @@ GROUP = 1_000
 _OPERATIONS = {b"FLAGS": Operation.REPLACE, b"+FLAGS": Operation.ADD, b"-FLAGS": Operation.REMOVE}
 
 
+MODIFIERS: Table[Callable[[Arguments], int]] = Table()
+"""What may stand in parentheses before the item (RFC 4466 section 2.5), with what parses its value."""
+MODIFIERS.add(b"UNCHANGEDSINCE", Arguments.modseq, CONDSTORE)
+
+
 @command("STORE", state=State.SELECTED, expunges=False)
 @command("UID STORE", state=State.SELECTED)
 def store(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
     """Change flags. Without .SILENT the new flags of every message named are told."""
     ranges = arguments.sequence_set()
+    modifiers = _modifiers(arguments, session)
     operation, silent = _operation(arguments)
     flags = _flags(arguments)
     view = session.selected
+    if b"UNCHANGEDSINCE" in modifiers:
+        view.need_modseqs()
     uids = view.uids_of(view.spans(ranges, by_uid=arguments.by_uid))
+    if b"UNCHANGEDSINCE" in modifiers:
+        yield from session.enable(CONDSTORE)
     if not view.writable:
         yield from session.complete("Store ignored with read-only mailbox.")
         return
-    gone = False
+    job = _Store(view, operation, flags, modifiers.get(b"UNCHANGEDSINCE"), by_uid=arguments.by_uid)
     view.look()
     for start in range(0, len(uids), GROUP):
-        group = uids[start : start + GROUP]
-        before, untold = view.columns, view.untold(group)
-        stored = view.mailbox.store(group, operation, flags.system, flags.keywords)
-        gone = gone or bool(stored.gone)
-        view.look()
-        if silent:
-            expected = _as_expected(view, before, group, operation, flags)
-            view.told([uid for uid in expected if uid not in untold])
-            yield b""
-        else:
-            view.told(group)
-            yield view.new_keywords()
-            yield view.flags_lines(group, by_uid=arguments.by_uid)
-    if gone:
-        yield from session.complete(
-            "Some of the requested messages no longer exist.", "EXPUNGEISSUED", condition=b"NO"
-        )
+        session.note_progress(start, len(uids))
+        yield job.change(uids[start : start + GROUP], silent=silent)
+    code = job.code()
+    if job.gone:
+        text = "Some of the requested messages no longer exist."
+        yield from session.complete(text, code or "EXPUNGEISSUED", condition=b"NO")
     else:
-        yield from session.complete("Store completed.")
+        yield from session.complete("Conditional store failed." if code else "Store completed.", code)
+
+
+class _Store:
+    """One STORE at work. unchanged_since: None for one without a condition."""
+
+    def __init__(
+        self, view: View, operation: Operation, flags: Flags, unchanged_since: int | None, *, by_uid: bool
+    ) -> None:
+        self.view = view
+        self.operation = operation
+        self.flags = flags
+        self.unchanged_since = unchanged_since
+        self.by_uid = by_uid
+        self.gone = False
+        self.modified = array("I")
+        """UIDs that failed the condition"""
+
+    def change(self, group: "array[int]", *, silent: bool) -> bytes:
+        """Change some messages; what is told of them at once."""
+        view = self.view
+        before, untold = view.columns, view.untold(group)
+        stored = view.mailbox.store(
+            group, self.operation, self.flags.system, self.flags.keywords, self.unchanged_since
+        )
+        self.gone = self.gone or bool(stored.gone)
+        self.modified.extend(stored.modified)
+        view.look()
+        if not silent:
+            view.told(group)
+            return view.new_keywords() + view.flags_lines(group, by_uid=self.by_uid)
+        modified = frozenset(stored.modified)
+        expected = [
+            uid
+            for uid in _as_expected(view, before, group, self.operation, self.flags)
+            if uid not in untold and uid not in modified
+        ]
+        view.told(expected)
+        said = b""
+        if modified:
+            view.told(stored.modified)
+            said = view.new_keywords() + view.flags_lines(stored.modified, by_uid=self.by_uid)
+        if view.tells_modseqs:
+            changed = expected if self.unchanged_since is not None else set(stored.changed)
+            said += view.modseq_lines([uid for uid in expected if uid in changed])
+        return said
+
+    def code(self) -> str | None:
+        """MODIFIED, if messages failed the condition (RFC 7162 section 3.1.3)."""
+        if not self.modified:
+            return None
+        numbers = self.modified if self.by_uid else [self.view.index(uid) + 1 for uid in self.modified]
+        return "MODIFIED " + render_numbers(numbers).decode("ascii")
+
+
+def _modifiers(arguments: Arguments, session: "ImapSession") -> dict[bytes, int]:
+    found: dict[bytes, int] = {}
+    if not isinstance(arguments.peek(), list):
+        return found
+    inner = Arguments(arguments.name, arguments.list())
+    while inner.more() or not found:
+        name = inner.atom()
+        parse = MODIFIERS.find(name, session.dialect.disabled)
+        if parse is None or name in found:
+            raise arguments.wrong(f"Unknown modifier {name.decode('ascii', 'replace')}")
+        found[name] = parse(inner)
+    return found
 
 
 def _operation(arguments: Arguments) -> tuple[Operation, bool]:

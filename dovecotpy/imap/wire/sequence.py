@@ -9,6 +9,8 @@ MAX_RANGES = 10_000
 """Ranges of one set; beyond: BAD."""
 STAR = 0
 """Stands for `*` in a parsed set."""
+SAVED = (-1, -1)
+"""Alone in a parsed set: `$`, the saved search result (RFC 5182)."""
 _LARGEST = 0xFFFFFFFF
 
 Ranges: TypeAlias = list[tuple[int, int]]
@@ -19,7 +21,9 @@ class InvalidSet(Exception):
 
 
 def parse_set(text: bytes) -> Ranges:
-    """The ranges as typed, `*` as STAR. Raises InvalidSet, also beyond MAX_RANGES."""
+    """The ranges as typed, `*` as STAR, `$` as SAVED. Raises InvalidSet, also beyond MAX_RANGES."""
+    if text == b"$":
+        return [SAVED]
     pieces = text.split(b",", MAX_RANGES)
     if len(pieces) > MAX_RANGES:
         raise InvalidSet("Too many ranges in a messageset")
@@ -55,6 +59,20 @@ def settle(ranges: Ranges, largest: int) -> Ranges:
 
 def _ordered(low: int, high: int) -> tuple[int, int]:
     return (low, high) if low <= high else (high, low)
+
+
+def common(left: Ranges, right: Ranges) -> Ranges:
+    """What two settled lists of ranges have in common."""
+    found: Ranges = []
+    at = 0
+    for low, high in left:
+        while at < len(right) and right[at][1] < low:
+            at += 1
+        place = at
+        while place < len(right) and right[place][0] <= high:
+            found.append((max(low, right[place][0]), min(high, right[place][1])))
+            place += 1
+    return found
 
 
 def ranges_of(numbers: Sequence[int]) -> Ranges:

@@ -1,0 +1,73 @@
+"""The items of FETCH, one unit each, in the order of the answer (RFC 3501 section 7.4.2).
+
+An item is answered from columns for many messages at once, or by the store (`Mailbox.fetch`), or by either.
+Sections of the message are not here: see `items.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from dovecotpy.imap import internaldate
+from dovecotpy.imap.dialect import CONDSTORE
+from dovecotpy.imap.registry import Table
+from dovecotpy.imap.view import View
+from dovecotpy.storage.driver import Columns
+
+Values = Callable[[View, Columns, int, int], Sequence[object]]
+"""The values of the messages at places start to end of the columns; None for one that is not known any more."""
+Asks = Callable[[Columns, int, int], bool]
+
+
+class FetchItem(NamedTuple):
+    """One item. Its answer is the name, a space, and the value in `form`."""
+
+    values: Values | None
+    """None: the store has it rendered, ready to send"""
+    asks_store: Asks | None = None
+    """whether the store must be asked for the messages at these places; None: never"""
+    form: bytes = b"%b"
+    options: frozenset[bytes] = frozenset()
+    """words that may follow in parentheses (`Plan.options`)"""
+    enables: bytes = b""
+    """the extension that asking for it switches on"""
+
+
+def _always(columns: Columns, start: int, end: int) -> bool:
+    return True
+
+
+def _uids(view: View, columns: Columns, start: int, end: int) -> Sequence[object]:
+    return columns.uids[start:end]
+
+
+def _flags(view: View, columns: Columns, start: int, end: int) -> Sequence[object]:
+    return view.render.many(columns, start, end, view.recent)
+
+
+def _modseqs(view: View, columns: Columns, start: int, end: int) -> Sequence[object]:
+    return columns.modseqs[start:end]
+
+
+def _dates(view: View, columns: Columns, start: int, end: int) -> Sequence[object]:
+    return list(map(internaldate.render, view.dates(columns)[start:end]))
+
+
+def _sizes(view: View, columns: Columns, start: int, end: int) -> Sequence[object]:
+    return [b"%d" % size if size >= 0 else None for size in columns.sizes[start:end]]
+
+
+def _size_unknown(columns: Columns, start: int, end: int) -> bool:
+    return min(columns.sizes[start:end], default=0) < 0
+
+
+FETCH_ITEMS: Table[FetchItem] = Table()
+FETCH_ITEMS.add(b"UID", FetchItem(_uids, form=b"%d"))
+FETCH_ITEMS.add(b"FLAGS", FetchItem(_flags))
+FETCH_ITEMS.add(b"MODSEQ", FetchItem(_modseqs, form=b"(%d)", enables=CONDSTORE), CONDSTORE)
+FETCH_ITEMS.add(b"INTERNALDATE", FetchItem(_dates))
+FETCH_ITEMS.add(b"RFC822.SIZE", FetchItem(_sizes, _size_unknown))
+FETCH_ITEMS.add(b"ENVELOPE", FetchItem(None, _always))
+FETCH_ITEMS.add(b"BODY", FetchItem(None, _always))
+FETCH_ITEMS.add(b"BODYSTRUCTURE", FetchItem(None, _always))

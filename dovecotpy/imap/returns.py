@@ -1,0 +1,135 @@
+"""What SEARCH RETURN may ask for, one unit each, in the order of the ESEARCH response (RFC 4731, RFC 5182)."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from dovecotpy.imap.arguments import Arguments
+from dovecotpy.imap.registry import Table, extension
+from dovecotpy.imap.wire import sequence
+from dovecotpy.imap.wire.response import string
+from dovecotpy.imap.wire.tokens import Atom
+
+ESEARCH = extension("ESEARCH")
+SEARCHRES = extension("SEARCHRES", requires=("ESEARCH",))
+PIECE = 4_000
+"""Ranges put together before they are handed out."""
+
+
+class Result(NamedTuple):
+    """What a search found."""
+
+    uids: "array[int]"
+    """in the order of the answer"""
+    numbers: Sequence[int]
+    """the same as they are told: message numbers, or UIDs"""
+
+
+class ReturnOption(NamedTuple):
+    """One option. Options are asked in the order of their declaration."""
+
+    told: Callable[[Result, object], Iterable[bytes]] | None
+    """its part of the response, with a space in front; nothing where it does not apply. None: it is no part"""
+    parse: Callable[[Arguments], object] | None = None
+    """its own arguments. Raises Mistaken; None: it has none"""
+    picks: Callable[[Result], "array[int]"] | None = None
+    """UIDs of the messages that it returns; None: all that were found"""
+
+
+def _least(result: Result) -> "array[int]":
+    return array("I", [min(result.uids)] if result.uids else [])
+
+
+def _greatest(result: Result) -> "array[int]":
+    return array("I", [max(result.uids)] if result.uids else [])
+
+
+def _tell_min(result: Result, value: object) -> Iterable[bytes]:
+    return [b" MIN %d" % min(result.numbers)] if result.numbers else []
+
+
+def _tell_max(result: Result, value: object) -> Iterable[bytes]:
+    return [b" MAX %d" % max(result.numbers)] if result.numbers else []
+
+
+def _tell_all(result: Result, value: object) -> Iterable[bytes]:
+    if result.numbers:
+        yield b" ALL "
+        yield from rendered(result.numbers)
+
+
+def _tell_count(result: Result, value: object) -> Iterable[bytes]:
+    return [b" COUNT %d" % len(result.numbers)]
+
+
+def rendered(numbers: Sequence[int]) -> Iterator[bytes]:
+    """Numbers in their order as a set, in pieces."""
+    comma = b""
+    for start in range(0, len(numbers), PIECE):
+        yield comma + sequence.render_numbers(numbers[start : start + PIECE])
+        comma = b","
+
+
+RETURN_OPTIONS: Table[ReturnOption] = Table()
+RETURN_OPTIONS.add(b"MIN", ReturnOption(_tell_min, picks=_least), ESEARCH)
+RETURN_OPTIONS.add(b"MAX", ReturnOption(_tell_max, picks=_greatest), ESEARCH)
+RETURN_OPTIONS.add(b"ALL", ReturnOption(_tell_all), ESEARCH)
+RETURN_OPTIONS.add(b"COUNT", ReturnOption(_tell_count), ESEARCH)
+RETURN_OPTIONS.add(b"SAVE", ReturnOption(None), SEARCHRES)
+
+
+class Returns(NamedTuple):
+    """The options of one search."""
+
+    values: dict[bytes, object]
+
+    @property
+    def save(self) -> bool:
+        """Whether `$` becomes the result (RFC 5182 section 2.1)."""
+        return b"SAVE" in self.values
+
+    def returned(self, result: Result) -> "array[int]":
+        """UIDs of the messages that are returned, or saved: with MIN and MAX alone, these (RFC 4731 section 3.2,
+        RFC 5182 section 2.4).
+        """
+        units = [unit for _, unit in RETURN_OPTIONS.ordered(frozenset(self.values)) if unit.told is not None]
+        picked: set[int] = set()
+        for unit in units:
+            if unit.picks is None:
+                return result.uids
+            picked.update(unit.picks(result))
+        return array("I", sorted(picked)) if units else result.uids
+
+    def response(self, tag: bytes, result: Result, *, by_uid: bool, modseq: int | None) -> Iterator[bytes]:
+        """The ESEARCH response in pieces; nothing if SAVE alone was asked for."""
+        units = [
+            (name, unit)
+            for name, unit in RETURN_OPTIONS.ordered(frozenset(self.values))
+            if unit.told is not None
+        ]
+        if not units:
+            return
+        yield b"* ESEARCH (TAG " + string(tag) + (b") UID" if by_uid else b")")
+        for name, unit in units:
+            if unit.told is not None:
+                yield from unit.told(result, self.values[name])
+        yield b" MODSEQ %d\r\n" % modseq if modseq is not None else b"\r\n"
+
+
+def parse_returns(arguments: Arguments, disabled: frozenset[bytes]) -> Returns | None:
+    """RETURN with its options, if it comes next; `RETURN ()` is `RETURN (ALL)`. Raises Mistaken."""
+    first = arguments.peek()
+    if not isinstance(first, Atom) or first.upper() != b"RETURN" or ESEARCH in disabled:
+        return None
+    arguments.next()
+    inner = Arguments(arguments.name, arguments.list())
+    values: dict[bytes, object] = {}
+    while inner.more():
+        name = inner.atom()
+        unit = RETURN_OPTIONS.find(name, disabled)
+        if unit is None or name in values:
+            raise arguments.wrong(f"Unknown SEARCH return option {name.decode('ascii', 'replace')}")
+        values[name] = unit.parse(inner) if unit.parse is not None else True
+    return Returns(values or {b"ALL": True})

@@ -1,0 +1,66 @@
+"""The items of STATUS, one unit each, in the order of the answer (RFC 3501 section 6.3.10)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from dovecotpy.imap.dialect import CONDSTORE
+from dovecotpy.imap.errors import Mistaken
+from dovecotpy.imap.registry import Table
+from dovecotpy.imap.wire.response import string
+from dovecotpy.imap.wire.tokens import Atom, Token
+
+if TYPE_CHECKING:
+    from dovecotpy.imap.session import ImapSession
+    from dovecotpy.storage.store import Status
+
+
+class StatusItem(NamedTuple):
+    """One item."""
+
+    value: Callable[["Status"], bytes]
+    enables: bytes = b""
+    """the extension that asking for it switches on"""
+
+
+def _modseq(found: "Status") -> bytes:
+    return b"%d" % found.highestmodseq
+
+
+STATUS_ITEMS: Table[StatusItem] = Table()
+STATUS_ITEMS.add(b"MESSAGES", StatusItem(lambda found: b"%d" % found.messages))
+STATUS_ITEMS.add(b"RECENT", StatusItem(lambda found: b"%d" % found.recent))
+STATUS_ITEMS.add(b"UIDNEXT", StatusItem(lambda found: b"%d" % found.uidnext))
+STATUS_ITEMS.add(b"UIDVALIDITY", StatusItem(lambda found: b"%d" % found.uidvalidity))
+STATUS_ITEMS.add(b"UNSEEN", StatusItem(lambda found: b"%d" % found.unseen))
+STATUS_ITEMS.add(b"HIGHESTMODSEQ", StatusItem(_modseq, CONDSTORE), CONDSTORE)
+
+
+def parse_status_items(tokens: list[Token], disabled: frozenset[bytes]) -> frozenset[bytes]:
+    """Names of items. Raises Mistaken."""
+    names = set()
+    for token in tokens:
+        if not isinstance(token, Atom) or STATUS_ITEMS.find(token.upper(), disabled) is None:
+            word = token.decode("ascii", "replace") if isinstance(token, bytes) else "(…)"
+            raise Mistaken(f"Invalid status item {word}")
+        names.add(bytes(token.upper()))
+    if not names:
+        raise Mistaken("Error in IMAP command STATUS: Empty status list.")
+    return frozenset(names)
+
+
+def enable_for(session: "ImapSession", items: frozenset[bytes]) -> Iterator[bytes]:
+    """Switch on what asking for these items does."""
+    for _, item in STATUS_ITEMS.ordered(items):
+        yield from session.enable(item.enables)
+
+
+def status_line(session: "ImapSession", name: bytes, items: frozenset[bytes]) -> bytes:
+    """The STATUS response of a mailbox. Raises StoreError."""
+    found = session.store.status(name)
+    view = session.view
+    if view is not None and view.mailbox.name == name and found.highestmodseq:
+        found = found._replace(highestmodseq=min(found.highestmodseq, view.highest))
+    pairs = [key + b" " + item.value(found) for key, item in STATUS_ITEMS.ordered(items)]
+    return b"* STATUS " + string(name) + b" (" + b" ".join(pairs) + b")\r\n"
