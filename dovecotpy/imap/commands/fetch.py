@@ -217,8 +217,8 @@ class _Fetch:
             if column is None:
                 column = item.values(view, view.columns, start, end) if item.values is not None else ()
             found.append((name + b" " + item.form, column))
-        for each, item in self.fields:
-            found.append((each.label + b" %b", list(map(_literal_of(each), values[item]))))
+        for each, fields in self.fields:
+            found.append((each.label + b" %b", list(map(_literal_of(each), values[fields]))))
         return found
 
     def _line(self, uid: int, values: Mapping[bytes, bytes | None]) -> bytes:

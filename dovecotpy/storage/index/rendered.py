@@ -173,6 +173,7 @@ class Rendered:
         self._waiting: dict[Kinds, dict[int, Sequence[bytes]]] = {}
         self._group: dict[int, Kinds] = {}
         self._octets = 0
+        self._flush_at = FLUSH_OCTETS
         self._fresh = 0
         self._unwritable = False
 
@@ -232,11 +233,12 @@ class Rendered:
             self._group.update((kind, kinds) for kind in kinds)
         waiting[uid] = values
         self._octets += sum(map(len, values))
-        if (len(waiting) >= MAX_COUNT and len(waiting) % MAX_COUNT == 0) or self._octets >= FLUSH_OCTETS:
+        if (len(waiting) >= MAX_COUNT and len(waiting) % MAX_COUNT == 0) or self._octets >= self._flush_at:
             self.flush()
             if self._octets >= MAX_WAITING:
                 self._waiting.clear()
                 self._octets = 0
+            self._flush_at = self._octets + FLUSH_OCTETS
 
     def forget(self, uid: int) -> None:
         """The message is gone for good."""
@@ -290,16 +292,12 @@ class Rendered:
         try:
             for kinds, waiting in self._waiting.items():
                 uids = array("I", sorted(waiting))
-                columns = [self._on_disk(kind, uids) for kind in kinds]
-                wanted = [
-                    uid for uid, row in zip(uids, zip(*columns, strict=True), strict=True) if None in row
-                ]
+                known = zip(*[self._on_disk(kind, uids) for kind in kinds], strict=True)
+                wanted = [uid for uid, row in zip(uids, known, strict=True) if None in row]
                 for start in range(0, len(wanted), MAX_COUNT):
                     part = wanted[start : start + MAX_COUNT]
-                    columns = list(zip(*[waiting[uid] for uid in part], strict=True))
-                    end = _put(
-                        descriptor, cachefile.pack_chunk(part, list(zip(kinds, columns, strict=True))), end
-                    )
+                    chunk = cachefile.pack_chunk(part, _columns(kinds, [waiting[uid] for uid in part]))
+                    end = _put(descriptor, chunk, end)
         finally:
             os.close(descriptor)
         self._commit(directory, head._replace(committed=end, boot=BOOT.encode()))
