@@ -15,7 +15,7 @@ from dovecotpy.message.date import parse_date
 from dovecotpy.message.envelope import envelope
 from dovecotpy.message.header import Header, header_end, parse_header
 from dovecotpy.message.lines import Octets
-from dovecotpy.message.structure import Part, bodystructure, parse
+from dovecotpy.message.structure import Part, bodystructure_steps, parse_steps
 from dovecotpy.message.text import body_text
 from dovecotpy.storage.driver import Body
 from dovecotpy.storage.errors import MessageGone
@@ -156,8 +156,7 @@ class Messages:
             return None
         try:
             if self._kept.whole or not items.isdisjoint((BODY, BODYSTRUCTURE, SIZE)):
-                return self._render_whole(uid, body, items)
-            yield from ()
+                return (yield from self._render_whole(uid, body, items))
             header = self._header(uid, body)
             return self._of_header(uid, header, items)
         finally:
@@ -181,25 +180,23 @@ class Messages:
                 )
         return answers
 
-    def _render_whole(self, uid: int, body: Body, items: frozenset[Item]) -> dict[Item, bytes]:
+    def _render_whole(self, uid: int, body: Body, items: frozenset[Item]) -> Steps:
         octets = Octets(body)
-        self._learn_size(uid, octets.size)
-        size = b"%d" % octets.size
         if items == {SIZE} and not self._kept.whole:
-            return {SIZE: size}
-        part = parse(octets)
+            yield from octets.measure()
+            self._learn_size(uid, octets.size)
+            return {SIZE: b"%d" % octets.size}
+        part = yield from parse_steps(octets)
+        self._learn_size(uid, octets.size)
         answers = self._of_header(uid, part.header, items)
-        answers.update(self._of_body(uid, part, size))
-        return answers
-
-    def _of_body(self, uid: int, part: Part, size: bytes) -> dict[Item, bytes]:
-        plain = bodystructure(part, False)
-        extended = bodystructure(part, True)
+        plain, extended = yield from bodystructure_steps(part)
+        size = b"%d" % octets.size
         values = {_BODY: plain, _BODYSTRUCTURE: extended, _SIZE: size}
         kinds = self._kept.of_body
         if kinds:
             self._rendered.keep(kinds, uid, [values[kind] for kind in kinds])
-        return {BODY: plain, BODYSTRUCTURE: extended, SIZE: size}
+        answers.update({BODY: plain, BODYSTRUCTURE: extended, SIZE: size})
+        return answers
 
     def _header(self, uid: int, body: Body) -> Header:
         data = body.read(0, FIRST_READ)
@@ -225,7 +222,7 @@ class Messages:
             body.close()
 
     def decoded_text(self, uid: int) -> Iterator[str] | None:
-        """The text of a message, decoded, in pieces; None if it is gone."""
+        """The text of a message, decoded, in pieces, empty ones for a pause; None if it is gone."""
         try:
             body = self._open_body(uid)
         except MessageGone:
@@ -235,7 +232,15 @@ class Messages:
     def _text(self, body: Body) -> Iterator[str]:
         try:
             octets = Octets(body)
-            yield from body_text(octets, parse(octets))
+            steps = parse_steps(octets)
+            while True:
+                try:
+                    next(steps)
+                except StopIteration as done:
+                    part: Part = done.value
+                    break
+                yield ""
+            yield from body_text(octets, part)
         finally:
             body.close()
 

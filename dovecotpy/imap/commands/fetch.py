@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from dovecotpy.imap.arguments import Arguments
@@ -269,16 +269,20 @@ class _Fetch:
             group = uids[start : start + GROUP]
             self.session.note_progress(start, len(uids))
             marked = self._mark_seen(group)
-            values = self._values(group, asked) if asked else {}
+            values = (yield from self._values(group, asked)) if asked else {}
             for uid in group:
                 yield from self._message(uid, values.get(uid, {}), told=uid in marked)
 
-    def _values(self, uids: "array[int]", items: frozenset[bytes]) -> dict[int, Mapping[bytes, bytes | None]]:
-        return {
-            uid: {item: column[at] for item, column in batch.values.items()}
-            for batch in self.view.mailbox.fetch(uids, items)
-            for at, uid in enumerate(batch.uids)
-        }
+    def _values(
+        self, uids: "array[int]", items: frozenset[bytes]
+    ) -> Generator[bytes, None, dict[int, Mapping[bytes, bytes | None]]]:
+        """What the store answers, by message; nothing is said meanwhile."""
+        found: dict[int, Mapping[bytes, bytes | None]] = {}
+        for batch in self.view.mailbox.fetch(uids, items):
+            yield b""
+            for at, uid in enumerate(batch.uids):
+                found[uid] = {item: column[at] for item, column in batch.values.items()}
+        return found
 
     def _mark_seen(self, group: "array[int]") -> frozenset[int]:
         """Set \\Seen where this FETCH does; the messages of which that is news for the client."""
@@ -318,7 +322,10 @@ class _Fetch:
 
     def _sections(self, number: int, pieces: list[bytes], text: MessageText) -> Iterator[bytes]:
         """One FETCH response with sections: nothing of it is sent before all of them were found."""
-        found = [(item, text.find(item.section, item.partial)) for item in self.plan.sections]
+        found = []
+        for item in self.plan.sections:
+            value = yield from _with_pauses(text.find(item.section, item.partial))
+            found.append((item, value))
         head = b"* %d FETCH (%b" % (number, b" ".join(pieces))
         if pieces:
             head += b" "
@@ -337,6 +344,19 @@ class _Fetch:
             separator = b" "
         self.session.within_literal = False
         yield b")\r\n"
+
+
+def _with_pauses(
+    steps: Generator[None, None, Span | bytes | None],
+) -> Generator[bytes, None, Span | bytes | None]:
+    """What the steps lead to; nothing is said meanwhile."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            value: Span | bytes | None = done.value
+            return value
+        yield b""
 
 
 def _field_lists(plan: Plan) -> list[tuple[BodyItem, bytes]]:
