@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Sequence
 
-from dovecotpy.message.header import MAX_FIELD, USUAL, Header
+from dovecotpy.message.header import FOLD, MAX_FIELD, USUAL, Header
 
 KEPT = (
     *sorted(USUAL),
@@ -72,8 +72,6 @@ MAX_SPELLINGS = 2000
 """Spellings of names that are remembered; then the memory starts anew."""
 
 _USUAL = len(USUAL)
-_FOLD = b"\0\0"
-"""Stands for a line end inside a field while a header is taken apart."""
 _BLANK = (b" ", b"\t")
 _BOUNDS = tuple(struct.Struct(f"<{count + 1}I") for count in range(MAX_FIELDS + 1))
 _READ_BOUNDS = tuple(each.unpack_from for each in _BOUNDS)
@@ -88,7 +86,7 @@ def pack(header: Header) -> bytes | None:
     The header's usual values are known afterwards: one walk gives both.
     """
     raw = header.raw
-    text = raw.replace(b"\r\n\t", _FOLD + b"\t").replace(b"\r\n ", _FOLD + b" ")
+    text = raw.replace(b"\r\n\t", FOLD + b"\t").replace(b"\r\n ", FOLD + b" ")
     if b"\0" in raw or b" :" in text or b"\t:" in text or raw[:1] in _BLANK:
         return _pack_slowly(header)
     usual: dict[bytes, list[bytes]] = {}
@@ -104,8 +102,8 @@ def pack(header: Header) -> bytes | None:
             numbers.append(number)
             lines.append(line)
             if number < _USUAL:
-                if _FOLD in value:
-                    value = value.replace(_FOLD, b"")
+                if FOLD in value:
+                    value = value.replace(FOLD, b"")
                 value = value[:MAX_FIELD].strip()
                 name = KEPT[number]
                 if name in usual:
@@ -130,7 +128,7 @@ def _learn(name: bytes) -> int:
 
 
 def _record(numbers: Sequence[int], lines: Sequence[bytes]) -> bytes:
-    """lines: without their line ends, _FOLD for those inside, and an empty one at the end."""
+    """lines: without their line ends, FOLD for those inside, and an empty one at the end."""
     count = len(numbers)
     at = 5 * count + 5
     bounds = [at]
@@ -138,8 +136,8 @@ def _record(numbers: Sequence[int], lines: Sequence[bytes]) -> bytes:
         at += len(line) + 2
         bounds.append(at)
     octets = b"\r\n".join(lines)
-    if _FOLD in octets:
-        octets = octets.replace(_FOLD, b"\r\n")
+    if FOLD in octets:
+        octets = octets.replace(FOLD, b"\r\n")
     return b"".join((bytes((count, *numbers)), _BOUNDS[count].pack(*bounds), octets))
 
 
@@ -148,7 +146,7 @@ def _pack_slowly(header: Header) -> bytes | None:
     found = header.kept(NUMBERS)
     if len(found) > MAX_FIELDS:
         return None
-    if any(_FOLD in piece for _, piece in found):
+    if any(FOLD in piece for _, piece in found):
         return None
     lines = [piece.removesuffix(b"\r\n") for _, piece in found]
     record = _record([number for number, _ in found], [*lines, b""])

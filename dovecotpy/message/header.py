@@ -125,15 +125,30 @@ class Header:
         """
         wanted = {name.lower() for name in names}
         raw = self.raw
-        pieces = [
-            raw[entry.start : entry.end]
-            for entry in self.entries
-            if (entry.name.lower() in wanted) is not exclude
-        ]
-        if pieces and not pieces[-1].endswith(b"\n"):
+        if b"\0" in raw or b"" in wanted:
+            pieces = [
+                raw[entry.start : entry.end]
+                for entry in self.entries
+                if (entry.name.lower() in wanted) is not exclude
+            ]
+            if pieces and not pieces[-1].endswith(b"\n"):
+                pieces.append(b"\r\n")
             pieces.append(b"\r\n")
-        pieces.append(b"\r\n")
-        return b"".join(pieces)
+            return b"".join(pieces)
+        lines = []
+        for line in raw.replace(b"\r\n\t", FOLD + b"\t").replace(b"\r\n ", FOLD + b" ").split(b"\r\n"):
+            if not line or line.startswith(FOLD):
+                break
+            name, colon, _ = line.partition(b":")
+            if (bool(colon) and name.strip().lower() in wanted) is not exclude:
+                lines.append(line)
+        lines += _EMPTY_LINE
+        return b"\r\n".join(lines).replace(FOLD, b"\r\n")
+
+
+_EMPTY_LINE = (b"", b"")
+FOLD = b"\0\0"
+"""Stands for a line end inside a field while a header without NUL is taken apart; of the same length."""
 
 
 def parse_header(raw: bytes) -> Header:

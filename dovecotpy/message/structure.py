@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import TypeVar
 
-from dovecotpy.message.envelope import envelope
+from dovecotpy.message.envelope import envelope_steps
 from dovecotpy.message.header import MAX_HEADER, Header
 from dovecotpy.message.lines import Octets
 from dovecotpy.message.parameters import (
@@ -401,7 +401,7 @@ def _render(part: Part, plain: list[bytes], whole: list[bytes]) -> Generator[Non
         return
     leaf = _leaf(part)
     if part.children:
-        start = b"(%b %b " % (leaf, envelope(part.children[0].header))
+        start = b"(%b %b " % (leaf, (yield from envelope_steps(part.children[0].header)))
         plain.append(start)
         whole.append(start)
         yield from _render(part.children[0], plain, whole)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from dovecotpy.message import fields
 from dovecotpy.message.date import parse_date
-from dovecotpy.message.envelope import envelope
+from dovecotpy.message.envelope import envelope, envelope_steps
 from dovecotpy.message.header import Header, header_end, parse_header
 from dovecotpy.message.lines import Octets
 from dovecotpy.message.structure import Part, bodystructure_steps, parse_steps
@@ -158,14 +158,14 @@ class Messages:
             if self._kept.whole or not items.isdisjoint((BODY, BODYSTRUCTURE, SIZE)):
                 return (yield from self._render_whole(uid, body, items))
             header = self._header(uid, body)
-            return self._of_header(uid, header, items)
+            return (yield from self._of_header(uid, header, items))
         finally:
             body.close()
 
-    def _of_header(self, uid: int, header: Header, items: frozenset[Item]) -> dict[Item, bytes]:
+    def _of_header(self, uid: int, header: Header, items: frozenset[Item]) -> Steps:
         """Keep everything that the header says; what is asked for of it."""
         record = fields.pack(header) or OVERSIZE
-        rendered = envelope(header)
+        rendered = yield from envelope_steps(header)
         values = {_ENVELOPE: rendered, _FIELDS: record, _DATE: _moment(header)}
         kinds = self._kept.of_header
         if kinds:
@@ -188,7 +188,7 @@ class Messages:
             return {SIZE: b"%d" % octets.size}
         part = yield from parse_steps(octets)
         self._learn_size(uid, octets.size)
-        answers = self._of_header(uid, part.header, items)
+        answers = (yield from self._of_header(uid, part.header, items)) or {}
         plain, extended = yield from bodystructure_steps(part)
         size = b"%d" % octets.size
         values = {_BODY: plain, _BODYSTRUCTURE: extended, _SIZE: size}
