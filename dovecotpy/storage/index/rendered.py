@@ -260,7 +260,7 @@ class Rendered:
         self._waiting.clear()
         self._drop_file()
 
-    def _write(self, how: Callable[[int, Head], None]) -> None:
+    def _write(self, how: Callable[[int, Head], object]) -> None:
         """Do something under the lock with the head as it is then; without the lock, nothing."""
         directory = self._owner.directory()
         if directory is None or self._unwritable or self._owner.identity() != self._identity:
@@ -272,7 +272,7 @@ class Rendered:
             lock = _lock(directory)
             if lock >= 0:
                 head = self._head(directory)
-                if self._follow(directory, head) and head is not None:
+                if head is not None and self._follow(directory, head) and self._in_place(directory):
                     how(directory, head)
                 else:
                     how(directory, self._start(directory))
@@ -285,6 +285,8 @@ class Rendered:
     def _append(self, directory: int, head: Head) -> None:
         """Write what waits behind what is committed, then the head."""
         assert self._file is not None
+        if self._file.broken:
+            head = self._rewrite(directory, head)
         end = head.committed
         descriptor = os.open(
             file_name(head.generation), os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=directory
@@ -305,8 +307,6 @@ class Rendered:
         for waiting in self._waiting.values():
             waiting.clear()
         self._octets = 0
-        if self._file.broken:
-            self._rewrite(directory, head._replace(committed=end))
 
     def _on_disk(self, kind: int, uids: "array[int]") -> list[bytes | None]:
         """As `find`, without what waits. Raises OSError."""
@@ -357,7 +357,7 @@ class Rendered:
             needed = max(needed, len(chunks) and held // MAX_COUNT + 1)
         return file.count > 2 * needed * max(len(per_kinds), 1) + MANY_CHUNKS
 
-    def _rewrite(self, directory: int, head: Head) -> None:
+    def _rewrite(self, directory: int, head: Head) -> Head:
         """Write the values of live messages into the next generation; the old one goes. Raises OSError."""
         old = self._file
         assert old is not None
@@ -371,9 +371,11 @@ class Rendered:
                 os.fdatasync(descriptor)
         finally:
             os.close(descriptor)
-        self._commit(directory, new._replace(committed=end, synced=end if self._sync else 0))
+        new = new._replace(committed=end, synced=end if self._sync else 0)
+        self._commit(directory, new)
         self._fresh = 0
         _sweep(directory, new.generation)
+        return new
 
     def _copy(self, old: _File, kinds: Kinds, descriptor: int, end: int) -> int:
         live = array("I", self._owner.uids())
@@ -428,6 +430,14 @@ class Rendered:
             file = self._file = _File(descriptor, head.generation)
         file.extend(head.committed)
         return True
+
+    def _in_place(self, directory: int) -> bool:
+        """Whether the file that we read is still the one of its name."""
+        if self._file is None:
+            return False
+        there = files.identify(directory, file_name(self._file.generation))
+        ours = os.fstat(self._file.descriptor)
+        return (there.device, there.inode) == (ours.st_dev, ours.st_ino)
 
     def _drop_file(self) -> None:
         if self._file is not None:
