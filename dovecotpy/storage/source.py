@@ -15,7 +15,9 @@ from dovecotpy.message.date import parse_date
 from dovecotpy.message.envelope import envelope, envelope_steps
 from dovecotpy.message.header import Header, header_end, parse_header
 from dovecotpy.message.lines import Octets
-from dovecotpy.message.structure import Part, bodystructure_steps, parse_steps
+from dovecotpy.message.preview import preview
+from dovecotpy.message.string import string
+from dovecotpy.message.structure import Part, bodystructure_steps, finished, parse_steps
 from dovecotpy.message.text import body_text
 from dovecotpy.storage.driver import Body
 from dovecotpy.storage.errors import MessageGone
@@ -30,6 +32,9 @@ ENVELOPE = b"ENVELOPE"
 BODY = b"BODY"
 BODYSTRUCTURE = b"BODYSTRUCTURE"
 SIZE = b"RFC822.SIZE"
+PREVIEW = b"PREVIEW"
+PREVIEW_LAZY = b"PREVIEW LAZY"
+"""As PREVIEW, or NIL where that would have to be worked out first (RFC 8970 section 4)."""
 FIELDS = b"HEADER.FIELDS "
 """Begins the item of some header fields; see `fields_item`."""
 FIRST_READ = 16384
@@ -38,7 +43,14 @@ MAX_HEADER = 1 << 20
 
 _ENVELOPE, _FIELDS, _DATE = 1, 2, 3
 _BODY, _BODYSTRUCTURE, _SIZE = 20, 21, 22
-_KIND = {ENVELOPE: _ENVELOPE, BODY: _BODY, BODYSTRUCTURE: _BODYSTRUCTURE, SIZE: _SIZE}
+_PREVIEW = 30
+_KIND = {
+    ENVELOPE: _ENVELOPE,
+    BODY: _BODY,
+    BODYSTRUCTURE: _BODYSTRUCTURE,
+    SIZE: _SIZE,
+    PREVIEW: _PREVIEW,
+}
 _NAMES = {
     "imap.envelope": _ENVELOPE,
     "date.sent": _DATE,
@@ -48,6 +60,7 @@ _NAMES = {
     "size.virtual": _SIZE,
 }
 """What mail_cache_fields and mail_never_cache_fields call it."""
+_OF_BODY = frozenset((BODY, BODYSTRUCTURE, SIZE, PREVIEW))
 _WHOLE = frozenset((_BODY, _BODYSTRUCTURE, _SIZE))
 _MOMENT = struct.Struct("<qh")
 NO_DATE = -(1 << 63)
@@ -118,6 +131,8 @@ class Messages:
             records = self._find(_FIELDS, uids)
             answer = self._selection(item).answer
             return [None if record is None else answer(record) for record in records]
+        if item == PREVIEW_LAZY:
+            return [value or b"NIL" for value in self._find(_PREVIEW, uids)]
         if item == ENVELOPE and _ENVELOPE not in self._kept.of_header:
             records = self._find(_FIELDS, uids)
             return [None if record is None else envelope(fields.unpack(record)) for record in records]
@@ -155,7 +170,7 @@ class Messages:
         except MessageGone:
             return None
         try:
-            if self._kept.whole or not items.isdisjoint((BODY, BODYSTRUCTURE, SIZE)):
+            if self._kept.whole or not items.isdisjoint(_OF_BODY):
                 return (yield from self._render_whole(uid, body, items))
             header = self._header(uid, body)
             return (yield from self._of_header(uid, header, items))
@@ -193,9 +208,12 @@ class Messages:
         size = b"%d" % octets.size
         values = {_BODY: plain, _BODYSTRUCTURE: extended, _SIZE: size}
         kinds = self._kept.of_body
-        if kinds:
+        if kinds and items != {PREVIEW}:
             self._rendered.keep(kinds, uid, [values[kind] for kind in kinds])
         answers.update({BODY: plain, BODYSTRUCTURE: extended, SIZE: size})
+        if PREVIEW in items:
+            answers[PREVIEW] = string(preview(octets, part).encode())
+            self._rendered.keep((_PREVIEW,), uid, [answers[PREVIEW]])
         return answers
 
     def _header(self, uid: int, body: Body) -> Header:
@@ -211,7 +229,7 @@ class Messages:
     # What search asks
 
     def header(self, uid: int) -> Header | None:
-        """The parsed header; None if the message is gone."""
+        """The parsed header, all of it; None if the message is gone."""
         try:
             body = self._open_body(uid)
         except MessageGone:
@@ -220,6 +238,26 @@ class Messages:
             return self._header(uid, body)
         finally:
             body.close()
+
+    def headers(self, uids: Sequence[int]) -> list[Header | None]:
+        """Headers that have the fields of message.header.USUAL at least, parallel to uids; None where a message is gone.
+
+        From what is kept where that is possible; what had to be read is kept. Raises StoreError.
+        """
+        self.look()
+        ascending = array("I", sorted(set(uids)))
+        records = dict(zip(ascending, self._find(_FIELDS, ascending), strict=True))
+        found: list[Header | None] = []
+        for uid in uids:
+            record = records[uid]
+            found.append(self._read_header(uid) if record is None else fields.unpack(record))
+        return found
+
+    def _read_header(self, uid: int) -> Header | None:
+        header = self.header(uid)
+        if header is not None:
+            finished(self._of_header(uid, header, frozenset()))
+        return header
 
     def decoded_text(self, uid: int) -> Iterator[str] | None:
         """The text of a message, decoded, in pieces, empty ones for a pause; None if it is gone."""
