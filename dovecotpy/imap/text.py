@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 from dovecotpy.imap.errors import Broken
-from dovecotpy.message.header import Header, parse_header
+from dovecotpy.message.header import MAX_HEADER, Header, parse_header
 from dovecotpy.message.lines import Octets
 from dovecotpy.message.section import Section, Span, resolve
-from dovecotpy.message.structure import Part, parse
+from dovecotpy.message.structure import STEP, Part, parse_steps
 from dovecotpy.storage.driver import Body
 from dovecotpy.storage.errors import StoreError
 
@@ -33,9 +33,11 @@ class MessageText:
         """Give the message back to the store."""
         self.body.close()
 
-    def find(self, section: Section, partial: tuple[int, int] | None) -> Span | bytes | None:
-        """Where a section's octets lie, or the octets, or None if there is no such part. Raises StoreError."""
-        found = self._resolve(section)
+    def find(
+        self, section: Section, partial: tuple[int, int] | None
+    ) -> Generator[None, None, Span | bytes | None]:
+        """Where a section's octets lie, or the octets, or None if there is no such part; pauses with each yield. Raises StoreError."""
+        found = yield from self._resolve(section)
         if found is None or partial is None:
             return found
         start, count = partial
@@ -44,24 +46,26 @@ class MessageText:
         first = min(found.start + start, found.end)
         return Span(first, min(first + count, found.end))
 
-    def _resolve(self, section: Section) -> Span | bytes | None:
+    def _resolve(self, section: Section) -> Generator[None, None, Span | bytes | None]:
         if section.path:
             if self._root is None:
-                self._root = parse(self.octets)
+                self._root = yield from parse_steps(self.octets)
             return resolve(self._root, section)
         if section.kind == b"":
+            yield from self.octets.measure()
             return Span(0, self.octets.size)
-        end = self._end_of_header()
+        end = yield from self._end_of_header()
         if section.kind == b"HEADER":
             return Span(0, end)
         if section.kind == b"TEXT":
+            yield from self.octets.measure()
             return Span(end, self.octets.size)
         return self._header(end).fields(section.fields, exclude=section.kind == b"HEADER.FIELDS.NOT")
 
     def _header(self, end: int) -> Header:
-        return parse_header(self.octets.read(0, end))
+        return parse_header(self.octets.read(0, min(end, MAX_HEADER)))
 
-    def _end_of_header(self) -> int:
+    def _end_of_header(self) -> Generator[None, None, int]:
         """The place after the empty line that ends the header; the message's end if there is none."""
         if self._header_end >= 0:
             return self._header_end
@@ -79,6 +83,8 @@ class MessageText:
                 end = at - len(tail) + found + 4
             at += len(piece)
             tail = window[-3:]
+            if at % STEP < WINDOW:
+                yield
         self._header_end = end
         return end
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Generator, Mapping
 
 from dovecotpy.message.address import Address, parse_addresses
-from dovecotpy.message.header import Header
+from dovecotpy.message.header import MAX_FIELD, Header
 from dovecotpy.message.string import nstring, single_spaced, string
 
 CACHE = 1024
@@ -30,21 +31,42 @@ def envelope(header: Header) -> bytes:
     back on From; a repeated address field counts as one list, of any other repeated field the last counts.
     """
     values = header.usual
-    sent_from = _addresses(values.get(b"from"))
-    sender = _addresses(values.get(b"sender"))
-    reply_to = _addresses(values.get(b"reply-to"))
+    return _envelope(values, {name: _addresses(values[name]) for name in _LISTS if name in values})
+
+
+def envelope_steps(header: Header) -> Generator[None, None, bytes]:
+    """As `envelope`, with a pause after each long list of addresses."""
+    values = header.usual
+    lists = {}
+    for name in _LISTS:
+        if name in values:
+            lists[name] = _addresses(values[name])
+            if len(lists[name]) > LONG:
+                yield
+    return _envelope(values, lists)
+
+
+def _envelope(values: Mapping[bytes, list[bytes]], lists: Mapping[bytes, bytes]) -> bytes:
+    sent_from = lists.get(b"from", b"NIL")
+    sender = lists.get(b"sender", b"NIL")
+    reply_to = lists.get(b"reply-to", b"NIL")
     return b"(%b %b %b %b %b %b %b %b %b %b)" % (
         _text(values.get(b"date")),
         _subject(values.get(b"subject")),
         sent_from,
         sent_from if sender == b"NIL" else sender,
         sent_from if reply_to == b"NIL" else reply_to,
-        _addresses(values.get(b"to")),
-        _addresses(values.get(b"cc")),
-        _addresses(values.get(b"bcc")),
+        lists.get(b"to", b"NIL"),
+        lists.get(b"cc", b"NIL"),
+        lists.get(b"bcc", b"NIL"),
         _text(values.get(b"in-reply-to")),
         _text(values.get(b"message-id")),
     )
+
+
+_LISTS = (b"from", b"sender", b"reply-to", b"to", b"cc", b"bcc")
+LONG = 16384
+"""Octets of a rendered list of addresses after which `envelope_steps` pauses."""
 
 
 def addresses(value: bytes) -> bytes:
@@ -68,10 +90,8 @@ def _subject(values: list[bytes] | None) -> bytes:
     return b"NIL" if values is None else string(single_spaced(values[-1]))
 
 
-def _addresses(values: list[bytes] | None) -> bytes:
-    if values is None:
-        return b"NIL"
-    return addresses(values[0] if len(values) == 1 else b", ".join(values))
+def _addresses(values: list[bytes]) -> bytes:
+    return addresses(values[0] if len(values) == 1 else b", ".join(values)[:MAX_FIELD])
 
 
 def _simple(value: bytes) -> bytes:

@@ -6,7 +6,7 @@ none ends the header; only an empty line does. What is fetched is always the ori
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from dovecotpy.message.lines import Octets, crlf
@@ -97,6 +97,23 @@ class Header:
             self._entries = _entries(self.raw)
         return self._entries
 
+    def adopt(self, usual: dict[bytes, list[bytes]]) -> None:
+        """Take `usual` from one who walked over the header anyway."""
+        self._usual = usual
+
+    def kept(self, numbers: Mapping[bytes, int]) -> list[tuple[int, bytes]]:
+        """The fields whose names have a number, with their original octets, in the order of the message.
+
+        numbers: by names in lower case.
+        """
+        raw = self.raw
+        found = []
+        for entry in self.entries:
+            number = numbers.get(entry.name.lower())
+            if number is not None:
+                found.append((number, raw[entry.start : entry.end]))
+        return found
+
     def raw_value(self, entry: Entry) -> bytes:
         """The value as the sender wrote it, still folded."""
         return self.raw[entry.value : entry.end]
@@ -108,15 +125,30 @@ class Header:
         """
         wanted = {name.lower() for name in names}
         raw = self.raw
-        pieces = [
-            raw[entry.start : entry.end]
-            for entry in self.entries
-            if (entry.name.lower() in wanted) is not exclude
-        ]
-        if pieces and not pieces[-1].endswith(b"\n"):
+        if b"\0" in raw or b"" in wanted:
+            pieces = [
+                raw[entry.start : entry.end]
+                for entry in self.entries
+                if (entry.name.lower() in wanted) is not exclude
+            ]
+            if pieces and not pieces[-1].endswith(b"\n"):
+                pieces.append(b"\r\n")
             pieces.append(b"\r\n")
-        pieces.append(b"\r\n")
-        return b"".join(pieces)
+            return b"".join(pieces)
+        lines = []
+        for line in raw.replace(b"\r\n\t", FOLD + b"\t").replace(b"\r\n ", FOLD + b" ").split(b"\r\n"):
+            if not line or line.startswith(FOLD):
+                break
+            name, colon, _ = line.partition(b":")
+            if (bool(colon) and name.strip().lower() in wanted) is not exclude:
+                lines.append(line)
+        lines += _EMPTY_LINE
+        return b"\r\n".join(lines).replace(FOLD, b"\r\n")
+
+
+_EMPTY_LINE = (b"", b"")
+FOLD = b"\0\0"
+"""Stands for a line end inside a field while a header without NUL is taken apart; of the same length."""
 
 
 def parse_header(raw: bytes) -> Header:

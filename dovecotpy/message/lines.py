@@ -18,6 +18,10 @@ WHOLE = 1 << 20
 """A message of up to this many stored octets is converted once and kept; a larger one is read in blocks."""
 
 
+MEASURED = 4 << 20
+"""Octets of the stored form that are read between two pauses."""
+
+
 class Body(Protocol):
     """What the store gives for a message: octets by position, immutable while open."""
 
@@ -67,11 +71,12 @@ class Octets:
     and the block read last.
     """
 
-    __slots__ = ("_at", "_block", "_body", "_index", "_size", "_stored", "_text")
+    __slots__ = ("_at", "_block", "_body", "_index", "_newlines", "_size", "_stored", "_text")
 
     def __init__(self, body: Body) -> None:
         self._body = body
         self._text: bytes | None = None
+        self._newlines = -1
         self._size = body.size if body.crlf else -1
         self._stored = array("Q", [0])
         self._at = array("Q", [0])
@@ -91,17 +96,41 @@ class Octets:
             if text is not None:
                 self._size = len(text)
             else:
-                while self._stored[-1] < self._body.size:
-                    self._extend()
-                self._size = self._at[-1]
+                for _ in self.measure():
+                    continue
         return self._size
+
+    def measure(self) -> Iterator[None]:
+        """Find out the size of a large message, with a pause after each MEASURED octets."""
+        if self._size >= 0:
+            return
+        told = self._stored[-1]
+        while self._stored[-1] < self._body.size:
+            self._extend()
+            if self._stored[-1] - told >= MEASURED:
+                told = self._stored[-1]
+                yield
+        self._size = self._at[-1]
 
     def text(self) -> bytes | None:
         """The whole CRLF form if the message is small enough to be kept (WHOLE), else None."""
         if self._text is None and self._body.size <= WHOLE:
             data = self._read(0, self._body.size)
-            self._text = data if self._body.crlf else crlf(data)
+            if self._body.crlf:
+                self._text = data
+            elif b"\r" in data:
+                self._text = crlf(data)
+            else:
+                self._text = data.replace(b"\n", b"\r\n")
+                self._newlines = len(self._text) - len(data)
         return self._text
+
+    def newlines_from(self, start: int) -> int:
+        """LFs of a message that is kept, from a place in its CRLF form on."""
+        text = self.text() or b""
+        if self._newlines < 0:
+            return len(text[start:].replace(b"\n", b"\r\n")) - len(text) + start
+        return self._newlines - text.count(b"\n", 0, start)
 
     def read(self, at: int, n: int) -> bytes:
         """Up to n octets from position at of the CRLF form; fewer only at the end."""

@@ -23,15 +23,9 @@ class TextSource:
         """The octets from start up to end."""
         return self.data[start:end]
 
-    def newlines(self, places: list[int]) -> list[int]:
-        """LFs before each place. places: ascending."""
-        counts = []
-        count = at = 0
-        for place in places:
-            count += newlines(self.data[at:place])
-            at = max(at, place)
-            counts.append(count)
-        return counts
+    def newlines(self, start: int, end: int) -> int:
+        """LFs from start up to end."""
+        return newlines(self.data[start:end])
 
 
 class WindowSource:
@@ -65,16 +59,9 @@ class WindowSource:
             tail = window[-overlap:] if overlap else b""
         return -1
 
-    def newlines(self, places: list[int]) -> list[int]:
-        """LFs before each place. places: ascending."""
-        counts = []
-        count = at = 0
-        for place in places:
-            for piece in self.octets.chunks(at, place, WINDOW):
-                count += newlines(piece)
-            at = max(at, place)
-            counts.append(count)
-        return counts
+    def newlines(self, start: int, end: int) -> int:
+        """LFs from start up to end."""
+        return sum(map(newlines, self.octets.chunks(start, end, WINDOW)))
 
 
 Source = TextSource | WindowSource

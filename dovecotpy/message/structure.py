@@ -8,7 +8,10 @@ for each open multipart.
 
 from __future__ import annotations
 
-from dovecotpy.message.envelope import envelope
+from collections.abc import Generator
+from typing import TypeVar
+
+from dovecotpy.message.envelope import envelope_steps
 from dovecotpy.message.header import MAX_HEADER, Header
 from dovecotpy.message.lines import Octets
 from dovecotpy.message.parameters import (
@@ -39,11 +42,23 @@ is one leaf. Each open multipart searches at most once."""
 
 SMALL_SEARCH = 100 << 20
 
+MAX_HEADERS = 4 << 20
+"""Octets of all headers of one message that are kept while it is taken apart; then the rest is one leaf."""
+
+STEP = 4 << 20
+"""Octets that are looked at between two pauses."""
+
+PART_WORK = 8192
+"""What taking one part apart costs, in octets looked at."""
+
 MAX_ENCODINGS = 100
 """Spellings of Content-Transfer-Encoding that are remembered."""
 
 OPAQUE = ContentType(b"application", b"octet-stream", ())
 """What a part is shown as that a bound keeps from being taken apart (RFC 2046 section 4.5.1)."""
+
+
+Result = TypeVar("Result")
 
 
 class Part:
@@ -84,9 +99,54 @@ class Part:
         return _encoding(self.header)[0]
 
 
+Steps = Generator[None, None, Part]
+
+
 def parse(octets: Octets) -> Part:
     """The tree of a message. Never raises on its content; raises what reading it raises."""
-    return _Parser(source(octets)).message()
+    text = octets.text()
+    part = None if text is None else _single(octets, text)
+    return finished(parse_steps(octets)) if part is None else part
+
+
+def parse_steps(octets: Octets) -> Steps:
+    """As `parse`, in steps of no more than about STEP octets of work: pauses with each yield."""
+    text = octets.text()
+    if text is None:
+        yield from octets.measure()
+    else:
+        part = _single(octets, text)
+        if part is not None:
+            return part
+    return (yield from _Parser(source(octets)).message())
+
+
+def finished(steps: Generator[None, None, Result]) -> Result:
+    """The result of work that is not to pause."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            result: Result = done.value
+            return result
+
+
+def _single(octets: Octets, text: bytes) -> Part | None:
+    """The tree of a message in one part; None if it must be taken apart."""
+    at = text.find(b"\r\n\r\n")
+    body_start = at + 4 if at >= 0 else len(text)
+    if text.startswith(b"\r\n"):
+        body_start = 2
+    header = Header(text[: min(body_start, MAX_HEADER)])
+    value = header.get(b"content-type")
+    kind = PLAIN_TEXT if value is None else content_type(value)
+    if kind.kind == b"multipart" or (kind.kind == b"message" and kind.subkind == b"rfc822"):
+        return None
+    part = Part(0, body_start, header, kind)
+    part.body_end = len(text)
+    if kind.kind == b"text":
+        part.lines = octets.newlines_from(body_start)
+    return part
 
 
 class _Open:
@@ -105,7 +165,7 @@ class _Open:
 class _Parser:
     """One walk over a message. `event` and `level` say which delimiter ended what was read last."""
 
-    __slots__ = ("budget", "counted", "event", "level", "open", "parts", "source")
+    __slots__ = ("budget", "counted", "event", "headers", "level", "open", "parts", "source", "work")
 
     def __init__(self, source: Source) -> None:
         self.source = source
@@ -115,18 +175,17 @@ class _Parser:
         self.level = -1
         self.counted: list[Part] = []
         self.budget = max(MAX_SEARCH * source.size, SMALL_SEARCH)
+        self.headers = 0
+        """octets of headers that are kept"""
+        self.work = 0
+        """octets since the last pause, each part as PART_WORK"""
 
-    def message(self) -> Part:
-        part = self.entity(0, 0, PLAIN_TEXT)
-        if len(self.counted) == 1:
-            only = self.counted[0]
-            if only.body_end - only.body_start < MAX_HEADER:
-                only.lines = newlines(self.source.read(only.body_start, only.body_end))
-                return part
-        self.count_lines()
+    def message(self) -> Steps:
+        part = yield from self.entity(0, 0, PLAIN_TEXT)
+        yield from self.count_lines()
         return part
 
-    def seek(self, at: int) -> None:
+    def seek(self, at: int) -> Generator[None, None, None]:
         """Find the next delimiter that starts at or after at."""
         self.event = self.source.size
         self.level = -1
@@ -134,70 +193,88 @@ class _Parser:
         for level, opened in enumerate(self.open):
             found = opened.found
             if found < at:
-                found = self.search(opened, at)
+                found = yield from self.search(opened, at)
             if found >= 0 and (found < self.event or (found == self.event and opened.length >= length)):
                 self.event = found
                 self.level = level
                 length = opened.length
 
-    def search(self, opened: _Open, at: int) -> int:
+    def search(self, opened: _Open, at: int) -> Generator[None, None, int]:
         """Look for a delimiter as far as the nearest one known of the outer multiparts."""
         start = max(at, opened.clear)
         if start > self.event:
             return -1
-        found = self.source.find(opened.pattern, start, self.event + opened.length)
+        found = yield from self.find(opened.pattern, start, self.event + opened.length)
         opened.found = found
         opened.clear = self.event + 1 if found < 0 else found
         self.budget -= opened.clear - start
         return found
 
-    def entity(self, start: int, depth: int, default: ContentType) -> Part:
+    def find(self, pattern: bytes, start: int, end: int) -> Generator[None, None, int]:
+        """As bytes.find, in steps."""
+        at = start
+        overlap = len(pattern) - 1
+        while True:
+            stop = min(at + STEP, end)
+            found = self.source.find(pattern, at, stop)
+            self.work += (found if found >= 0 else stop) - at
+            if self.work >= STEP:
+                self.work = 0
+                yield
+            if found >= 0 or stop >= end:
+                return found
+            at = stop - overlap
+
+    def entity(self, start: int, depth: int, default: ContentType) -> Steps:
         """A header and what it announces, up to the next delimiter of an open multipart."""
         self.parts += 1
-        if self.parts > MAX_PARTS or self.budget < 0:
-            return self.rest(start)
+        self.work += PART_WORK
+        if self.parts > MAX_PARTS or self.budget < 0 or self.headers > MAX_HEADERS:
+            return (yield from self.rest(start))
         if self.open:
-            self.seek(start - 2)
-        body_start = self.header_end(start)
+            yield from self.seek(start - 2)
+        body_start = yield from self.header_end(start)
         header = Header(self.source.read(start, min(body_start, start + MAX_HEADER)))
+        self.headers += len(header.raw)
+        self.work += len(header.raw)
         value = header.get(b"content-type")
         part = Part(start, body_start, header, default if value is None else content_type(value))
         kind = part.content_type.kind
         if kind == b"text":
             self.counted.append(part)
         elif kind == b"multipart":
-            self.multipart(part, depth)
+            yield from self.multipart(part, depth)
         elif kind == b"message" and part.content_type.subkind == b"rfc822":
-            self.enclosed(part, depth)
+            yield from self.enclosed(part, depth)
         part.body_end = max(body_start, self.event)
         if part.children:
             part.body_end = max(part.body_end, part.children[-1].body_end)
         return part
 
-    def rest(self, start: int) -> Part:
+    def rest(self, start: int) -> Steps:
         """What follows when a bound of the whole message is passed."""
         self.open.clear()
-        self.seek(start)
+        yield from self.seek(start)
         part = Part(start, start, Header(b""), OPAQUE)
         part.body_end = self.event
         return part
 
-    def header_end(self, start: int) -> int:
+    def header_end(self, start: int) -> Generator[None, None, int]:
         """After the empty line, whose line end may be that of the delimiter that follows."""
         limit = max(self.event + 2 if self.level >= 0 else self.event, start)
         if limit >= start + 2 and self.source.startswith(b"\r\n", start):
             return start + 2
-        at = self.source.find(b"\r\n\r\n", start, limit)
+        at = yield from self.find(b"\r\n\r\n", start, limit)
         return at + 4 if at >= 0 else limit
 
-    def enclosed(self, part: Part, depth: int) -> None:
+    def enclosed(self, part: Part, depth: int) -> Generator[None, None, None]:
         if depth >= MAX_NESTING:
             part.content_type = OPAQUE
             return
         self.counted.append(part)
-        part.children.append(self.entity(part.body_start, depth + 1, PLAIN_TEXT))
+        part.children.append((yield from self.entity(part.body_start, depth + 1, PLAIN_TEXT)))
 
-    def multipart(self, part: Part, depth: int) -> None:
+    def multipart(self, part: Part, depth: int) -> Generator[None, None, None]:
         boundary = _boundary(part.content_type)
         if depth >= MAX_NESTING or len(boundary) > MAX_BOUNDARY:
             part.content_type = OPAQUE
@@ -212,21 +289,39 @@ class _Parser:
         at = part.body_start - 2
         opened = _Open(boundary, at)
         self.open.append(opened)
-        self.seek(at)
+        yield from self.seek(at)
         while self.level == level:
             at = self.event + opened.length
             if self.source.startswith(b"--", at):
                 self.open.pop()
-                self.seek(at)
+                yield from self.seek(at)
                 return
-            line_end = self.source.find(b"\r\n", at, size)
-            part.children.append(self.entity(size if line_end < 0 else line_end + 2, depth + 1, default))
+            line_end = yield from self.find(b"\r\n", at, size)
+            part.children.append(
+                (yield from self.entity(size if line_end < 0 else line_end + 2, depth + 1, default))
+            )
         del self.open[level:]
 
-    def count_lines(self) -> None:
+    def count_lines(self) -> Generator[None, None, None]:
         """Count the lines of all parts that need it in one pass."""
+        if len(self.counted) == 1:
+            only = self.counted[0]
+            if only.body_end - only.body_start < MAX_HEADER:
+                only.lines = newlines(self.source.read(only.body_start, only.body_end))
+                return
         places = sorted({place for part in self.counted for place in (part.body_start, part.body_end)})
-        counts = dict(zip(places, self.source.newlines(places), strict=True))
+        counts: dict[int, int] = {}
+        count = at = 0
+        for place in places:
+            while at < place:
+                end = min(at + STEP - self.work, place)
+                count += self.source.newlines(at, end)
+                self.work += end - at
+                at = end
+                if self.work >= STEP:
+                    self.work = 0
+                    yield
+            counts[place] = count
         for part in self.counted:
             part.lines = counts[part.body_end] - counts[part.body_start]
 
@@ -258,31 +353,31 @@ def _encoding(header: Header) -> tuple[bytes, bytes]:
 
 def bodystructure(part: Part, extended: bool) -> bytes:
     """BODYSTRUCTURE (extended) or BODY of a part, ready to send; valid in every mode. Never raises."""
-    if _is_plain(part):
-        return b'("text" "plain" ("charset" "us-ascii") NIL NIL "7bit" %d %d%b)' % (
-            part.size,
-            part.lines,
-            b" NIL NIL NIL NIL" if extended else b"",
-        )
-    out: list[bytes] = []
-    _render(part, extended, out)
-    return b"".join(out)
+    plain, whole = bodystructures(part)
+    return whole if extended else plain
 
 
-_DESCRIBING = frozenset(
-    (
-        b"content-id",
-        b"content-description",
-        b"content-md5",
-        b"content-disposition",
-        b"content-language",
-        b"content-location",
-    )
-)
+def bodystructures(part: Part) -> tuple[bytes, bytes]:
+    """BODY and BODYSTRUCTURE of a part."""
+    return finished(bodystructure_steps(part))
+
+
+def bodystructure_steps(part: Part) -> Generator[None, None, tuple[bytes, bytes]]:
+    """As `bodystructures`, with a pause after each RENDERED parts."""
+    if not part.children and part.content_type.kind != b"multipart":
+        plain = _PLAIN % (part.size, part.lines) if _is_plain(part) else _leaf(part)
+        return b"(%b)" % plain, b"(%b%b)" % (plain, _single_extension(part))
+    plain_out: list[bytes] = []
+    whole_out: list[bytes] = []
+    yield from _render(part, plain_out, whole_out)
+    return b"".join(plain_out), b"".join(whole_out)
+
+
+_PLAIN = b'"text" "plain" ("charset" "us-ascii") NIL NIL "7bit" %d %d'
 
 
 def _is_plain(part: Part) -> bool:
-    """Whether a part is ordinary text with nothing said about it; such a one is shown in lower case."""
+    """Whether a message is nothing but text in US-ASCII, which is told in lower case whatever the sender's case."""
     kind = part.content_type
     if kind.subkind != b"plain" or kind.kind != b"text" or len(kind.parameters) != 1:
         return False
@@ -291,29 +386,47 @@ def _is_plain(part: Part) -> bool:
         value.lower() == b"us-ascii"
         and name.lower() == b"charset"
         and _encoding(part.header)[0] == b"7bit"
-        and _DESCRIBING.isdisjoint(part.header.usual)
+        and _ANY_DESCRIBING.isdisjoint(part.header.usual)
     )
 
 
-def _render(part: Part, extended: bool, out: list[bytes]) -> None:
-    out.append(b"(")
+RENDERED = 256
+"""Parts that are rendered between two pauses."""
+
+
+def _render(part: Part, plain: list[bytes], whole: list[bytes]) -> Generator[None, None, None]:
+    """Both forms of a part, put behind what is there."""
     if part.is_multipart:
-        _render_multipart(part, extended, out)
-    else:
-        _render_single(part, extended, out)
-    out.append(b")")
+        yield from _render_multipart(part, plain, whole)
+        return
+    leaf = _leaf(part)
+    if part.children:
+        start = b"(%b %b " % (leaf, (yield from envelope_steps(part.children[0].header)))
+        plain.append(start)
+        whole.append(start)
+        yield from _render(part.children[0], plain, whole)
+        plain.append(b" %d)" % part.lines)
+        whole.append(b" %d%b)" % (part.lines, _single_extension(part)))
+        return
+    plain.append(b"(%b)" % leaf)
+    whole.append(b"(%b%b)" % (leaf, _single_extension(part)))
+    if len(plain) % RENDERED == 0:
+        yield
 
 
-def _render_multipart(part: Part, extended: bool, out: list[bytes]) -> None:
+def _render_multipart(part: Part, plain: list[bytes], whole: list[bytes]) -> Generator[None, None, None]:
+    plain.append(b"(")
+    whole.append(b"(")
     if part.children:
         for child in part.children:
-            _render(child, extended, out)
+            yield from _render(child, plain, whole)
     else:
-        out.append(_EMPTY_EXTENDED if extended else _EMPTY)
-    out.append(b" " + string(part.content_type.subtype))
-    if extended:
-        out.append(b" " + render(part.content_type.parameters))
-        out.append(_extension(part.header))
+        plain.append(_EMPTY)
+        whole.append(_EMPTY_EXTENDED)
+    kind = part.content_type
+    subtype = string(kind.subtype)
+    plain.append(b" %b)" % subtype)
+    whole.append(b" %b %b%b)" % (subtype, render(kind.parameters), _extension(part.header)))
 
 
 _EMPTY = b'("text" "plain" ("charset" "us-ascii") NIL NIL "7bit" 0 0)'
@@ -321,28 +434,35 @@ _EMPTY_EXTENDED = _EMPTY[:-1] + b" NIL NIL NIL NIL)"
 """Stands for the parts of a multipart that has none: the grammar asks for at least one."""
 
 
-def _render_single(part: Part, extended: bool, out: list[bytes]) -> None:
+def _leaf(part: Part) -> bytes:
+    """What every single part begins with: up to its size, and for text its lines."""
     kind = part.content_type
     values = part.header.usual
-    out.append(
-        b"%b %b %b %b %d"
-        % (
-            kind.rendered,
-            _text(values.get(b"content-id")),
-            _text(values.get(b"content-description")),
-            _encoding(part.header)[1],
-            part.size,
-        )
-    )
-    if part.children:
-        out.append(b" %b " % envelope(part.children[0].header))
-        _render(part.children[0], extended, out)
-        out.append(b" %d" % part.lines)
-    elif kind.kind == b"text":
-        out.append(b" %d" % part.lines)
-    if extended:
-        out.append(b" " + _text(values.get(b"content-md5")))
-        out.append(_extension(part.header))
+    described = _NOT_DESCRIBED
+    if not _DESCRIBING.isdisjoint(values):
+        described = (_text(values.get(b"content-id")), _text(values.get(b"content-description")))
+    begin = b"%b %b %b %b %d" % (kind.rendered, *described, _encoding(part.header)[1], part.size)
+    if kind.kind == b"text" and not part.children:
+        return b"%b %d" % (begin, part.lines)
+    return begin
+
+
+_DESCRIBING = frozenset((b"content-id", b"content-description"))
+_ANY_DESCRIBING = _DESCRIBING | {
+    b"content-md5",
+    b"content-disposition",
+    b"content-language",
+    b"content-location",
+}
+_NOT_DESCRIBED = (b"NIL", b"NIL")
+
+
+def _single_extension(part: Part) -> bytes:
+    """What stands behind a single part in BODYSTRUCTURE."""
+    values = part.header.usual
+    if _ADDED.isdisjoint(values):
+        return b" NIL NIL NIL NIL"
+    return b" %b%b" % (_text(values.get(b"content-md5")), _extension(part.header))
 
 
 def _text(values: list[bytes] | None) -> bytes:
@@ -362,6 +482,7 @@ def _extension(header: Header) -> bytes:
 
 
 _EXTENSION = frozenset((b"content-disposition", b"content-language", b"content-location"))
+_ADDED = _EXTENSION | {b"content-md5"}
 
 
 def _disposition(values: list[bytes] | None) -> bytes:

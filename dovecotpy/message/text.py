@@ -52,12 +52,13 @@ def body_text(octets: Octets, message: Part) -> Iterator[str]:
             for child in part.children:
                 yield PartHeader(header_text(child.header) + END)
         elif part.content_type.kind in (b"text", b"message"):
-            yield from _part_text(octets, part)
+            yield from part_text(octets, part)
             yield END
         waiting.extend(reversed(part.children))
 
 
-def _part_text(octets: Octets, part: Part) -> Iterator[str]:
+def part_text(octets: Octets, part: Part) -> Iterator[str]:
+    """The text of one part, decoded, in pieces. Never raises on content."""
     undo = decoder(part.encoding)
     charset = part.content_type.parameter(b"charset")
     wide = is_wide(charset)

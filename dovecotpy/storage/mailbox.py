@@ -6,14 +6,14 @@ import enum
 import os
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from dovecotpy import clock
 from dovecotpy.ipc.record import Level
 from dovecotpy.search.evaluate import Found, Progress, evaluate
 from dovecotpy.search.query import Query
-from dovecotpy.storage import source
+from dovecotpy.storage.answers import Batch, answers
 from dovecotpy.storage.columns import Ledger
 from dovecotpy.storage.driver import (
     UNKNOWN_DATE,
@@ -43,18 +43,15 @@ from dovecotpy.storage.errors import (
 from dovecotpy.storage.flags import SEEN
 from dovecotpy.storage.index import snapshot
 from dovecotpy.storage.index.modseq import Modseqs
+from dovecotpy.storage.index.rendered import Owner, Rendered
 from dovecotpy.storage.index.snapshot import Snapshot, Unusable
-from dovecotpy.storage.source import Messages
+from dovecotpy.storage.source import Caching, Item, Messages
 
 Uids = Sequence[int]
-Item = bytes
 LOCK_SECONDS = 10.0
 """How long a write waits for another writer before NO [INUSE]."""
 CHUNK = 1000
 """Messages of a STORE, MOVE or EXPUNGE under one taking of the lock."""
-BATCH = 200
-"""Messages of one batch of answers that are at hand; of those that must be read, READ_BATCH."""
-READ_BATCH = 32
 RETRIES = 20
 """Looks for a message that is renamed while we try to open it."""
 SAVE_SNAPSHOT_FROM = 1000
@@ -82,13 +79,6 @@ class Changes(NamedTuple):
     """ranges of UIDs, ascending"""
     complete: bool
     """False: the log does not reach back so far; compare with `columns`"""
-
-
-class Batch(NamedTuple):
-    """Answers of some messages, parallel to `uids`; None where the message is gone."""
-
-    uids: Uids
-    values: Mapping[Item, Sequence[bytes | None]]
 
 
 class Stored(NamedTuple):
@@ -129,6 +119,7 @@ class Mailbox:
         say: Callable[[Level, str], None],
         *,
         writable: bool,
+        caching: Caching,
     ) -> None:
         self._driver = driver
         self.name = name
@@ -141,7 +132,17 @@ class Mailbox:
         self._synced = False
         self._first_recent: int | None = None
         self._recent_noted = False
-        self._messages = Messages(self.body, self._learn_size)
+        rendered = Rendered(
+            Owner(
+                lambda: self._index,
+                lambda: (driver.guid, driver.uidvalidity),
+                lambda: self._ledger.columns.uids,
+                self._complain,
+            ),
+            sync=caching.sync,
+            least=caching.least,
+        )
+        self._messages = Messages(self.body, self._learn_size, rendered, caching.kept)
         self._saved_stamp = b""
         self._generation = b""
         self._dirty = False
@@ -273,34 +274,16 @@ class Mailbox:
         raise InUse("Timeout while waiting for lock")
 
     def fetch(self, uids: Uids, items: frozenset[Item]) -> Iterator[Batch]:
-        """ENVELOPE, BODY, BODYSTRUCTURE, RFC822.SIZE, ready to send and valid in every mode. Raises StoreError."""
-        at = 0
-        while at < len(uids):
-            found: dict[Item, list[bytes | None]] = {item: [] for item in items}
-            read = 0
-            start = at
-            while at < len(uids) and at - start < BATCH and read < READ_BATCH:
-                read += self._answer(uids[at], items, found)
-                at += 1
-            yield Batch(array("I", uids[start:at]), found)
+        """ENVELOPE, BODY, BODYSTRUCTURE, RFC822.SIZE and what `source.fields_item` names, ready to send and valid in every mode.
 
-    def _answer(self, uid: int, items: frozenset[Item], found: dict[Item, list[bytes | None]]) -> int:
-        """Add one message's answers; 1 if it had to be read."""
-        values = {item: self._at_hand(uid, item) for item in items}
-        missing = frozenset(item for item, value in values.items() if value is None)
-        if missing:
-            rendered = self._messages.render(uid, missing) or {}
-            values.update((item, rendered.get(item)) for item in missing)
-        for item, value in values.items():
-            found[item].append(value)
-        return 1 if missing else 0
+        Raises StoreError.
+        """
+        return answers(self._messages, self._size, uids, items)
 
-    def _at_hand(self, uid: int, item: Item) -> bytes | None:
-        if item != source.SIZE:
-            return self._messages.cached(item, uid)
+    def _size(self, uid: int) -> int:
+        """RFC822.SIZE as far as it is known, else -1."""
         place = self._ledger.place(uid)
-        size = self._ledger.columns.sizes[place] if place >= 0 else -1
-        return b"%d" % size if size >= 0 else None
+        return self._ledger.columns.sizes[place] if place >= 0 else -1
 
     def _learn_size(self, uid: int, size: int) -> None:
         if self._ledger.learn_size(uid, size):
@@ -578,6 +561,7 @@ class Mailbox:
         if self._driver.closed:
             return
         self._save_snapshot()
+        self._messages.close()
         self._driver.close()
         if self._index is not None:
             os.close(self._index)

@@ -1,83 +1,220 @@
-"""What is read out of messages: ENVELOPE, body structures, true sizes, and the text that SEARCH looks into."""
+"""What is read out of messages: ENVELOPE, body structures, true sizes, header fields, keys to sort by, and the text that SEARCH looks into.
+
+A message is read once for everything that its header says, and once more at most for what its body says; the index keeps both.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import struct
+from array import array
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import NamedTuple
 
-from dovecotpy.message.envelope import envelope
+from dovecotpy.message import fields
+from dovecotpy.message.date import parse_date
+from dovecotpy.message.envelope import envelope, envelope_steps
 from dovecotpy.message.header import Header, header_end, parse_header
 from dovecotpy.message.lines import Octets
-from dovecotpy.message.structure import bodystructure, parse
+from dovecotpy.message.preview import preview
+from dovecotpy.message.string import string
+from dovecotpy.message.structure import Part, bodystructure_steps, finished, parse_steps
 from dovecotpy.message.text import body_text
 from dovecotpy.storage.driver import Body
 from dovecotpy.storage.errors import MessageGone
+from dovecotpy.storage.index.cachefile import OVERSIZE
+from dovecotpy.storage.index.rendered import Kinds, Rendered
+
+Item = bytes
+Steps = Generator[None, None, "dict[Item, bytes] | None"]
+"""Work that yields where it may pause."""
 
 ENVELOPE = b"ENVELOPE"
 BODY = b"BODY"
 BODYSTRUCTURE = b"BODYSTRUCTURE"
 SIZE = b"RFC822.SIZE"
+PREVIEW = b"PREVIEW"
+PREVIEW_LAZY = b"PREVIEW LAZY"
+"""As PREVIEW, or NIL where that would have to be worked out first (RFC 8970 section 4)."""
+FIELDS = b"HEADER.FIELDS "
+"""Begins the item of some header fields; see `fields_item`."""
 FIRST_READ = 16384
 """Octets in which most header blocks end."""
 MAX_HEADER = 1 << 20
-CACHE_OCTETS = 32 << 20
-"""Rendered answers kept for one mailbox; past it all are forgotten and rendered again when asked for."""
+
+_ENVELOPE, _FIELDS, _DATE = 1, 2, 3
+_BODY, _BODYSTRUCTURE, _SIZE = 20, 21, 22
+_PREVIEW = 30
+_KIND = {
+    ENVELOPE: _ENVELOPE,
+    BODY: _BODY,
+    BODYSTRUCTURE: _BODYSTRUCTURE,
+    SIZE: _SIZE,
+    PREVIEW: _PREVIEW,
+}
+_NAMES = {
+    "imap.envelope": _ENVELOPE,
+    "date.sent": _DATE,
+    "imap.body": _BODY,
+    "imap.bodystructure": _BODYSTRUCTURE,
+    "mime.parts": _BODYSTRUCTURE,
+    "size.virtual": _SIZE,
+}
+"""What mail_cache_fields and mail_never_cache_fields call it."""
+_OF_BODY = frozenset((BODY, BODYSTRUCTURE, SIZE, PREVIEW))
+_WHOLE = frozenset((_BODY, _BODYSTRUCTURE, _SIZE))
+_MOMENT = struct.Struct("<qh")
+NO_DATE = -(1 << 63)
+
+
+def fields_item(names: Sequence[bytes]) -> Item | None:
+    """What to ask `Messages` for to have these header fields; None if they are not all kept. names: in any case."""
+    lowered = sorted({name.lower() for name in names})
+    return FIELDS + b" ".join(lowered) if all(name in fields.NUMBERS for name in lowered) else None
+
+
+class Choice(NamedTuple):
+    """Which values are kept, by the settings."""
+
+    of_header: Kinds
+    of_body: Kinds
+    whole: bool
+    """The body is looked at as soon as the header is."""
+
+
+class Caching(NamedTuple):
+    """What the settings say about what is kept on disk."""
+
+    kept: Choice
+    sync: bool
+    """it may be synced"""
+    least: int
+    """messages that a mailbox has before anything is kept"""
+
+
+def choice(wanted: Sequence[str], never: Sequence[str]) -> Choice:
+    """By mail_cache_fields and mail_never_cache_fields. What a header says is kept in any case."""
+    excluded = {_NAMES[name] for name in never if name in _NAMES}
+    if any(name[4:].lower().encode() in fields.NUMBERS for name in never if name.startswith("hdr.")):
+        excluded.add(_FIELDS)
+    return Choice(
+        tuple(kind for kind in (_ENVELOPE, _FIELDS, _DATE) if kind not in excluded),
+        tuple(kind for kind in (_BODY, _BODYSTRUCTURE, _SIZE) if kind not in excluded),
+        any(_NAMES.get(name) in _WHOLE for name in wanted),
+    )
 
 
 class Messages:
-    """The messages of one mailbox, read at most once for what can be kept. open_body raises MessageGone."""
+    """The messages of one mailbox. open_body raises MessageGone."""
 
-    def __init__(self, open_body: Callable[[int], Body], learn_size: Callable[[int, int], None]) -> None:
+    def __init__(
+        self,
+        open_body: Callable[[int], Body],
+        learn_size: Callable[[int, int], None],
+        rendered: Rendered,
+        kept: Choice,
+    ) -> None:
         self._open_body = open_body
         self._learn_size = learn_size
-        self._cache: dict[bytes, dict[int, bytes]] = {ENVELOPE: {}, BODY: {}, BODYSTRUCTURE: {}}
-        self._kept = 0
+        self._rendered = rendered
+        self._kept = kept
+        self._selections: dict[Item, fields.Selection] = {}
 
-    def cached(self, item: bytes, uid: int) -> bytes | None:
-        """A rendering that is at hand."""
-        found = self._cache.get(item)
-        return None if found is None else found.get(uid)
+    # What is at hand
+
+    def look(self) -> None:
+        """Take note of what other sessions kept."""
+        self._rendered.look()
+
+    def at_hand(self, item: Item, uids: "array[int]") -> list[bytes | None]:
+        """Answers that need no reading, parallel to uids (ascending); None where there is none."""
+        if item.startswith(FIELDS):
+            records = self._find(_FIELDS, uids)
+            answer = self._selection(item).answer
+            return [None if record is None else answer(record) for record in records]
+        if item == PREVIEW_LAZY:
+            return [value or b"NIL" for value in self._find(_PREVIEW, uids)]
+        if item == ENVELOPE and _ENVELOPE not in self._kept.of_header:
+            records = self._find(_FIELDS, uids)
+            return [None if record is None else envelope(fields.unpack(record)) for record in records]
+        return self._find(_KIND[item], uids)
+
+    def _find(self, kind: int, uids: "array[int]") -> list[bytes | None]:
+        found = self._rendered.find(kind, uids)
+        if OVERSIZE in found:
+            return [None if value == OVERSIZE else value for value in found]
+        return found
+
+    def _selection(self, item: Item) -> fields.Selection:
+        selection = self._selections.get(item)
+        if selection is None:
+            if len(self._selections) >= MAX_SELECTIONS:
+                self._selections.clear()
+            selection = fields.Selection(item[len(FIELDS) :].split(b" "))
+            self._selections[item] = selection
+        return selection
 
     def forget(self, uid: int) -> None:
         """The message is gone."""
-        for kept in self._cache.values():
-            rendered = kept.pop(uid, None)
-            if rendered is not None:
-                self._kept -= len(rendered)
+        self._rendered.forget(uid)
 
-    def render(self, uid: int, items: frozenset[bytes]) -> dict[bytes, bytes] | None:
-        """Renderings of one message, ready to send; None if it is gone. Raises StoreError."""
+    def close(self) -> None:
+        """Keep what is worth it, give everything back. Idempotent."""
+        self._rendered.close()
+
+    # Reading
+
+    def render(self, uid: int, items: frozenset[Item]) -> Steps:
+        """Answers from the message itself, ready to send; None if it is gone. Raises StoreError."""
         try:
             body = self._open_body(uid)
         except MessageGone:
             return None
         try:
-            if items == {ENVELOPE}:
-                return {ENVELOPE: self._keep(ENVELOPE, uid, envelope(self._header(uid, body)))}
-            return self._render_all(uid, body, items)
+            if self._kept.whole or not items.isdisjoint(_OF_BODY):
+                return (yield from self._render_whole(uid, body, items))
+            header = self._header(uid, body)
+            return (yield from self._of_header(uid, header, items))
         finally:
             body.close()
 
-    def _render_all(self, uid: int, body: Body, items: frozenset[bytes]) -> dict[bytes, bytes]:
-        octets = Octets(body)
-        self._learn_size(uid, octets.size)
-        rendered = {SIZE: b"%d" % octets.size}
-        if items - {SIZE}:
-            part = parse(octets)
-            rendered[ENVELOPE] = self._keep(ENVELOPE, uid, envelope(part.header))
-            if BODY in items:
-                rendered[BODY] = self._keep(BODY, uid, bodystructure(part, False))
-            if BODYSTRUCTURE in items:
-                rendered[BODYSTRUCTURE] = self._keep(BODYSTRUCTURE, uid, bodystructure(part, True))
-        return rendered
+    def _of_header(self, uid: int, header: Header, items: frozenset[Item]) -> Steps:
+        """Keep everything that the header says; what is asked for of it."""
+        record = fields.pack(header) or OVERSIZE
+        rendered = yield from envelope_steps(header)
+        values = {_ENVELOPE: rendered, _FIELDS: record, _DATE: _moment(header)}
+        kinds = self._kept.of_header
+        if kinds:
+            self._rendered.keep(kinds, uid, [values[kind] for kind in kinds])
+        answers = {ENVELOPE: rendered}
+        for item in items:
+            if item.startswith(FIELDS):
+                answers[item] = (
+                    header.fields(item[len(FIELDS) :].split(b" "))
+                    if record == OVERSIZE
+                    else self._selection(item).answer(record)
+                )
+        return answers
 
-    def _keep(self, item: bytes, uid: int, value: bytes) -> bytes:
-        self._kept += len(value)
-        if self._kept > CACHE_OCTETS:
-            for kept in self._cache.values():
-                kept.clear()
-            self._kept = len(value)
-        self._cache[item][uid] = value
-        return value
+    def _render_whole(self, uid: int, body: Body, items: frozenset[Item]) -> Steps:
+        octets = Octets(body)
+        if items == {SIZE} and not self._kept.whole:
+            yield from octets.measure()
+            self._learn_size(uid, octets.size)
+            return {SIZE: b"%d" % octets.size}
+        part = yield from parse_steps(octets)
+        self._learn_size(uid, octets.size)
+        answers = (yield from self._of_header(uid, part.header, items)) or {}
+        plain, extended = yield from bodystructure_steps(part)
+        size = b"%d" % octets.size
+        values = {_BODY: plain, _BODYSTRUCTURE: extended, _SIZE: size}
+        kinds = self._kept.of_body
+        if kinds and items != {PREVIEW}:
+            self._rendered.keep(kinds, uid, [values[kind] for kind in kinds])
+        answers.update({BODY: plain, BODYSTRUCTURE: extended, SIZE: size})
+        if PREVIEW in items:
+            answers[PREVIEW] = string(preview(octets, part).encode())
+            self._rendered.keep((_PREVIEW,), uid, [answers[PREVIEW]])
+        return answers
 
     def _header(self, uid: int, body: Body) -> Header:
         data = body.read(0, FIRST_READ)
@@ -92,7 +229,7 @@ class Messages:
     # What search asks
 
     def header(self, uid: int) -> Header | None:
-        """The parsed header; None if the message is gone."""
+        """The parsed header, all of it; None if the message is gone."""
         try:
             body = self._open_body(uid)
         except MessageGone:
@@ -102,8 +239,28 @@ class Messages:
         finally:
             body.close()
 
+    def headers(self, uids: Sequence[int]) -> list[Header | None]:
+        """Headers that have the fields of message.header.USUAL at least, parallel to uids; None where a message is gone.
+
+        From what is kept where that is possible; what had to be read is kept. Raises StoreError.
+        """
+        self.look()
+        ascending = array("I", sorted(set(uids)))
+        records = dict(zip(ascending, self._find(_FIELDS, ascending), strict=True))
+        found: list[Header | None] = []
+        for uid in uids:
+            record = records[uid]
+            found.append(self._read_header(uid) if record is None else fields.unpack(record))
+        return found
+
+    def _read_header(self, uid: int) -> Header | None:
+        header = self.header(uid)
+        if header is not None:
+            finished(self._of_header(uid, header, frozenset()))
+        return header
+
     def decoded_text(self, uid: int) -> Iterator[str] | None:
-        """The text of a message, decoded, in pieces; None if it is gone."""
+        """The text of a message, decoded, in pieces, empty ones for a pause; None if it is gone."""
         try:
             body = self._open_body(uid)
         except MessageGone:
@@ -113,7 +270,15 @@ class Messages:
     def _text(self, body: Body) -> Iterator[str]:
         try:
             octets = Octets(body)
-            yield from body_text(octets, parse(octets))
+            steps = parse_steps(octets)
+            while True:
+                try:
+                    next(steps)
+                except StopIteration as done:
+                    part: Part = done.value
+                    break
+                yield ""
+            yield from body_text(octets, part)
         finally:
             body.close()
 
@@ -129,3 +294,14 @@ class Messages:
             body.close()
         self._learn_size(uid, size)
         return size
+
+
+MAX_SELECTIONS = 64
+"""Lists of header fields that are remembered; then the memory starts anew."""
+
+
+def _moment(header: Header) -> bytes:
+    """The last Date field's moment and zone, packed."""
+    values = header.usual.get(b"date")
+    moment = parse_date(values[-1]) if values else None
+    return _MOMENT.pack(NO_DATE, 0) if moment is None else _MOMENT.pack(*moment)

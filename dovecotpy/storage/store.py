@@ -24,6 +24,7 @@ from dovecotpy.storage.maildir.filename import Names
 from dovecotpy.storage.maildir.tree import MaildirTree
 from dovecotpy.storage.namespaces import Space, check, spaces_of, with_inbox
 from dovecotpy.storage.notify import Watcher
+from dovecotpy.storage.source import Caching, choice
 from dovecotpy.storage.state import State
 
 _UNSEEN = bytes(0 if bits & flags.SEEN else 1 for bits in range(256))
@@ -77,6 +78,11 @@ class Status(NamedTuple):
     deleted: int
 
 
+def _caching(settings: Settings) -> Caching:
+    kept = choice(settings.words("mail_cache_fields"), settings.words("mail_never_cache_fields"))
+    return Caching(kept, not settings.flag("fsync_disable"), settings.number("mail_cache_min_mail_count"))
+
+
 class Store:
     """All mailboxes of one user. log: takes the administrator's lines.
 
@@ -93,6 +99,7 @@ class Store:
         self._user = user
         self._settings = settings
         self._log = log
+        self._caching = _caching(settings)
         self._watcher = Watcher(lambda text: log(Level.WARNING, text))
         self._states: list[State] = []
         self._trees: list[MaildirTree] = []
@@ -243,7 +250,8 @@ class Store:
             driver = space.tree.open(disk, writable=writable)
         except MailboxNotFound:
             raise MailboxNotFound(f"Mailbox doesn't exist: {os.fsdecode(name)}") from None
-        return Mailbox(driver, name, space.tree.index_directory(disk), self._log, writable=writable)
+        index = space.tree.index_directory(disk)
+        return Mailbox(driver, name, index, self._log, writable=writable, caching=self._caching)
 
     def status(self, name: bytes) -> Status:
         """Numbers of a mailbox; \\Recent is not claimed. Raises as `open`."""

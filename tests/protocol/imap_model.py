@@ -201,6 +201,8 @@ class ModelMailbox:
             return envelope(part.header)
         if item == b"RFC822.SIZE":
             return b"%d" % octets.size
+        if item.startswith(b"HEADER.FIELDS "):
+            return part.header.fields(item.split(b" ")[1:])
         return bodystructure(part, item == b"BODYSTRUCTURE")
 
     def _message(self, uid: int) -> Message:

@@ -37,14 +37,17 @@ COMMON = (
         "",
         "P",
         "What is always kept in the cache: flags, date.sent, date.received, size.virtual, size.physical, imap.body, "
-        "imap.bodystructure, imap.envelope, mime.parts, hdr.NAME.",
+        "imap.bodystructure, imap.envelope, mime.parts, hdr.NAME. What a header says is kept with or without; a name of the body's "
+        "structure or size has it kept as soon as a message's header is read.",
+        acted_on=True,
     ),
     Setting(
         "mail_never_cache_fields",
         Kind.WORDS,
-        "imap.envelope",
+        "",
         "P",
-        "What is never kept in the cache.",
+        "What is never kept in the cache; without imap.envelope an ENVELOPE is made of kept header fields each time.",
+        acted_on=True,
     ),
     Setting(
         "mail_cache_min_mail_count",
@@ -52,6 +55,7 @@ COMMON = (
         "0",
         "P",
         "Messages that a mailbox needs before its cache is written.",
+        acted_on=True,
     ),
     Setting(
         "mailbox_idle_check_interval",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from dovecotpy.imap.arguments import Arguments
@@ -20,6 +20,7 @@ from dovecotpy.storage import flags as bits
 from dovecotpy.storage.driver import Columns
 from dovecotpy.storage.errors import MailboxReplaced, MessageGone, StoreError
 from dovecotpy.storage.mailbox import Operation
+from dovecotpy.storage.source import fields_item
 
 if TYPE_CHECKING:
     from dovecotpy.imap.session import ImapSession
@@ -87,7 +88,7 @@ def fetch(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
         if unit.narrow is not None:
             spans = unit.narrow(view, spans, modifiers[name])
     job = _Fetch(session, view, plan)
-    if plan.sections:
+    if plan.sections and not job.fields:
         yield from job.with_sections(view.uids_of(spans))
     else:
         yield from job.without_sections(spans)
@@ -160,10 +161,12 @@ class _Fetch:
         self.items = plan.items
         self.items_when_changed = plan._replace(simple=plan.simple | view.flag_items).items
         self.missing = False
+        self.fields = _field_lists(plan)
+        """Sections that the store's caches answer, if they answer all, and what the store calls them."""
 
     def without_sections(self, spans: Spans) -> Iterator[bytes]:
         """Items that columns and the store's caches answer."""
-        asked = frozenset(self._asked(spans))
+        asked = frozenset((*self._asked(spans), *(item for _, item in self.fields)))
         if asked:
             yield from self._batches(self.view.uids_of(spans), asked)
             return
@@ -214,6 +217,8 @@ class _Fetch:
             if column is None:
                 column = item.values(view, view.columns, start, end) if item.values is not None else ()
             found.append((name + b" " + item.form, column))
+        for each, fields in self.fields:
+            found.append((each.label + b" %b", list(map(_literal_of(each), values[fields]))))
         return found
 
     def _line(self, uid: int, values: Mapping[bytes, bytes | None]) -> bytes:
@@ -241,6 +246,11 @@ class _Fetch:
             if value is None:
                 return None
             pieces.append((name + b" " + item.form) % value)
+        for each, fields in self.fields:
+            literal = _literal_of(each)(values.get(fields))
+            if literal is None:
+                return None
+            pieces.append(each.label + b" " + literal)
         return pieces
 
     def _find(self, uid: int) -> tuple[Columns, int] | None:
@@ -259,16 +269,20 @@ class _Fetch:
             group = uids[start : start + GROUP]
             self.session.note_progress(start, len(uids))
             marked = self._mark_seen(group)
-            values = self._values(group, asked) if asked else {}
+            values = (yield from self._values(group, asked)) if asked else {}
             for uid in group:
                 yield from self._message(uid, values.get(uid, {}), told=uid in marked)
 
-    def _values(self, uids: "array[int]", items: frozenset[bytes]) -> dict[int, Mapping[bytes, bytes | None]]:
-        return {
-            uid: {item: column[at] for item, column in batch.values.items()}
-            for batch in self.view.mailbox.fetch(uids, items)
-            for at, uid in enumerate(batch.uids)
-        }
+    def _values(
+        self, uids: "array[int]", items: frozenset[bytes]
+    ) -> Generator[bytes, None, dict[int, Mapping[bytes, bytes | None]]]:
+        """What the store answers, by message; nothing is said meanwhile."""
+        found: dict[int, Mapping[bytes, bytes | None]] = {}
+        for batch in self.view.mailbox.fetch(uids, items):
+            yield b""
+            for at, uid in enumerate(batch.uids):
+                found[uid] = {item: column[at] for item, column in batch.values.items()}
+        return found
 
     def _mark_seen(self, group: "array[int]") -> frozenset[int]:
         """Set \\Seen where this FETCH does; the messages of which that is news for the client."""
@@ -308,7 +322,10 @@ class _Fetch:
 
     def _sections(self, number: int, pieces: list[bytes], text: MessageText) -> Iterator[bytes]:
         """One FETCH response with sections: nothing of it is sent before all of them were found."""
-        found = [(item, text.find(item.section, item.partial)) for item in self.plan.sections]
+        found = []
+        for item in self.plan.sections:
+            value = yield from _with_pauses(text.find(item.section, item.partial))
+            found.append((item, value))
         head = b"* %d FETCH (%b" % (number, b" ".join(pieces))
         if pieces:
             head += b" "
@@ -327,6 +344,50 @@ class _Fetch:
             separator = b" "
         self.session.within_literal = False
         yield b")\r\n"
+
+
+def _with_pauses(
+    steps: Generator[None, None, Span | bytes | None],
+) -> Generator[bytes, None, Span | bytes | None]:
+    """What the steps lead to; nothing is said meanwhile."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            value: Span | bytes | None = done.value
+            return value
+        yield b""
+
+
+def _field_lists(plan: Plan) -> list[tuple[BodyItem, bytes]]:
+    """The sections of a plan as items of the store, if each is a list of header fields that it keeps."""
+    found = []
+    for each in plan.sections:
+        section = each.section
+        item = None
+        if section.kind == b"HEADER.FIELDS" and not section.path and not each.sets_seen:
+            item = fields_item(section.fields)
+        if item is None:
+            return []
+        found.append((each, item))
+    return found
+
+
+def _literal_of(item: BodyItem) -> Callable[[bytes | None], bytes | None]:
+    """Makes a literal of a section's octets; NUL, which no literal may hold, as 0x80. None stays None."""
+    start, count = item.partial or (0, None)
+    end = None if count is None else start + count
+
+    def literal(octets: bytes | None) -> bytes | None:
+        if octets is None:
+            return None
+        if end is not None:
+            octets = octets[start:end]
+        if b"\0" in octets:
+            octets = octets.replace(b"\0", b"\x80")
+        return b"{%d}\r\n%b" % (len(octets), octets)
+
+    return literal
 
 
 def _size(found: tuple[BodyItem, Span | bytes | None]) -> int:

@@ -31,6 +31,9 @@ def settings(**changes: object) -> Settings:
         "lock_method": "fcntl",
         "mail_nfs_storage": False,
         "mailbox_idle_check_interval": 30,
+        "mail_cache_fields": (),
+        "mail_never_cache_fields": (),
+        "mail_cache_min_mail_count": 0,
         "mail_location": "maildir:~/Maildir",
     }
     return Settings({**values, **changes})  # type: ignore[arg-type]
