@@ -82,6 +82,7 @@ EXTENSIONS: dict[str, Extension] = {
     "MOVE": Extension("6851", (COMMANDS + "move.py",), _transcripts("move")),
     "MULTIAPPEND": Extension("3502", (COMMANDS + "append.py",), _transcripts("append_many")),
     "NAMESPACE": Extension("2342", (COMMANDS + "namespace.py",), _transcripts("any_state")),
+    "PREVIEW": Extension("8970", ("imap/fetch_items.py", "message/preview.py"), _transcripts("preview")),
     "QRESYNC": Extension("7162", ("imap/select_parameters.py", "imap/view.py"), _transcripts("qresync")),
     "SEARCHRES": Extension("5182", ("imap/returns.py",), _transcripts("search_return")),
     "SPECIAL-USE": Extension(

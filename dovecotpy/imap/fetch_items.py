@@ -6,14 +6,15 @@ Sections of the message are not here: see `items.py`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from dovecotpy.imap import internaldate
 from dovecotpy.imap.dialect import CONDSTORE
-from dovecotpy.imap.registry import Table
+from dovecotpy.imap.registry import Table, extension
 from dovecotpy.imap.view import View
 from dovecotpy.storage.driver import Columns
+from dovecotpy.storage.source import PREVIEW_LAZY
 
 Values = Callable[[View, Columns, int, int], Sequence[object]]
 """The values of the messages at places start to end of the columns; None for one that is not known any more."""
@@ -30,6 +31,8 @@ class FetchItem(NamedTuple):
     form: bytes = b"%b"
     options: frozenset[bytes] = frozenset()
     """words that may follow in parentheses (`Plan.options`)"""
+    with_options: Mapping[frozenset[bytes], bytes] = {}
+    """what the store calls it with some of these words, where that is something else"""
     enables: bytes = b""
     """the extension that asking for it switches on"""
 
@@ -62,6 +65,9 @@ def _size_unknown(columns: Columns, start: int, end: int) -> bool:
     return min(columns.sizes[start:end], default=0) < 0
 
 
+PREVIEW = extension("PREVIEW")
+LAZY = frozenset((b"LAZY",))
+
 FETCH_ITEMS: Table[FetchItem] = Table()
 FETCH_ITEMS.add(b"UID", FetchItem(_uids, form=b"%d"))
 FETCH_ITEMS.add(b"FLAGS", FetchItem(_flags))
@@ -71,3 +77,6 @@ FETCH_ITEMS.add(b"RFC822.SIZE", FetchItem(_sizes, _size_unknown))
 FETCH_ITEMS.add(b"ENVELOPE", FetchItem(None, _always))
 FETCH_ITEMS.add(b"BODY", FetchItem(None, _always))
 FETCH_ITEMS.add(b"BODYSTRUCTURE", FetchItem(None, _always))
+FETCH_ITEMS.add(
+    b"PREVIEW", FetchItem(None, _always, options=LAZY, with_options={LAZY: PREVIEW_LAZY}), PREVIEW
+)

@@ -31,6 +31,7 @@ SEEDS = [
     b'a CREATE Sent\r\nb SUBSCRIBE Sent\r\nc LIST (SUBSCRIBED RECURSIVEMATCH) "" (% S* "x.%") RETURN (CHILDREN SPECIAL-USE STATUS (SIZE MESSAGES))\r\n',
     b"a CREATE p.q.r\r\nb SUBSCRIBE p.q.r\r\nc DELETE p.q.r\r\nd LIST (REMOTE SPECIAL-USE SUBSCRIBED) {0+}\r\n {1+}\r\n* RETURN ()\r\n",
     b'a APPEND INBOX (\\Seen) {3+}\r\nabc (work) " 7-Feb-1994 21:52:25 -0800" {3+}\r\nabc {3+}\r\nabc\r\nb STATUS INBOX (APPENDLIMIT SIZE)\r\n',
+    b"a SELECT INBOX\r\nb FETCH 1:* (PREVIEW (LAZY) UID)\r\nc UID FETCH 1:* PREVIEW\r\nd FETCH * (PREVIEW (LAZY) BODY.PEEK[1])\r\n",
     b"a COMPRESS DEFLATE\r\nb COMPRESS DEFLATE\r\nc SELECT INBOX\r\nd IDLE\r\nDONE\r\n",
     b'a SELECT INBOX\r\nb FETCH 1:* (UID FLAGS ENVELOPE BODY[1.HEADER.FIELDS (To "Cc")]<0.90>)\r\nc LOGOUT\r\n',
     b"a EXAMINE {5}\r\nINBOX\r\nb UID SEARCH CHARSET UTF-8 OR (SUBJECT {2+}\r\n\xc3\xb6 SEEN) NOT 1:2,* SINCE 1-Feb-1994\r\n",

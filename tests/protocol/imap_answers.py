@@ -152,6 +152,9 @@ def _item(name: str, value: Any) -> None:
     elif name == "MODSEQ":
         if not isinstance(value, list) or len(value) != 1 or not isinstance(value[0], int) or not value[0]:
             raise Malformed(f"{name} {value!r}")
+    elif name == "PREVIEW":
+        if value is not None and not (isinstance(value, bytes) and len(value.decode("utf-8")) <= 256):
+            raise Malformed(f"{name} {value!r}")
     elif name == "ENVELOPE":
         check_envelope(value)
     elif name in ("BODY", "BODYSTRUCTURE"):

@@ -12,6 +12,8 @@ from dovecotpy import clock
 from dovecotpy.message.envelope import envelope
 from dovecotpy.message.header import Header
 from dovecotpy.message.lines import BytesBody, Octets
+from dovecotpy.message.preview import preview
+from dovecotpy.message.string import string
 from dovecotpy.message.structure import bodystructure, parse
 from dovecotpy.message.text import body_text
 from dovecotpy.search.evaluate import evaluate
@@ -35,6 +37,7 @@ class Box:
         self.modseq = 1
         self.vanished: list[tuple[int, int]] = []
         self.unclaimed: set[int] = set()
+        self.previewed: set[int] = set()
         self.replaced = False
         self.lasting = True
 
@@ -201,6 +204,10 @@ class ModelMailbox:
             return envelope(part.header)
         if item == b"RFC822.SIZE":
             return b"%d" % octets.size
+        if item.startswith(b"PREVIEW"):
+            if item == b"PREVIEW":
+                self.box.previewed.add(uid)
+            return string(preview(octets, part).encode()) if uid in self.box.previewed else b"NIL"
         if item.startswith(b"HEADER.FIELDS "):
             return part.header.fields(item.split(b" ")[1:])
         return bodystructure(part, item == b"BODYSTRUCTURE")

@@ -161,6 +161,11 @@ class _Fetch:
         self.items = plan.items
         self.items_when_changed = plan._replace(simple=plan.simple | view.flag_items).items
         self.missing = False
+        self._stored = {
+            name: item.with_options.get(plan.options.get(name, frozenset()), name)
+            for name, item in self.items
+        }
+        """What the store calls the items."""
         self.fields = _field_lists(plan)
         """Sections that the store's caches answer, if they answer all, and what the store calls them."""
 
@@ -181,7 +186,7 @@ class _Fetch:
             spans = ((0, len(columns.uids)),)
         for name, item in self.items:
             if item.asks_store is not None and any(item.asks_store(columns, *span) for span in spans):
-                yield name
+                yield self._stored[name]
 
     def _batches(self, uids: "array[int]", items: frozenset[bytes]) -> Iterator[bytes]:
         count = 0
@@ -213,7 +218,7 @@ class _Fetch:
         view = self.view
         found: list[tuple[bytes, Sequence[object]]] = []
         for name, item in self.items:
-            column: Sequence[object] | None = values.get(name)
+            column: Sequence[object] | None = values.get(self._stored[name])
             if column is None:
                 column = item.values(view, view.columns, start, end) if item.values is not None else ()
             found.append((name + b" " + item.form, column))
@@ -240,7 +245,7 @@ class _Fetch:
         columns, place = found
         pieces = []
         for name, item in self.items_when_changed if with_flags else self.items:
-            value: object = values.get(name)
+            value: object = values.get(self._stored.get(name, name))
             if value is None and item.values is not None:
                 value = item.values(view, columns, place, place + 1)[0]
             if value is None:
@@ -264,7 +269,7 @@ class _Fetch:
 
     def with_sections(self, uids: "array[int]") -> Iterator[bytes]:
         """Items that need the messages themselves, message by message."""
-        asked = frozenset(name for name, item in self.items if item.asks_store is not None)
+        asked = frozenset(self._stored[name] for name, item in self.items if item.asks_store is not None)
         for start in range(0, len(uids), GROUP):
             group = uids[start : start + GROUP]
             self.session.note_progress(start, len(uids))
