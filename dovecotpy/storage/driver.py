@@ -83,11 +83,8 @@ class DraftBody(Protocol):
     def write(self, data: bytes) -> None:
         """Append octets as they came from the client (CRLF line ends). Raises NoSpace, StoreError."""
 
-    def complete(self, internaldate: int | None) -> None:
-        """All octets were written, with this date (None: now); until it is saved nothing is held open for it.
-
-        `Locked.save` does so for those that are not complete yet. Idempotent. Raises NoSpace, StoreError.
-        """
+    def finish(self, internaldate: int | None) -> None:
+        """Everything is written: make it durable, before the lock is taken. None: received now. Idempotent. Raises NoSpace, StoreError."""
 
     def abandon(self) -> None:
         """Throw it away; also done for drafts that are never saved when their session ends. Idempotent."""

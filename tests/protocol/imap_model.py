@@ -81,7 +81,7 @@ class ModelDraft:
         self.pieces.append(data)
         self.size += len(data)
 
-    def complete(self, internaldate: int | None) -> None:
+    def finish(self, internaldate: int | None) -> None:
         pass
 
     def abandon(self) -> None:

@@ -92,7 +92,7 @@ class Append:
             except MailboxNotFound as error:
                 raise Refused(str(error), "TRYCREATE") from None
         else:
-            self.drafts[-1].body.complete(self.drafts[-1].internaldate)
+            self.drafts[-1].body.finish(self.drafts[-1].internaldate)
         if _must_be_ascii(session):
             self._headers = [*(self._headers or ()), _Header()]
         self._body = self.mailbox.draft()

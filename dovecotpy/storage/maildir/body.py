@@ -74,9 +74,9 @@ class FileDraft:
 
     def __init__(self, directory: int, name: str, *, crlf: bool, sync: bool, shared: Shared | None) -> None:
         self._directory = directory
-        self._sync = sync
         self.name = name
         self._crlf = crlf
+        self._sync = sync
         self._last = b""
         self.size = 0
         self.stored = 0
@@ -108,7 +108,7 @@ class FileDraft:
             raise files.translated(error, f"write(tmp/{self.name})") from error
         self.stored += len(data)
 
-    def complete(self, internaldate: int | None) -> None:
+    def finish(self, internaldate: int | None) -> None:
         """Everything is written: set the received date, make the octets durable, close. Idempotent. Raises NoSpace, StoreError."""
         if self._descriptor < 0:
             return

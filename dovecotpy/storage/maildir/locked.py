@@ -246,7 +246,7 @@ class LockedMaildir:
         box = self._box
         bodies = [_file_draft(draft) for draft in drafts]
         for draft, body in zip(drafts, bodies, strict=True):
-            body.complete(draft.internaldate)
+            body.finish(draft.internaldate)
         infos = self._infos([(draft.flags, draft.keywords) for draft in drafts])
         bases = [f"{body.name},S={body.stored},W={body.size}" for body in bodies]
 
