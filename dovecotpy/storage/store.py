@@ -142,8 +142,6 @@ class Store:
             raise location.wrong(
                 f"mail storage driver {where.driver} is not supported yet (only maildir is)", prefix
             )
-        if where.layout == "imapdir":
-            raise location.wrong("LAYOUT=imapdir is not supported yet (maildir++ and fs are)", prefix)
         setting = self._settings
         options = Options(
             fsync_disable=setting.flag("fsync_disable"),

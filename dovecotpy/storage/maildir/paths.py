@@ -1,7 +1,7 @@
 """The one place where mailbox names become paths.
 
 A name passes `components` first; what comes out is opened step by step, relative to an open directory and without following links.
-Layouts: `maildir++` (`.A.B` in the root), `fs` (`A/B`).
+Layouts: `maildir++` (`.A.B` in the root, which is INBOX), `imapdir` (`A.B`, and `INBOX` is one of them), `fs` (`A/B`).
 """
 
 from __future__ import annotations
@@ -22,6 +22,13 @@ class Layout(NamedTuple):
 
     name: str
     separator: bytes
+    prefix: bytes = b""
+    """what directories of mailboxes begin with"""
+
+    @property
+    def inbox(self) -> str:
+        """The directory that stands for INBOX where it cannot be the root itself."""
+        return os.fsdecode(self.prefix + b"INBOX")
 
     def components(self, disk: bytes) -> tuple[str, ...]:
         """The directories that lead to a mailbox; INBOX has none. Raises InvalidMailboxName."""
@@ -29,7 +36,7 @@ class Layout(NamedTuple):
             return ()
         if not disk or b"\0" in disk or b"\n" in disk or b"\r" in disk:
             raise InvalidMailboxName("Invalid mailbox name.")
-        parts = self._flat(disk) if self.name == "maildir++" else self._tree(disk)
+        parts = self._tree(disk) if self.name == "fs" else self._flat(disk)
         if any(len(os.fsencode(part)) > MAX_COMPONENT for part in parts):
             raise InvalidMailboxName("Mailbox name too long.")
         return parts
@@ -37,7 +44,10 @@ class Layout(NamedTuple):
     def _flat(self, disk: bytes) -> tuple[str, ...]:
         if disk[:1] in (b".", b"~") or disk[-1:] == b"." or b".." in disk or b"/" in disk:
             raise InvalidMailboxName("Invalid mailbox name.")
-        return (os.fsdecode(b"." + disk),)
+        name = os.fsdecode(self.prefix + disk)
+        if name in SUBDIRECTORIES:
+            raise InvalidMailboxName("Invalid mailbox name.")
+        return (name,)
 
     def _tree(self, disk: bytes) -> tuple[str, ...]:
         parts = tuple(os.fsdecode(disk).split("/"))
@@ -49,7 +59,8 @@ class Layout(NamedTuple):
         return parts
 
 
-MAILDIRPP = Layout("maildir++", b".")
+MAILDIRPP = Layout("maildir++", b".", b".")
+IMAPDIR = Layout("imapdir", b".")
 FS = Layout("fs", b"/")
 
 

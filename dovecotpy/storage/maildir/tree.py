@@ -21,11 +21,12 @@ from dovecotpy.storage.location import Location
 from dovecotpy.storage.maildir import paths
 from dovecotpy.storage.maildir.box import SHARED_FILE, MaildirBox
 from dovecotpy.storage.maildir.context import Context
-from dovecotpy.storage.maildir.paths import FS, MAILDIRPP, TRASH, Layout
+from dovecotpy.storage.maildir.paths import FS, IMAPDIR, MAILDIRPP, TRASH, Layout
 from dovecotpy.storage.maildir.subscriptions import Subscriptions
 from dovecotpy.storage.maildir.uidlist import Broken, Uidlist
 from dovecotpy.storage.state import State
 
+_LAYOUTS = {layout.name: layout for layout in (MAILDIRPP, IMAPDIR, FS)}
 FOLDER_MARK = "maildirfolder"
 TEMPORARY = "..dovecotpy-"
 """How directories begin that are being made or removed."""
@@ -42,7 +43,9 @@ class MaildirTree:
         self._location = location
         self._context = context._replace(is_clash=self._is_clash)
         self._has_inbox = inbox
-        self.layout: Layout = FS if location.layout == "fs" else MAILDIRPP
+        self.layout: Layout = _LAYOUTS.get(location.layout, MAILDIRPP)
+        if self.layout is IMAPDIR and not location.inbox:
+            self._location = location._replace(inbox=os.path.join(location.root, self.layout.inbox))
         self.separator = self.layout.separator
         self._roots: dict[str, int] = {}
         self._index_said = False
@@ -58,7 +61,7 @@ class MaildirTree:
     def _components(self, disk: bytes) -> tuple[str, ...]:
         """Where a mailbox is. `INBOX` is the root only in the tree that has the user's INBOX. Raises InvalidMailboxName."""
         if disk == b"INBOX" and not self._has_inbox:
-            return ("INBOX",) if self.layout is FS else (".INBOX",)
+            return (self.layout.inbox,)
         return self.layout.components(disk)
 
     # Directories
@@ -97,8 +100,7 @@ class MaildirTree:
 
     def _beside(self, path: str, parts: tuple[str, ...]) -> int:
         """A mailbox's directory below a CONTROL or INDEX root, made when it is missing; a new descriptor."""
-        name = ("INBOX",) if self.layout is FS else (".INBOX",)
-        return paths.ensure_directory(self._root(path), parts or name)
+        return paths.ensure_directory(self._root(path), parts or (self.layout.inbox,))
 
     def index_directory(self, disk: bytes) -> int | None:
         """Where a mailbox's index is: a new descriptor; None: INDEX=MEMORY, or it cannot be had."""
@@ -139,7 +141,7 @@ class MaildirTree:
         return MaildirBox(self._context, shown, directory, control, writable=writable)
 
     def _is_maildir(self, directory: int) -> bool:
-        """In Maildir++ any dot directory is a mailbox and gets what it lacks; with fs only one that has cur/."""
+        """In Maildir++ any dot directory is a mailbox and gets what it lacks; else only one that has cur/ is."""
         return self.layout is MAILDIRPP or files.identify(directory, "cur") != files.NOWHERE
 
     def exists(self, disk: bytes) -> bool:
@@ -164,7 +166,7 @@ class MaildirTree:
 
     def mailboxes(self) -> Iterable[BoxInfo]:
         """Every mailbox; INBOX first where this tree has one."""
-        names = sorted(self._flat() if self.layout is MAILDIRPP else self._deep())
+        names = sorted(self._deep() if self.layout is FS else self._flat())
         if self._has_inbox:
             names = [(b"INBOX", True), *((name, there) for name, there in names if name != b"INBOX")]
         parents = {name.rpartition(self.separator)[0] for name, _ in names}
@@ -178,11 +180,12 @@ class MaildirTree:
                 name = entry.name
                 if name.startswith((TRASH, TEMPORARY)):
                     _clean_trash(root, name)
-                if name[:1] != "." or name in (".", "..") or name[1:2] == ".":
+                shown = name[len(self.layout.prefix) :]
+                if not name.startswith(os.fsdecode(self.layout.prefix)) or shown[:1] in ("", "."):
                     continue
-                if self._is_plain_file(entry):
+                if self._is_plain_file(entry) or name in paths.SUBDIRECTORIES:
                     continue
-                yield os.fsencode(name[1:]), True
+                yield os.fsencode(shown), self.layout is MAILDIRPP or self._has_cur((name,))
 
     def _is_plain_file(self, entry: os.DirEntry[str]) -> bool:
         try:
@@ -421,8 +424,7 @@ class MaildirTree:
     def _control_of(self, disk: bytes) -> int:
         parts = self._components(disk)
         if self._location.control:
-            inbox = "INBOX" if self.layout is FS else ".INBOX"
-            return paths.open_directory(self._root(self._location.control), parts or (inbox,))
+            return paths.open_directory(self._root(self._location.control), parts or (self.layout.inbox,))
         return self._directory(parts, disk)
 
     # Renaming
@@ -480,7 +482,7 @@ class MaildirTree:
                 raise MailboxExists("Target mailbox already exists")
         for name in moves:
             target = self._components(new + name[len(old) :])[0]
-            os.rename(os.fsdecode(b"." + name), target, src_dir_fd=root, dst_dir_fd=root)
+            os.rename(os.fsdecode(self.layout.prefix + name), target, src_dir_fd=root, dst_dir_fd=root)
         if self._context.sync:
             files.sync_directory(root)
 

@@ -26,7 +26,13 @@ from dovecotpy.storage.errors import (
 from dovecotpy.storage.mailbox import Mailbox, Operation
 from tests.unit.storage.storage_kit import Home, add, state, uids
 
-LAYOUTS = ["maildir:~/Maildir", "maildir:~/Maildir:LAYOUT=fs", "maildir:~/Maildir:INDEX=~/i:CONTROL=~/c"]
+LAYOUTS = [
+    "maildir:~/Maildir",
+    "maildir:~/Maildir:LAYOUT=fs",
+    "maildir:~/Maildir:LAYOUT=imapdir",
+    "maildir:~/Maildir:LAYOUT=imapdir:INDEX=~/i:CONTROL=~/c",
+    "maildir:~/Maildir:INDEX=~/i:CONTROL=~/c",
+]
 
 
 def space(prefix: str = "", **changes: Any) -> Namespace:
@@ -204,6 +210,31 @@ class TestNames:
         names(store)
         (home.root / ".procmail").write_text("")
         assert names(store) == [b"INBOX"]
+
+
+def test_imapdir_on_disk(home: Home) -> None:
+    """Directories named as mailboxes; INBOX is one of them, and what is no Maildir is no mailbox."""
+    store = home.store("maildir:~/Maildir:LAYOUT=imapdir")
+    add(store.open(b"INBOX", writable=True))
+    store.create(b"a.b")
+    store.create(b"INBOX.c")
+    (home.root / "stuff").mkdir()
+    assert sorted(path.name for path in home.root.iterdir() if path.is_dir()) == [
+        "INBOX",
+        "INBOX.c",
+        "a.b",
+        "stuff",
+    ]
+    assert attributes(store) == {
+        b"INBOX": {b"\\HasChildren"},
+        b"INBOX.c": {b"\\HasNoChildren"},
+        b"a": {b"\\HasChildren", b"\\NonExistent"},
+        b"a.b": {b"\\HasNoChildren"},
+        b"stuff": {b"\\HasNoChildren", b"\\Noselect"},
+    }
+    for name in (b"cur", b".a", b"~a", b"a/b", b"a..b"):
+        refused(InvalidMailboxName, "Invalid mailbox name.", store.create, name)
+    refused(CannotDo, "INBOX can't be deleted.", store.delete, b"INBOX")
 
 
 class TestNamespaces:
