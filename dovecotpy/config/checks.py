@@ -12,7 +12,7 @@ import resource
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from dovecotpy.config import specialuse
+from dovecotpy.config import nfs, specialuse
 from dovecotpy.config.legacy import IMAP_WORKAROUNDS
 from dovecotpy.config.secrets import exposed
 from dovecotpy.config.table import AUTH_SETTINGS, ROOT_SETTINGS
@@ -97,7 +97,15 @@ def _protocol(server: Server, name: str, running_as_root: bool) -> Iterator[Find
         yield from _certificates(settings)
     if running_as_root:
         yield from _users(settings)
-    yield from _namespaces(server.protocol(name).namespaces)
+    namespaces = server.protocol(name).namespaces
+    yield from _namespaces(namespaces)
+    if server.general.flag("nfs_check") and not settings.flag("mmap_disable"):
+        locations = [settings.text("mail_location"), *(space.location for space in namespaces)]
+        for path in nfs.on_nfs(locations):
+            yield _warning(
+                f"{path} is on NFS: mmap_disable = yes is needed there, and mail_nfs_storage and mail_nfs_index where several "
+                "machines use it (nfs_check = no says that it is not)"
+            )
     if server.serves(name):
         yield from _reachable(server, settings)
 

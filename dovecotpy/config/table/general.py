@@ -129,9 +129,10 @@ GENERAL = (
         "nfs_check",
         Kind.FLAG,
         "yes",
-        "MP",
-        "Look once, at the first mail process, whether mail lies on NFS while mail_nfs_index is off.",
+        "M",
+        "Warn at start where mail lies on NFS while mmap_disable is off, as far as mail_location tells without its variables.",
         where=Where.GENERAL,
+        acted_on=True,
     ),
     Setting(
         "version_ignore",

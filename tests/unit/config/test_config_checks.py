@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dovecotpy import config
-from dovecotpy.config import Finding
+from dovecotpy.config import Finding, nfs
 
 AUTH = "auth default {\n  mechanisms = plain\n  passdb static {\n  }\n}\n"
 QUIET = "login_user = nobody\nmax_mail_processes = 10\nlogin_max_processes_count = 10\n"
@@ -118,6 +118,41 @@ def test_nothing_to_find(tmp_path: Path) -> None:
 )
 def test_an_error(tmp_path: Path, text: str, error: str) -> None:
     assert error in errors(tmp_path, f"{text}\n{AUTH}")
+
+
+MOUNTS = r"""22 1 0:1 / / rw - ext4 /dev/sda1 rw
+23 22 0:2 / /srv/mail\040box rw,relatime shared:1 - nfs4 host:/mail rw
+24 23 0:3 / /srv/mail\040box/local rw - ext4 /dev/sdb1 rw
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("mail_location = maildir:/srv/mail box/%d/%n", ["/srv/mail box"]),
+        ("mail_location = maildir:/srv/mail box/a%n", ["/srv/mail box"]),
+        ("mail_location = maildir:~/Maildir:INDEX=/srv/mail box/index", ["/srv/mail box/index"]),
+        ("mail_location = maildir:/srv/mail box/local/%n", []),
+        ("mail_location = maildir:/srv/%n", []),
+        ("mail_location = maildir:~/Maildir", []),
+        ("mail_location = maildir:/srv/mail box/%n\nmmap_disable = yes", []),
+        ("mail_location = maildir:/srv/mail box/%n\nnfs_check = no", []),
+        (
+            "namespace private {\nprefix = a.\nseparator = .\nlocation = maildir:/srv/mail box\n}",
+            ["/srv/mail box"],
+        ),
+    ],
+)
+def test_mail_on_nfs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, found: list[str]) -> None:
+    (tmp_path / "mounts").write_text(MOUNTS)
+    monkeypatch.setattr(nfs, "MOUNTS", str(tmp_path / "mounts"))
+    told = [each for each in warnings(tmp_path, AUTH + text) if "NFS" in each]
+    assert [each.partition(" is on NFS")[0] for each in told] == found
+
+
+def test_without_a_table_of_mounts_nothing_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nfs, "MOUNTS", str(tmp_path / "none"))
+    assert not warnings(tmp_path, AUTH + "mail_location = maildir:/srv/%n")
 
 
 def test_all_errors_are_told(tmp_path: Path) -> None:
