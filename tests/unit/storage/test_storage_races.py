@@ -61,7 +61,7 @@ def test_a_message_saved_after_our_listing_while_another_session_gave_the_next_u
     """Our listing shows the later message and lacks the earlier one, which proves nothing of it."""
     ours, theirs, thirds = home.inbox(), home.inbox(), home.inbox()
     ours.refresh()
-    home.deliver("1700000000.M1P1.outside")
+    home.deliver("1700000000.M1P1.outside:2,S", folder="cur")
     given: list[int] = []
 
     def meanwhile() -> None:
