@@ -36,7 +36,7 @@ MAX_PARTS = 10000
 MAX_BOUNDARY = 200
 """Octets; a multipart with a longer boundary is one leaf (RFC 2046 allows 70)."""
 
-MAX_SEARCH = 32
+MAX_SEARCH = 8
 """How many times its own size a message may be searched, or SMALL_SEARCH octets if that is more; then the rest
 is one leaf. Each open multipart searches at most once."""
 
