@@ -231,7 +231,7 @@ class Store:
             if not found[name] and name != b"INBOX":
                 attributes.add(b"\\Noselect" if name in there else b"\\NonExistent")
             elif space.type == "private":
-                attributes |= self._uses.get(name[len(space.prefix) :], _NO_USES)
+                attributes |= self._uses.get(name.removeprefix(space.prefix), _NO_USES)
             yield Listed(name, space.separator, frozenset(attributes))
 
     def exists(self, name: bytes) -> bool:
