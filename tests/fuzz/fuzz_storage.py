@@ -88,7 +88,8 @@ def damage(root: Path, chance: random.Random) -> None:
     """Do a few things to a Maildir that no program of good will does."""
     for _ in range(chance.randrange(1, 4)):
         if chance.random() < 0.6:
-            path = root / chance.choice(FILES)
+            caches = sorted(name for name in os.listdir(root) if name.startswith("dovecotpy.cache"))
+            path = root / chance.choice([*FILES, *caches])
             if path.is_symlink() or path.is_dir():
                 continue
             path.write_bytes(damaged(path.read_bytes() if path.exists() else b"", chance))
@@ -129,6 +130,8 @@ def use(home: Home, chance: random.Random) -> None:
             box.refresh()
             assert uid in box.columns().uids
             assert octets(box, uid) == b"Subject: mine\n\n"
+            [batch] = box.fetch([uid], frozenset({b"ENVELOPE"}))
+            assert b'"mine"' in (batch.values[b"ENVELOPE"][0] or b"")
         finally:
             box.close()
         store.subscriptions()
