@@ -294,7 +294,7 @@ class Mailbox:
         try:
             with self._driver.lock(clock.monotonic() + LOCK_SECONDS):
                 claimed = self.recent()
-                self._note_claimed(uidnext)
+                self._note_claimed(max(uidnext, self._unclaimed_from()))
                 return claimed
         except StoreError:
             return self.recent()
