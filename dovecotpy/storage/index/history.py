@@ -87,6 +87,8 @@ class History:
         self._bad = b""
         """generation of a file that was found damaged"""
         self._touched: set[int] = set()
+        self._denied: set[int] = set()
+        """UIDs that another history knows and that this session told to be gone"""
         self._came: list[int] = []
         self._went: list[int] = []
 
@@ -215,7 +217,9 @@ class History:
         """The ledger begins anew. same: with numbers that mean what they meant."""
         uids, known = self.ledger.column(UIDS), before.column(UIDS)
         there, was = set(uids), set(known)
-        self._came.extend(sorted(there - was))
+        if self.served and not same:
+            self._denied = {uid for uid in there - was if uid < before.uidnext}
+        self._came.extend(sorted(there - was - self._denied))
         self._went.extend(sorted(was - there))
         self._touched.update(there)
         if same:
@@ -478,7 +482,7 @@ class History:
         new = [row for row in appeared if row.uid >= ledger.uidnext]
         late = [row for row in appeared if row.uid < ledger.uidnext]
         lost = [row.uid for row in late if place_of(uids, row.uid) < 0]
-        gone = sorted({uid for uid in vanished if place_of(uids, uid) >= 0})
+        gone = sorted({uid for uid in self._denied.union(vanished) if place_of(uids, uid) >= 0})
         dropped = set(gone)
         altered = {
             row.uid: row for row in (*late, *changed) if row.uid not in dropped and self._differs(row, uids)
@@ -554,7 +558,7 @@ class History:
             known = {row.uid for row in rows}
             uids = self.ledger.column(UIDS)
             self._touched.update(uids)
-            self._came.extend([uid for uid in uids if uid not in known])
+            self._came.extend([uid for uid in uids if uid not in known and uid not in self._denied])
             return self._settle(rows, (), (), uidnext, frozenset())
 
         noted = self._locked(settle, wait) if self.lasting else self.note(rows, (), (), uidnext)

@@ -272,7 +272,7 @@ class Ledger:
             *before._altered,
             *[(self.modseq, uid) for uid in uids if uid in was and self._other(before, uid)],
         ]
-        came = [uid for uid in uids if uid not in was]
+        came = [uid for uid in uids if uid not in was and uid >= before.uidnext]
         self._arrivals = [*before._arrivals, *[(self.modseq, uid) for uid in came[:1]]]
         gone = ranges([uid for uid in old if uid not in there])
         self._expunges = [*before._expunges, *[(self.modseq, first, last) for first, last in gone]]
