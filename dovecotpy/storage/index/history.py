@@ -26,9 +26,8 @@ from dovecotpy.storage.state import BOOT
 FOLD_LEAST = 1000
 """Messages that the log may speak of before a new snapshot is written; of a large mailbox one FOLD_SHARE-th of it."""
 FOLD_SHARE = 64
-FOLD_RECORDS = 250
-"""Records of the log of a mailbox so small that writing it anew costs less than reading them."""
-SMALL = 10_000
+RECORDS_LEAST, RECORDS_MOST, RECORDS_SHARE = 64, 2000, 200
+"""Records that the log may have, by the mailbox's size: reading one costs an opening 10 microseconds, writing a message anew 0.1."""
 TRIES = 5
 """Times that the lock is taken again because numbers had to be reserved."""
 NO_WAIT = 0.0
@@ -417,9 +416,8 @@ class History:
         self._end += written
         self._apply_own(record)
         count = len(self.ledger.column(UIDS))
-        if self._weight > max(FOLD_LEAST, count // FOLD_SHARE) or (
-            count <= SMALL and self._records > FOLD_RECORDS
-        ):
+        records = min(max(RECORDS_LEAST, count // RECORDS_SHARE), RECORDS_MOST)
+        if self._weight > max(FOLD_LEAST, count // FOLD_SHARE) or self._records > records:
             try:
                 self._fold(found.head.history, self._reserved)
             except OSError:

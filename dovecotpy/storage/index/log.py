@@ -1,6 +1,6 @@
 """The log of a mailbox's index: what changed since the snapshot that it stands behind in `dovecotpy.index`.
 
-A record is what one session noted under the index lock: length, CRC-32, modseq, then parts (kind, length, content). The CRC begins with
+A record is what one session noted under the index lock: CRC-32, length, modseq, then parts (length, kind, content). The CRC begins with
 the generation of the file and the place of the record, so that neither what a killed writer left behind nor an older file's bytes
 can pass for a record. What does not fit ends the log; the next writer begins there.
 
@@ -21,7 +21,10 @@ MAX_RECORD = 1 << 28
 """Octets of one record; whoever has more to say writes a new snapshot."""
 _HEAD = struct.Struct("<IIQ")
 _PART = struct.Struct("<IB3x")
-_SEED = struct.Struct("<8sQ")
+_CRC = struct.Struct("<I")
+_ONE = struct.Struct("<IIQIB3xIB")
+"""a record of nothing but the flags of one message"""
+_KIND = _HEAD.size + 4
 _BOX = struct.Struct("<II")
 _RESERVED = struct.Struct("<QQ")
 _ARRIVED, _ALTERED, _WORDS, _VANISHED, _SETS, _BOX_PART, _STAMP, _RESERVED_PART, _LEARNT = range(1, 10)
@@ -31,9 +34,9 @@ _NAMES = 8
 class Altered(NamedTuple):
     """Other flags of some messages, parallel columns. words: empty where the keywords stay."""
 
-    uids: "array[int]"
-    flags: "array[int]"
-    words: "array[int]"
+    uids: Sequence[int]
+    flags: Sequence[int]
+    words: Sequence[int]
 
 
 class Record(NamedTuple):
@@ -73,9 +76,9 @@ def pack(record: Record, generation: bytes, place: int) -> bytes:
     if record.sets:
         add(_SETS, pack_sets(record.sets))
     if record.altered is not None:
-        add(_ALTERED, record.altered.uids.tobytes(), record.altered.flags.tobytes())
+        add(_ALTERED, array("I", record.altered.uids).tobytes(), bytes(record.altered.flags))
         if record.altered.words:
-            add(_WORDS, record.altered.words.tobytes())
+            add(_WORDS, array("I", record.altered.words).tobytes())
     if record.vanished:
         add(_VANISHED, array("I", [uid for pair in record.vanished for uid in pair]).tobytes())
     if record.arrived:
@@ -89,32 +92,33 @@ def pack(record: Record, generation: bytes, place: int) -> bytes:
     if record.stamp is not None:
         add(_STAMP, record.names.ljust(_NAMES, b"\0"), record.stamp)
     body = b"".join(parts)
-    length = _HEAD.size + len(body)
-    checksum = _checksum(generation, place, length, record.modseq, body)
-    return _HEAD.pack(length, checksum, record.modseq) + body
+    data = _HEAD.pack(0, _HEAD.size + len(body), record.modseq) + body
+    return _CRC.pack(zlib.crc32(memoryview(data)[_CRC.size :], _seed(generation) ^ place)) + data[_CRC.size :]
 
 
-def _checksum(generation: bytes, place: int, length: int, modseq: int, body: bytes | memoryview) -> int:
-    return zlib.crc32(
-        body, zlib.crc32(_HEAD.pack(length, 0, modseq), zlib.crc32(_SEED.pack(generation, place)))
-    )
+def _seed(generation: bytes) -> int:
+    return zlib.crc32(generation)
 
 
 def unpack(data: bytes, generation: bytes, place: int) -> Iterator[tuple[Record, int]]:
     """The records that begin at a place of a file, each with the place behind it. What does not fit ends them."""
     at = 0
     view = memoryview(data)
+    seed = _seed(generation)
     while len(data) - at >= _HEAD.size:
-        length, checksum, modseq = _HEAD.unpack_from(data, at)
+        checksum, length, modseq = _HEAD.unpack_from(data, at)
         if not _HEAD.size <= length <= len(data) - at:
             return
-        body = view[at + _HEAD.size : at + length]
-        if _checksum(generation, place + at, length, modseq, body) != checksum:
+        if zlib.crc32(view[at + _CRC.size : at + length], seed ^ (place + at)) != checksum:
             return
-        try:
-            record = _parse(modseq, body)
-        except (struct.error, ValueError):
-            return
+        if length == _ONE.size and data[at + _KIND] == _ALTERED:
+            *_, uid, flags = _ONE.unpack_from(data, at)
+            record = Record(modseq, (), Altered((uid,), (flags,), ()))
+        else:
+            try:
+                record = _parse(modseq, view[at + _HEAD.size : at + length])
+            except (struct.error, ValueError):
+                return
         at += length
         yield record, place + at
 

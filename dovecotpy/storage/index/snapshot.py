@@ -313,14 +313,11 @@ def _write(
         first = part[0] if part else 0
         data = part.tobytes()
         size = part.itemsize
-        if not part or data == data[:size] * head.messages:
+        if not part or (first == part[-1] and data == data[:size] * head.messages):
             described.append(_COLUMN.pack(_SAME, 0, first, 0))
             continue
         described.append(_COLUMN.pack(_RAW, 0, 0, place))
-        view = memoryview(data)
-        step = SEGMENT * size
-        crcs = [zlib.crc32(view[at : at + step]) for at in range(0, len(data), step)]
-        checksums.append(struct.pack(f"<{segments}I", *crcs))
+        checksums.append(struct.pack(f"<{segments}I", *_checksums(data, size)))
         if head.messages > SEGMENT:
             _write_at(descriptor, data, place)
         else:
@@ -365,6 +362,11 @@ def _write(
     else:
         padding = bytes(most - len(front))
         _write_at(descriptor, b"".join((front, padding, *pieces, gone, came)), 0)
+
+
+def _checksums(data: bytes, size: int) -> list[int]:
+    view, step = memoryview(data), SEGMENT * size
+    return [zlib.crc32(view[at : at + step]) for at in range(0, len(data), step)]
 
 
 def _write_at(descriptor: int, data: bytes, place: int) -> None:
