@@ -18,7 +18,7 @@ from typing import Any
 
 sys.path[:0] = [str(Path(__file__).parents[1])]
 
-from dovecotpy.storage.columns import FLAGS, MODSEQS, UIDS  # noqa: E402
+from dovecotpy.storage.columns import FLAGS, MODSEQS  # noqa: E402
 from dovecotpy.storage.driver import Ref, Row  # noqa: E402
 from dovecotpy.storage.index import snapshot  # noqa: E402
 from dovecotpy.storage.index.history import History  # noqa: E402

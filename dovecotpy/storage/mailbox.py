@@ -540,6 +540,24 @@ class Mailbox:
 
     # The index
 
+    def discard_index(self) -> None:
+        """Before the first refresh: believe nothing of the index; it is written anew from the store, with modseqs beyond all that were given."""
+        self._opened = True
+        self._history.discard()
+
+    def check_index(self) -> list[str]:
+        """What is damaged in the index's files, a line each."""
+        return self._history.check()
+
+    def measure(self, uid: int) -> None:
+        """Read a message for its true size. Raises StoreError."""
+        self._messages.size(uid)
+
+    def forget_answers(self, uids: Uids) -> None:
+        """What was rendered of these messages is to be rendered again."""
+        for uid in uids:
+            self._messages.forget(uid)
+
     def _open_index(self) -> None:
         self._opened = True
         if self._index is None or not self._history.open():

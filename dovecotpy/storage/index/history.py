@@ -83,6 +83,8 @@ class History:
         """the numbers of what was read are not to be believed, or there are none: to be written anew"""
         self.served = False
         """somebody was answered from it"""
+        self._floor = 0
+        """numbers below were given by a history that is not believed"""
         self._bad = b""
         """generation of a file that was found damaged"""
         self._touched: set[int] = set()
@@ -123,6 +125,33 @@ class History:
                 self._lock.release()
             except OSError:
                 return
+
+    def discard(self) -> None:
+        """Do not take what the index remembers but the numbers that it gave."""
+        if not self.lasting:
+            return
+        try:
+            found = snapshot.open_snapshot(self._directory)
+        except (Unusable, OSError):
+            return
+        if found is not None:
+            self._bad = found.head.generation
+            self._floor = found.head.reserved[1]
+
+    def check(self) -> list[str]:
+        """Read every octet of the file; what is wrong with it."""
+        if self._snapshot is None:
+            return []
+        found = self._snapshot
+        try:
+            for number in range(len(TYPES)):
+                found.column(number)
+            found.expunges()
+            found.arrivals()
+        except (Unusable, OSError) as error:
+            return [f"{snapshot.NAME}: {error}"]
+        size = os.fstat(found.descriptor).st_size
+        return [f"{snapshot.NAME}: the log ends at {self._end} of {size}"] if size > self._end else []
 
     def reset(self) -> None:
         """What was read is of another mailbox, or damaged."""
@@ -336,7 +365,7 @@ class History:
                 self._tell()
                 if done is not None:
                     return done
-                self._fresh = self._driver.reserve_modseqs(self.ledger.modseq + 1)
+                self._fresh = self._driver.reserve_modseqs(max(self.ledger.modseq + 1, self._floor))
             except InUse:
                 return Noted.HELD
             except (OSError, StoreError) as error:
