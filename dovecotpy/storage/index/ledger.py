@@ -27,7 +27,7 @@ from dovecotpy.storage.columns import (
 from dovecotpy.storage.driver import UNKNOWN_DATE
 from dovecotpy.storage.index import log
 from dovecotpy.storage.index.log import Record
-from dovecotpy.storage.index.snapshot import Snapshot, Unusable
+from dovecotpy.storage.index.snapshot import MAX_MODSEQ, Snapshot, Unusable
 
 MAX_EXPUNGES = 100_000
 """Ranges of expunged UIDs that are kept; the older half goes when there are more."""
@@ -191,7 +191,7 @@ class Ledger:
     def apply(self, record: Record) -> None:
         """What somebody noted. Raises ValueError if it cannot be true; then nothing is to be believed any more."""
         modseq = record.modseq or self.modseq
-        if modseq < self.modseq:
+        if not self.modseq <= modseq < MAX_MODSEQ:
             raise ValueError("a modseq goes back")
         for words in record.sets:
             self._numbers.setdefault(words, len(self.sets))

@@ -15,7 +15,7 @@ from array import array
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from dovecotpy.storage.columns import MODSEQS, TYPES
+from dovecotpy.storage.columns import DATES, MODSEQS, SAVEDATES, SIZES, TYPES
 
 MAX_RECORD = 1 << 28
 """Octets of one record; whoever has more to say writes a new snapshot."""
@@ -156,8 +156,10 @@ def _parse(modseq: int, body: memoryview) -> Record:
             fields["names"] = bytes(data[:_NAMES]) if any(data[:_NAMES]) else b""
             fields["stamp"] = bytes(data[_NAMES:])
         elif kind == _LEARNT:
+            if not data:
+                raise ValueError("truncated")
             learnt.append((data[0], *_parallel(data[1:], "Iq")))  # type: ignore[arg-type]
-            if data[0] >= len(TYPES):
+            if data[0] not in (SIZES, DATES, SAVEDATES):
                 raise ValueError("no such column")
     return Record(modseq, learnt=learnt, **fields)  # type: ignore[arg-type]
 

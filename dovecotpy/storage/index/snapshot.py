@@ -35,6 +35,8 @@ SEGMENT = 8192
 FIRST_READ = 1 << 16
 """Octets read at once at an opening: all of a small mailbox."""
 MAX_HEAD = 1 << 24
+MAX_MODSEQ = 1 << 63
+"""RFC 7162 section 7."""
 _PREFIX = struct.Struct("<5sBxxI")
 _LENGTH = struct.Struct("<I")
 _HEAD = struct.Struct("<8s8s36s32sIIQQQQ8sHHIIIIQQ")
@@ -136,6 +138,8 @@ class Snapshot:
         stamp, at = body[at : at + stamped], at + stamped
         sets, at = unpack_sets(body[at : at + words]), at + words
         owner = boot.rstrip(b"\0")
+        if max(modseq, least, end) >= MAX_MODSEQ:
+            raise Unusable("malformed: a modseq is too large")
         self.head = Head(
             history,
             generation,
@@ -182,15 +186,25 @@ class Snapshot:
 
     def column(self, number: int) -> "array[int]":
         """A column, new each time."""
+        try:
+            return self._column(number)
+        except (OverflowError, ValueError) as error:
+            raise Unusable(f"malformed: {error}") from error
+
+    def _column(self, number: int) -> "array[int]":
         count = self.head.messages
         kind, value, place = self._columns[number]
         if kind == _SAME:
+            if number == UIDS and count > 1:
+                raise Unusable("malformed: UIDs that are the same")
             return array(TYPES[number], [value]) * count
         column = array(TYPES[number])
         size = column.itemsize
         if place + count * size <= len(self._data):
             column.frombytes(self._data[place : place + count * size])
         else:
+            if place + count * size > os.fstat(self.descriptor).st_size:
+                raise Unusable("truncated")
             column = array(TYPES[number], [0]) * count
             read = os.preadv(self.descriptor, [memoryview(column)], place)
             if read != count * size:
@@ -241,12 +255,14 @@ class Snapshot:
         return [(modseq, first) for modseq, first in struct.iter_unpack("<QI", data)]
 
     def tail(self, place: int) -> bytes:
-        """What stands from a place behind the columns on."""
+        """What stands from a place behind the columns on. Raises Unusable where there is no such place."""
         ahead, self._data = self._data, self._data[: self.log] if self.log <= len(self._data) else b""
         there = os.fstat(self.descriptor)
         self.identity = (there.st_dev, there.st_ino)
         end = there.st_size
-        if end <= place:
+        if end < place:
+            raise Unusable("truncated")
+        if end == place:
             return b""
         if end <= len(ahead):
             return ahead[place:end]
