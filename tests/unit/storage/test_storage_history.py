@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -94,22 +95,25 @@ class TestOneHistory:
 
 
 class TestChanges:
-    def test_from_before_the_opening(self, home: Home) -> None:
+    @pytest.mark.parametrize("folded", [False, True])
+    def test_from_before_the_opening(self, home: Home, folded: bool) -> None:
         inbox = home.inbox()
         add(inbox, count=6)
         since = inbox.refresh()
         flag(inbox, 2)
         inbox.expunge([3, 4])
         inbox.expunge([6])
-        add(inbox)
-        flag(inbox, 7)
+        add(inbox, count=2)
         inbox.refresh()
+        flag(inbox, 7)
+        if folded:
+            inbox._history._fold(inbox._history._snapshot.head.history, inbox._history._reserved)
         inbox.close()
         again = home.inbox()
         again.refresh()
         changes = again.changes(since)
         assert changes.complete
-        assert (list(changes.appeared), list(changes.changed)) == ([7], [2, 7])
+        assert (list(changes.appeared), list(changes.changed)) == ([7, 8], [2, 7])
         assert list(changes.vanished) == [(3, 4), (6, 6)]
         assert again.changes(again.columns().modseq) == again.changes(since)._replace(
             appeared=again.changes(1 << 40).appeared, changed=again.changes(1 << 40).changed, vanished=[]
@@ -171,7 +175,9 @@ class TestDeathOfAWriter:
         inbox.refresh()
         length = (home.root / snapshot.NAME).stat().st_size
         inbox.store([1, 2], Operation.ADD, flags.SEEN, frozenset({"word"}))
+        time.sleep(0.1)
         found = state(inbox)
+        inbox.close()
         return (home.root / snapshot.NAME).read_bytes(), length, found
 
     def test_a_record_cut_anywhere_is_none_and_the_next_one_takes_its_place(self, home: Home) -> None:
