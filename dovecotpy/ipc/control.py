@@ -10,7 +10,7 @@ fields (`fields.pack`). The socket is the identity: a slot belongs to it, and it
 | exec'ed child → master | FAILED text | | it cannot serve and ends; text is one log line |
 | master → fork server | FORK count | for an auth worker: its connection | fork so many workers |
 | fork server → master | FORKED pid | the master's end of the worker's control socket | |
-| fork server → master | EXITED pid status | | one of its workers ended; status as from waitpid |
+| fork server → master | EXITED pid status [pid status …] | | workers of its ended; status as from waitpid |
 | master → fork server | KILL pid | | end a worker of its own that is not reaped yet |
 | master → any | RETIRE | | take nothing new, finish what is held, end |
 | master → worker | GO | | touch queue or listener from now on |
