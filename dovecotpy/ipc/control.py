@@ -22,7 +22,6 @@ fields (`fields.pack`). The socket is the identity: a slot belongs to it, and it
 | master → spare | YES | the inbox of an idle worker with that key, if any | the slot is the asker's, or the worker's whose inbox came |
 | master → spare | NO reason | | reason: see Refusal |
 | spare → master | FORGED pid | | a hand-over that no honest login process sends |
-| mail worker → master | END | | its session ended; the slot is free |
 | mail worker → master | IDLE key | the sending end of its inbox | it waits for another session of the same credentials |
 | auth → master | WORKER | the worker's end of a fresh stream pair | a worker process wanted for this connection |
 | master → log | REOPEN | | open the log files anew |
@@ -63,7 +62,6 @@ class Verb(enum.StrEnum):
     YES = "YES"
     NO = "NO"
     FORGED = "FORGED"
-    END = "END"
     IDLE = "IDLE"
     WORKER = "WORKER"
     REOPEN = "REOPEN"

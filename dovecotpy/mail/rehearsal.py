@@ -36,7 +36,7 @@ _COMMANDS = (
 """What clients mostly say."""
 
 
-def rehearse(prepared: Prepared) -> None:
+def rehearse(prepared: Prepared, times: int = TIMES) -> None:
     """Leave nothing but memory behind. Does nothing where workers exec another program. Raises OSError when the directory is lost."""
     if prepared.executable:
         return
@@ -45,7 +45,7 @@ def rehearse(prepared: Prepared) -> None:
         scratch = f"{prepared.settings.text('base_dir')}/rehearsal.{os.getpid()}"
         with contextlib.suppress(OSError):
             _make(scratch)
-            _live(prepared, scratch)
+            _live(prepared, scratch, times)
         os.fchdir(before)
         with contextlib.suppress(OSError):
             _remove(scratch)
@@ -71,7 +71,7 @@ def _remove(path: str) -> None:
     os.rmdir(path)
 
 
-def _live(prepared: Prepared, scratch: str) -> None:
+def _live(prepared: Prepared, scratch: str, times: int) -> None:
     """The lives of so many workers, one after the other."""
     master, lifeline = fdpass.pair()
     login, queue = fdpass.pair(socket.SOCK_DGRAM)
@@ -81,10 +81,10 @@ def _live(prepared: Prepared, scratch: str) -> None:
         with master, login:
             helper = os.fork()
             if helper == 0:
-                _help(prepared.service.name, scratch, master, login)
+                _help(prepared.service.name, scratch, master, login, times)
         try:
             stage = _stage(prepared, scratch, Log(lines))
-            for _ in range(TIMES):
+            for _ in range(times):
                 Spare(stage._replace(queue=queue.dup()), lifeline, become=_become).live()
         finally:
             lifeline.close()
@@ -119,7 +119,9 @@ def _become(account: Account, rules: Rules) -> None:
         kernel.held_capabilities()
 
 
-def _help(protocol: str, scratch: str, master: socket.socket, login: socket.socket) -> None:
+def _help(
+    protocol: str, scratch: str, master: socket.socket, login: socket.socket, times: int
+) -> None:
     """The life of the helper. Never returns."""
     status = 1
     try:
@@ -129,7 +131,7 @@ def _help(protocol: str, scratch: str, master: socket.socket, login: socket.sock
             auth.settimeout(PATIENCE)
             auth.bind(f"{scratch}/auth-master.{os.getpid()}")
             auth.listen()
-            for _ in range(TIMES):
+            for _ in range(times):
                 _play(protocol, scratch, master, login, auth)
         status = 0
     except OSError:
