@@ -14,6 +14,7 @@ import os
 import socket
 
 from dovecotpy.child import worker
+from dovecotpy.config.values import Value
 from dovecotpy.ipc import authmaster, control, fdpass, handover
 from dovecotpy.ipc.control import Verb
 from dovecotpy.ipc.handover import HandOver
@@ -37,7 +38,7 @@ _COMMANDS = (
 
 
 def rehearse(prepared: Prepared, times: int = TIMES) -> None:
-    """Leave nothing but memory behind. Does nothing where workers exec another program. Raises OSError when the directory is lost."""
+    """So many lives, which leave nothing but memory behind. Does nothing where workers exec another program. Raises OSError when the directory is lost."""
     if prepared.executable:
         return
     before = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -94,7 +95,7 @@ def _live(prepared: Prepared, scratch: str, times: int) -> None:
 def _stage(prepared: Prepared, scratch: str, log: Log) -> Prepared:
     """What a worker is given, with this process in the place of the others."""
     own = os.geteuid()
-    quiet = {
+    quiet: dict[str, Value] = {
         "base_dir": scratch,
         "verbose_proctitle": False,
         "mail_debug": False,
@@ -119,9 +120,7 @@ def _become(account: Account, rules: Rules) -> None:
         kernel.held_capabilities()
 
 
-def _help(
-    protocol: str, scratch: str, master: socket.socket, login: socket.socket, times: int
-) -> None:
+def _help(protocol: str, scratch: str, master: socket.socket, login: socket.socket, times: int) -> None:
     """The life of the helper. Never returns."""
     status = 1
     try:
@@ -157,7 +156,9 @@ def _play(
         asked, _ = auth.accept()
         with asked:
             user = f"USER\t1\trehearsal\tuid={os.geteuid() or 1}\tgid={os.getegid() or 1}\thome={scratch}\tmail=maildir:{scratch}\n"
-            asked.sendall(f"VERSION\t{authmaster.MAJOR}\t{authmaster.MINOR}\nSPID\t{os.getpid()}\n{user}".encode())
+            asked.sendall(
+                f"VERSION\t{authmaster.MAJOR}\t{authmaster.MINOR}\nSPID\t{os.getpid()}\n{user}".encode()
+            )
             while (said := control.receive(master)) is not None and said.verb is not Verb.SLOT:
                 pass
             control.send(master, Verb.YES)
