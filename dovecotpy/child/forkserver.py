@@ -28,7 +28,7 @@ from dovecotpy.ipc import control, fdpass
 from dovecotpy.sandbox import kernel
 
 GATHER_SECONDS = 0.05
-"""From the end of a worker to the look who else has ended."""
+"""From one look who has ended to the next: the first end is told at once, those that follow close together."""
 MAX_ENDS = 100
 """Ends told in one packet."""
 
@@ -90,16 +90,17 @@ class ForkServer:
     def _loop(self, wakeup_read: int) -> None:
         orders = select.poll()
         orders.register(self._channel, select.POLLIN)
-        due = 0.0  # when those that have ended are looked for; 0: nobody has
+        due = looked = 0.0  # when those that have ended are looked for, 0: nobody has; when they last were
         while True:
             ready = orders.poll(max(0.0, due - clock.monotonic()) * 1000) if due else self._poll.poll()
             for number, _ in ready:
                 if number == wakeup_read:
-                    due = clock.monotonic() + GATHER_SECONDS
+                    due = max(clock.monotonic(), looked + GATHER_SECONDS)
                 elif not self._obey():
                     return
-            if due and clock.monotonic() >= due:
-                due = 0.0
+            now = clock.monotonic() if due else 0.0
+            if due and now >= due:
+                due, looked = 0.0, now
                 os.read(wakeup_read, 4096)
                 self._reap()
 
