@@ -75,7 +75,7 @@ def enable_for(session: "ImapSession", items: frozenset[bytes]) -> Iterator[byte
 
 def status_line(session: "ImapSession", name: bytes, items: frozenset[bytes]) -> Iterator[bytes]:
     """The STATUS response of a mailbox, behind pauses where its messages must be read first. Raises StoreError."""
-    found = session.store.status(name)
+    found = session.store.status(name, sized=b"SIZE" in items)
     view = session.view
     if view is not None and view.mailbox.name == name and found.highestmodseq:
         found = found._replace(highestmodseq=min(found.highestmodseq, view.highest))

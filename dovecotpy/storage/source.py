@@ -157,6 +157,10 @@ class Messages:
         """The message is gone."""
         self._rendered.forget(uid)
 
+    def discard(self) -> None:
+        """Believe nothing that was kept: everything is read and kept anew."""
+        self._rendered.discard()
+
     def close(self) -> None:
         """Keep what is worth it, give everything back. Idempotent."""
         self._rendered.close()

@@ -239,8 +239,8 @@ class Store:
         space, disk = self._find(name)
         return bool(disk) and space.tree.exists(disk)
 
-    def open(self, name: bytes, *, writable: bool) -> Mailbox:
-        """Raises MailboxNotFound, InvalidMailboxName, StoreError."""
+    def open(self, name: bytes, *, writable: bool, index: bool = True) -> Mailbox:
+        """index False: as if it had none. Raises MailboxNotFound, InvalidMailboxName, StoreError."""
         space, disk = self._find(name)
         if not disk:
             raise MailboxNotFound(f"Mailbox doesn't exist: {os.fsdecode(name)}")
@@ -248,17 +248,17 @@ class Store:
             driver = space.tree.open(disk, writable=writable)
         except MailboxNotFound:
             raise MailboxNotFound(f"Mailbox doesn't exist: {os.fsdecode(name)}") from None
-        index = space.tree.index_directory(disk)
-        return Mailbox(driver, name, index, self._log, writable=writable, caching=self._caching)
+        directory = space.tree.index_directory(disk) if index else None
+        return Mailbox(driver, name, directory, self._log, writable=writable, caching=self._caching)
 
-    def status(self, name: bytes) -> Status:
-        """Numbers of a mailbox; \\Recent is not claimed. Raises as `open`."""
+    def status(self, name: bytes, *, sized: bool = True) -> Status:
+        """Numbers of a mailbox; \\Recent is not claimed. sized False: its size does not matter. Raises as `open`."""
         mailbox = self.open(name, writable=False)
         try:
             mailbox.refresh()
             columns = mailbox.columns()
             bits = columns.flags.tobytes()
-            sizes = columns.sizes
+            sizes = columns.sizes if sized else _UNASKED
             return Status(
                 messages=len(columns.uids),
                 recent=len(mailbox.recent()),
@@ -286,7 +286,7 @@ class Store:
             )
             total = sum(size for size in columns.sizes if size >= 0)
             for batch in mailbox.fetch(unknown, frozenset((source.SIZE,))):
-                total += sum(int(size) for size in batch.values[source.SIZE] if size is not None)
+                total += sum(int(size) for size in batch.values.get(source.SIZE, ()) if size is not None)
                 yield None
         finally:
             mailbox.close()
@@ -391,5 +391,6 @@ def _never(guid: str, name: str) -> bool:
     return False
 
 
+_UNASKED = array("q", (-1,))
 _NO_USES: frozenset[bytes] = frozenset()
 _NO_STATE = State(-1, "")

@@ -360,7 +360,7 @@ class ModelStore:
         if wanted:
             self._subscriptions.append(name)
 
-    def status(self, name: bytes) -> Status:
+    def status(self, name: bytes, *, sized: bool = True) -> Status:
         box = self._find(name)
         unseen = sum(not message.flags & 8 for message in box.messages.values())
         return Status(

@@ -245,6 +245,18 @@ class Rendered:
         for waiting in self._waiting.values():
             waiting.pop(uid, None)
 
+    def discard(self) -> None:
+        """Believe nothing that was kept, by whomever; from now on everything is kept anew."""
+        self._begin(self._identity)
+        directory = self._owner.directory()
+        try:
+            if directory is not None:
+                os.unlink(cachefile.HEAD, dir_fd=directory)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            self._failed("write", error)
+
     def flush(self) -> None:
         """Write what waits, if nobody else writes now."""
         if any(self._waiting.values()):

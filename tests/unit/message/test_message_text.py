@@ -196,6 +196,7 @@ def test_base64_in_any_pieces(data: bytes, chunk: int) -> None:
 
 @given(st.binary(max_size=300), st.integers(1, 80))
 def test_quoted_printable_in_any_pieces(data: bytes, chunk: int) -> None:
+    data = data.replace(b"\r", b"")  # the encoder makes mixed line ends alike
     encoded = quopri.encodestring(data)
     undo = decoder(b"quoted-printable")
     pieces = [undo.feed(encoded[at : at + chunk]) for at in range(0, len(encoded), chunk)]

@@ -14,6 +14,7 @@ from dovecotpy.message.lines import Octets
 from dovecotpy.message.preview import preview
 from dovecotpy.message.string import string
 from dovecotpy.message.structure import bodystructure, parse
+from dovecotpy.storage import maintenance
 from dovecotpy.storage.driver import Body
 from dovecotpy.storage.index import cachefile
 from dovecotpy.storage.mailbox import Mailbox
@@ -214,3 +215,22 @@ def test_a_record_speaks_of_its_fields_as_the_header_does() -> None:
     if record is not None:
         names = [b"subject", b"to"]
         assert fields.Selection(names).answer(record) == header.fields(names)
+
+
+def test_answers_that_are_wrong_on_disk_are_found_by_verify_and_made_anew(home: Home) -> None:
+    home.deliver("1.a.h:2,", TWO_PARTS, folder="cur")
+    mailbox = inbox(home)
+    box = mailbox._messages._rendered
+    answers(mailbox, (b"BODYSTRUCTURE",))
+    kinds = mailbox._messages._kept.of_header
+    for waiting in box._waiting.values():
+        waiting.clear()
+    box.keep(kinds, 1, [b"(wrong)"] * len(kinds))
+    mailbox.close()
+    assert answers(inbox(home), (b"ENVELOPE",)) == {1: {b"ENVELOPE": b"(wrong)"}}
+    home.close()
+    found = maintenance.verify(
+        lambda: home.inbox(), lambda: home.store().open(b"INBOX", writable=False, index=False), print
+    )
+    assert any("ENVELOPE" in line for line in found), found
+    assert answers(inbox(home), (b"ENVELOPE",)) == {1: {b"ENVELOPE": fresh(TWO_PARTS)[b"ENVELOPE"]}}
