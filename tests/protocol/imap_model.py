@@ -346,7 +346,14 @@ class ModelStore:
     def status(self, name: bytes) -> Status:
         box = self._find(name)
         unseen = sum(not message.flags & 8 for message in box.messages.values())
-        return Status(len(box.messages), len(box.unclaimed), unseen, box.uidnext, box.uidvalidity, box.modseq * box.lasting)
+        return Status(
+            len(box.messages),
+            len(box.unclaimed),
+            unseen,
+            box.uidnext,
+            box.uidvalidity,
+            box.modseq * box.lasting,
+        )
 
     def close(self) -> None:
         pass

@@ -210,7 +210,9 @@ class Conversation:
                 heard.remove(found[0])
             return
         line = self.line(client, place)
-        assert matches(text, line, self.words), f"{place}\nbut the server said {line!r}\nthen {client.heard[:500]!r}"
+        assert matches(text, line, self.words), (
+            f"{place}\nbut the server said {line!r}\nthen {client.heard[:500]!r}"
+        )
 
     def line(self, client: Client, place: str) -> bytes:
         line, end, rest = client.heard.partition(b"\r\n")

@@ -18,7 +18,12 @@ import pytest
 from hypothesis import HealthCheck, Phase
 from hypothesis import settings as examples
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    rule,
+    run_state_machine_as_test,
+)
 
 from dovecotpy.imap.view import View
 from tests.protocol import imap_maildir, imap_scenarios
@@ -249,10 +254,10 @@ class Follower:
     def store_silently(self, uid: int, sign: str, flag: str, *, conditional: bool) -> None:
         condition = f" (UNCHANGEDSINCE {self.highest})" if conditional and self.kind != "plain" else ""
         tagged = self.say(f"UID STORE {uid}{condition} {sign}FLAGS.SILENT ({flag})")
-        if tagged.startswith(b"OK") and not _MODIFIED.search(tagged) and uid in self.flags:
-            if uid not in self._changed:
-                flags = self.flags[uid]
-                self.flags[uid] = flags | {flag} if sign == "+" else flags - {flag}
+        done = tagged.startswith(b"OK") and not _MODIFIED.search(tagged)
+        if done and uid in self.flags and uid not in self._changed:
+            flags = self.flags[uid]
+            self.flags[uid] = flags | {flag} if sign == "+" else flags - {flag}
 
     def catch_up(self) -> None:
         """Hear the rest, also of messages that were only counted."""
@@ -345,7 +350,13 @@ class World(RuleBasedStateMachine):
         follower.come_back(self.make(), known=known, match=match)
         self.compare(follower)
 
-    @rule(kind=kinds, known=st.booleans(), match=st.booleans(), pulls=st.integers(1, 30), octets=st.integers(0, 900))
+    @rule(
+        kind=kinds,
+        known=st.booleans(),
+        match=st.booleans(),
+        pulls=st.integers(1, 30),
+        octets=st.integers(0, 900),
+    )
     def comes_back_and_is_cut(self, kind: str, known: bool, match: bool, pulls: int, octets: int) -> None:
         follower = self.followers[kind]
         follower.lose()
@@ -404,6 +415,20 @@ class World(RuleBasedStateMachine):
                 command = command.replace(".SILENT", "")
             follower.say(command)
 
+    @rule(
+        kind=kinds,
+        at=st.integers(0, 20),
+        command=st.sampled_from(
+            ("STORE 1 +FLAGS (\\Answered)", "STORE 1 -FLAGS (\\Answered)", "FETCH 1:* FLAGS")
+        ),
+    )
+    def names_numbers_while_a_message_goes(self, kind: str, at: int, command: str) -> None:
+        """Expunges may not be told then (RFC 3501 section 7.4.1); what is told must not hide them."""
+        follower = self._at_work(kind, None)
+        if follower is not None and follower.order and self._files():
+            self.program_deletes(at)
+            follower.say(command)
+
     @rule(kind=kinds)
     def is_told_everything(self, kind: str) -> None:
         """While it is connected, too, a client knows what is."""
@@ -449,3 +474,41 @@ RUN = examples(
 
 def test_whoever_comes_back_knows_what_is() -> None:
     run_state_machine_as_test(World, settings=RUN)
+
+
+@pytest.mark.parametrize("name", ["vanished_earlier", "changed_since", "untold"])
+def test_the_machine_notices_a_fault(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Expunges that a client is not told of when it comes back; flags; flags while it is there."""
+    if name == "untold":
+        look = View.look
+
+        def forgetful(self: View) -> None:
+            look(self)
+            self._changed = set(sorted(self._changed)[1:])
+
+        monkeypatch.setattr(View, "look", forgetful)
+    else:
+        monkeypatch.setattr(View, name, lambda *arguments: iter(()))
+    short = examples(RUN, max_examples=200, phases=(Phase.generate,), database=None)
+    with pytest.raises(AssertionError):
+        run_state_machine_as_test(World, settings=short)
+
+
+@pytest.mark.parametrize("faulty", [False, True])
+def test_a_modseq_never_hides_an_expunge(monkeypatch: pytest.MonkeyPatch, *, faulty: bool) -> None:
+    """A STORE by number tells a modseq above that of an expunge that it may not tell: HIGHESTMODSEQ stays below."""
+    if faulty:
+        monkeypatch.setattr(View, "settle_highest", lambda self: b"")
+    world = World()
+    try:
+        world.start()
+        world.comes_back("qresync", False, False)
+        world.program_deletes(5)
+        world.followers["qresync"].say("STORE 1 +FLAGS (\\Answered)")
+        if faulty:
+            with pytest.raises(AssertionError):
+                world.comes_back("qresync", False, False)
+        else:
+            world.comes_back("qresync", False, False)
+    finally:
+        world.teardown()
