@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from dovecotpy.imap import internaldate
-from dovecotpy.imap.dialect import CONDSTORE
+from dovecotpy.imap.dialect import CONDSTORE, OBJECTID, SAVEDATE
 from dovecotpy.imap.registry import Table
 from dovecotpy.imap.view import View
 from dovecotpy.storage.driver import Columns
@@ -50,6 +50,16 @@ def _modseqs(view: View, columns: Columns, start: int, end: int) -> Sequence[obj
     return columns.modseqs[start:end]
 
 
+def _email_ids(view: View, columns: Columns, start: int, end: int) -> Sequence[object]:
+    return view.mailbox.email_ids(columns.uids[start:end])
+
+
+def _savedates(view: View, columns: Columns, start: int, end: int) -> Sequence[object]:
+    if not view.mailbox.capabilities.savedate:
+        return [b"NIL"] * (end - start)
+    return list(map(internaldate.render, view.savedates(columns)[start:end]))
+
+
 def _dates(view: View, columns: Columns, start: int, end: int) -> Sequence[object]:
     return list(map(internaldate.render, view.dates(columns)[start:end]))
 
@@ -71,3 +81,6 @@ FETCH_ITEMS.add(b"RFC822.SIZE", FetchItem(_sizes, _size_unknown))
 FETCH_ITEMS.add(b"ENVELOPE", FetchItem(None, _always))
 FETCH_ITEMS.add(b"BODY", FetchItem(None, _always))
 FETCH_ITEMS.add(b"BODYSTRUCTURE", FetchItem(None, _always))
+FETCH_ITEMS.add(b"EMAILID", FetchItem(_email_ids, form=b"(%b)"), OBJECTID)
+FETCH_ITEMS.add(b"THREADID", FetchItem(None, _always), OBJECTID)
+FETCH_ITEMS.add(b"SAVEDATE", FetchItem(_savedates), SAVEDATE)

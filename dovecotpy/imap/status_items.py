@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from dovecotpy.imap.dialect import CONDSTORE
+from dovecotpy.imap.dialect import CONDSTORE, OBJECTID
 from dovecotpy.imap.errors import Mistaken
 from dovecotpy.imap.registry import Table
 from dovecotpy.imap.wire.response import string
@@ -35,6 +35,7 @@ STATUS_ITEMS.add(b"UIDNEXT", StatusItem(lambda found: b"%d" % found.uidnext))
 STATUS_ITEMS.add(b"UIDVALIDITY", StatusItem(lambda found: b"%d" % found.uidvalidity))
 STATUS_ITEMS.add(b"UNSEEN", StatusItem(lambda found: b"%d" % found.unseen))
 STATUS_ITEMS.add(b"HIGHESTMODSEQ", StatusItem(_modseq, CONDSTORE), CONDSTORE)
+STATUS_ITEMS.add(b"MAILBOXID", StatusItem(lambda found: b"(%b)" % found.mailbox_id), OBJECTID)
 
 
 def parse_status_items(tokens: list[Token], disabled: frozenset[bytes]) -> frozenset[bytes]:

@@ -44,6 +44,7 @@ from dovecotpy.storage.flags import SEEN
 from dovecotpy.storage.index import snapshot
 from dovecotpy.storage.index.modseq import Modseqs
 from dovecotpy.storage.index.snapshot import Snapshot, Unusable
+from dovecotpy.storage.objectid import email_id, mailbox_id
 from dovecotpy.storage.source import Messages
 
 Uids = Sequence[int]
@@ -142,6 +143,7 @@ class Mailbox:
         self._first_recent: int | None = None
         self._recent_noted = False
         self._messages = Messages(self.body, self._learn_size)
+        self._messages.email_id = lambda uid: self.email_ids((uid,))[0]
         self._saved_stamp = b""
         self._generation = b""
         self._dirty = False
@@ -306,6 +308,19 @@ class Mailbox:
         if self._ledger.learn_size(uid, size):
             self._dirty = True
 
+    def email_ids(self, uids: Uids) -> list[bytes | None]:
+        """EMAILID of each message (RFC 8474); None where it is gone."""
+        if not self._synced:
+            self.refresh()
+        return [None if known is None else email_id(known) for known in self._driver.identities(uids)]
+
+    @property
+    def mailbox_id(self) -> bytes:
+        """MAILBOXID (RFC 8474)."""
+        if not self._driver.guid:
+            self.refresh()
+        return mailbox_id(self._driver.guid)
+
     def search(self, query: Query, within: Uids, budget: float) -> Iterator[Progress | Found]:
         """Evaluate a query; yields at least each 50 ms of work, the answer last. Raises StoreError."""
         return evaluate(query, self._ledger.columns, self._messages, within, clock.monotonic)
@@ -398,9 +413,10 @@ class Mailbox:
         drafts: list[Draft] = []
         try:
             dates = origin._driver.dates([row.uid for row in rows])
-            for row, (date, _) in zip(rows, dates, strict=True):
+            identities = origin._driver.identities([row.uid for row in rows])
+            for row, (date, _), identity in zip(rows, dates, identities, strict=True):
                 body = self._driver.draft()
-                drafts.append(Draft(body, row.flags, row.keywords, date))
+                drafts.append(Draft(body, row.flags, row.keywords, date, identity))
                 _pour(origin.body(row.uid), body)
             return self.append(drafts).uids
         except BaseException:

@@ -11,6 +11,7 @@ from dovecotpy.message.structure import bodystructure, parse
 from dovecotpy.message.text import body_text
 from dovecotpy.storage.driver import Body
 from dovecotpy.storage.errors import MessageGone
+from dovecotpy.storage.objectid import EMAILID, THREADID, thread_id
 
 ENVELOPE = b"ENVELOPE"
 BODY = b"BODY"
@@ -29,6 +30,8 @@ class Messages:
     def __init__(self, open_body: Callable[[int], Body], learn_size: Callable[[int, int], None]) -> None:
         self._open_body = open_body
         self._learn_size = learn_size
+        self.email_id: Callable[[int], bytes | None] = _nobody
+        """EMAILID of a message, by its UID"""
         self._cache: dict[bytes, dict[int, bytes]] = {ENVELOPE: {}, BODY: {}, BODYSTRUCTURE: {}}
         self._kept = 0
 
@@ -51,11 +54,19 @@ class Messages:
         except MessageGone:
             return None
         try:
-            if items == {ENVELOPE}:
-                return {ENVELOPE: self._keep(ENVELOPE, uid, envelope(self._header(uid, body)))}
-            return self._render_all(uid, body, items)
+            if THREADID in items:
+                rendered = {THREADID: _object(thread_id(self._header(uid, body)))}
+                return rendered | self._render(uid, body, items - {THREADID})
+            return self._render(uid, body, items)
         finally:
             body.close()
+
+    def _render(self, uid: int, body: Body, items: frozenset[bytes]) -> dict[bytes, bytes]:
+        if not items:
+            return {}
+        if items == {ENVELOPE}:
+            return {ENVELOPE: self._keep(ENVELOPE, uid, envelope(self._header(uid, body)))}
+        return self._render_all(uid, body, items)
 
     def _render_all(self, uid: int, body: Body, items: frozenset[bytes]) -> dict[bytes, bytes]:
         octets = Octets(body)
@@ -90,6 +101,13 @@ class Messages:
         return parse_header(data[:end])
 
     # What search asks
+
+    def object_id(self, item: bytes, uid: int) -> bytes | None:
+        """EMAILID or THREADID; None if there is none, or the message is gone."""
+        if item == EMAILID:
+            return self.email_id(uid)
+        header = self.header(uid)
+        return None if header is None else thread_id(header)
 
     def header(self, uid: int) -> Header | None:
         """The parsed header; None if the message is gone."""
@@ -129,3 +147,12 @@ class Messages:
             body.close()
         self._learn_size(uid, size)
         return size
+
+
+def _object(value: bytes | None) -> bytes:
+    """An object id ready to send (RFC 8474 section 7)."""
+    return b"NIL" if value is None else b"(" + value + b")"
+
+
+def _nobody(uid: int) -> None:
+    return None

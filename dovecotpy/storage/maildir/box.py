@@ -449,6 +449,19 @@ class MaildirBox:
             found.append((date, changed if saved is None else saved))
         return found
 
+    def identities(self, uids: Sequence[int]) -> list[bytes | None]:
+        """A copy has its original's; others their base name."""
+        self.load_names()
+        listed = self._listed()
+        found: list[bytes | None] = []
+        for uid in uids:
+            where = self.path(uid)
+            known = listed.original(uid)
+            if not known and where is not None:
+                known = uidlist.identity_of(filename.base_of(where[1]))
+            found.append(known.encode("ascii", "replace") if where is not None else None)
+        return found
+
     def _listed(self) -> Uidlist:
         """The list as read, or, where an index made that unnecessary so far, read aside: what is new in it is for the next sync to see."""
         if self.uidlist.identity != files.NOWHERE:
