@@ -20,7 +20,6 @@ from dovecotpy.storage import errors
 from dovecotpy.storage.driver import Capabilities, Columns, Wait
 from dovecotpy.storage.objectid import email_id, thread_id
 
-
 NUMBERS = itertools.count(1)
 
 
@@ -373,7 +372,9 @@ class ModelStore:
             unseen,
             box.uidnext,
             box.uidvalidity,
-            box.modseq * box.lasting, box.mailbox_id)
+            box.modseq * box.lasting,
+            box.mailbox_id,
+        )
 
     def close(self) -> None:
         pass

@@ -429,7 +429,8 @@ class MaildirBox:
             self.surplus = self.context.state.keywords(self.guid.decode())
 
     def dates(self, uids: Sequence[int]) -> list[tuple[int, int]]:
-        """INTERNALDATE is the mtime. The date of saving stands in the list; where it does not, the ctime serves, which the index keeps.
+        """INTERNALDATE is the mtime. The date of saving stands in the list, else in the name, which never changes either; of other names it is
+        the ctime, which the index keeps.
 
         Of a message that is gone, both are the time in its name unless the list knows better.
         """
@@ -446,6 +447,8 @@ class MaildirBox:
             except OSError:
                 date = changed = filename.order(self.names.get(uid, ""))[0]
             saved = listed.saved(uid)
+            if saved is None:
+                saved = filename.delivered(where[1]) if where is not None else None
             found.append((date, changed if saved is None else saved))
         return found
 
