@@ -45,6 +45,8 @@ class Sync:
         self.recent: list[int] = []
         self.surplus_before: dict[int, frozenset[str]] = {}
         self.complete = True
+        self.listed = 0
+        """the next UID before the listing was begun: of files with later lines it proves nothing"""
         self.moved_files = False
         self.missing: list[tuple[int, str]] = []
         self.new: dict[str, str] = {}
@@ -56,11 +58,10 @@ class Sync:
         """Raises MailboxReplaced, InUse, StoreError, OSError."""
         box = self.box
         box.load_names()
-        listed = box.uidlist.uidnext
         listing = self._list()
         self._keywords()
         self._read_list(listing)
-        listing = self._write_if_needed(listing, listed)
+        listing = self._write_if_needed(listing)
         self._surplus()
         self._private()
         self._take_moved()
@@ -107,6 +108,9 @@ class Sync:
     # Listing
 
     def _list(self) -> Listing:
+        if self.box.uidlist.identity != NOWHERE or not self.box.names:
+            self._read_lines()
+        self.listed = self.box.uidlist.uidnext
         for attempt in range(LISTINGS):
             listing = look(self.box)
             self._compare(listing)
@@ -160,6 +164,10 @@ class Sync:
             and listing.after.uidlist == self._listed_mark()
         ):
             return
+        self._read_lines()
+
+    def _read_lines(self) -> None:
+        box = self.box
         try:
             again = box.uidlist.refresh()
         except Broken:
@@ -194,8 +202,8 @@ class Sync:
 
     # What must be written
 
-    def _write_if_needed(self, listing: Listing, listed: int) -> Listing:
-        """The listing to go on with. listed: the next UID before the listing was begun."""
+    def _write_if_needed(self, listing: Listing) -> Listing:
+        """The listing to go on with."""
         box = self.box
         doubles = self._real_doubles(listing)
         moves = box.writable and bool(self.new or box.new)
@@ -207,7 +215,7 @@ class Sync:
         try:
             with box.lock(deadline) as locked:
                 if box.uidlist.identity != NOWHERE:
-                    if self._is_outdated(listed):
+                    if self._is_outdated():
                         listing = self._list()
                         self._keywords()
                         doubles = self._real_doubles(listing)
@@ -229,11 +237,11 @@ class Sync:
         self._leave_unassigned()
         return listing
 
-    def _is_outdated(self, listed: int) -> bool:
+    def _is_outdated(self) -> bool:
         """Under the lock: lines were added after the listing was begun, of files that it could not show and proves nothing of."""
         box = self.box
         for base, uid in reversed(box.uidlist.uids.items()):
-            if uid < max(listed, box.told):
+            if uid < max(self.listed, box.told):
                 return False
             if base not in self.new and base not in self.cur and base not in box.absent:
                 return True
@@ -433,7 +441,7 @@ class Sync:
                 break
             if uid in found or uid in box.names or (uid < box.told and uid not in box.ghosts):
                 continue
-            if uid > highest and uid >= box.told and base not in box.absent:
+            if uid > min(highest, self.listed - 1) and uid >= box.told and base not in box.absent:
                 trailing.append((uid, base))
             elif listing.proves_gone(base):
                 box.absent.setdefault(base, since)
@@ -451,7 +459,7 @@ class Sync:
         self._tell(found, limit, cold)
 
     def _first_in_flight(self, trailing: list[tuple[int, str]], since: int) -> int:
-        """Lines at the end without files: a writer puts the line first, then the file. The first UID that may still come."""
+        """Late lines without files: a writer puts the line first, then the file. The first UID that may still come."""
         box = self.box
         held = files.identify(box.control, uidlist.NAME + ".lock") != NOWHERE
         if held and not box.dotlock.held:

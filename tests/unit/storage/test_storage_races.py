@@ -55,6 +55,39 @@ def test_a_message_saved_between_our_listing_and_our_lock_keeps_its_uid(
     assert octets(home.inbox(), uid) == b"Subject: theirs\n\n"
 
 
+def test_a_message_saved_after_our_listing_while_another_session_gave_the_next_uid(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Our listing shows the later message and lacks the earlier one, which proves nothing of it."""
+    ours, theirs, thirds = home.inbox(), home.inbox(), home.inbox()
+    ours.refresh()
+    home.deliver("1700000000.M1P1.outside:2,S", folder="cur")
+    given: list[int] = []
+
+    def meanwhile() -> None:
+        given.extend(add(theirs, b"Subject: theirs\r\n\r\n").uids)
+        thirds.refresh()
+
+    once_before(monkeypatch, sync.Sync, "_read_list", meanwhile)
+    ours.refresh()
+    for mailbox in (ours, home.inbox()):
+        mailbox.refresh()
+        assert uids(mailbox) == [1, 2]
+        assert octets(mailbox, given[0]) == b"Subject: theirs\n\n"
+
+
+def test_a_list_that_was_written_anew_is_known_by_its_file(home: Home) -> None:
+    """However often the list is replaced, no new one passes for the one that a session has read."""
+    ours, theirs = home.inbox(), home.inbox()
+    add(ours, count=3)
+    ours.refresh()
+    first = ours._driver.uidlist.identity.inode
+    for _ in range(4):
+        with theirs._driver.lock(1e18) as locked:
+            locked._rewrite()
+        assert (home.root / "dovecot-uidlist").stat().st_ino != first
+
+
 def test_a_keyword_defined_during_our_listing_is_not_missed(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
