@@ -46,6 +46,23 @@ def asks_modseq(query: q.Query) -> bool:
     return isinstance(query, q.ModSequence)
 
 
+class Numbers(q.Uids):
+    """Messages that were named by number."""
+
+    __slots__ = ()
+
+
+def names_numbers(query: q.Query) -> bool:
+    """Whether messages are named by number: then no number may move before the answer (RFC 7162 section
+    3.2.10.2).
+    """
+    if isinstance(query, (q.And, q.Or)):
+        return any(names_numbers(term) for term in query.terms)
+    if isinstance(query, q.Not):
+        return names_numbers(query.term)
+    return isinstance(query, Numbers)
+
+
 def wrong(text: str) -> Mistaken:
     """The error for keys that are none."""
     return Mistaken(f"Error in IMAP command SEARCH: {text}")
@@ -117,8 +134,9 @@ class _Reader:
 
     def numbers(self, text: bytes) -> q.Query:
         """Messages by number."""
-        spans = self.view.spans(_set(text, "Invalid messageset"), by_uid=False)
-        return q.Uids(self.view.uids_of(spans))
+        ranges = _set(text, "Invalid messageset")
+        uids = self.view.uids_of(self.view.spans(ranges, by_uid=False))
+        return q.Uids(uids) if ranges == [sequence.SAVED] else Numbers(uids)
 
     def uids(self) -> q.Query:
         ranges = _set(self.word(), "Invalid UID messageset")

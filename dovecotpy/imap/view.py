@@ -292,6 +292,12 @@ class View:
         if self._changed:
             yield from self._tell_flags(by_uid)
 
+    def expunges(self) -> Iterator[bytes]:
+        """Look at the store and tell the expunges alone. Raises StoreError."""
+        self.look()
+        if self._gone:
+            yield from self._tell_expunges()
+
     def _tell_expunges(self) -> Iterator[bytes]:
         """Highest number first, so that no number moves before it is told."""
         gone = self._gone

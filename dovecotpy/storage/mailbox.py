@@ -319,7 +319,7 @@ class Mailbox:
         """MAILBOXID (RFC 8474)."""
         if not self._driver.guid:
             self.refresh()
-        return mailbox_id(self._driver.guid)
+        return mailbox_id(self._driver.guid, self._driver.uidvalidity, self.name)
 
     def search(self, query: Query, within: Uids, budget: float) -> Iterator[Progress | Found]:
         """Evaluate a query; yields at least each 50 ms of work, the answer last. Raises StoreError."""

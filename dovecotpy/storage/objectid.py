@@ -26,9 +26,9 @@ _MESSAGE_ID = re.compile(rb"<([^<>]{1,998})>")
 _FIELDS = (b"references", b"in-reply-to", b"message-id")
 
 
-def mailbox_id(guid: bytes) -> bytes:
-    """MAILBOXID of the mailbox with this GUID."""
-    return b"F" + guid
+def mailbox_id(guid: bytes, uidvalidity: int, name: bytes) -> bytes:
+    """MAILBOXID of the mailbox with this GUID, or, where it could not get one, with this name and UIDVALIDITY."""
+    return b"F" + (guid or _digest(b"%d %b" % (uidvalidity, name)))
 
 
 def email_id(identity: bytes) -> bytes:

@@ -230,6 +230,10 @@ class Follower:
         last = max(self.flags, default=0)
         before = self.uidvalidity
         parameter = ""
+        since = self.highest
+        if since and match and not known:
+            self._by_uid_fetch(since, last)
+            return
         if self.highest:
             parameter = f" (QRESYNC ({self.uidvalidity} {self.highest}{self._match(known, match)}))"
         self.say("SELECT INBOX" + parameter)
@@ -237,6 +241,19 @@ class Follower:
             last = 0
         self.order = [*sorted(self.flags), *[None] * (len(self.order) - len(self.flags))]
         self._fetch_new(last)
+
+    def _by_uid_fetch(self, since: int, last: int) -> None:
+        """The same without a parameter of SELECT (RFC 7162 section 3.2.5.1)."""
+        self._syncing = True
+        before = self.uidvalidity
+        self.say("SELECT INBOX")
+        highest = self._seen_code or 0
+        if before != self.uidvalidity:
+            since = last = 0
+        self.say(f"UID FETCH 1:{last or 1} (FLAGS) (CHANGEDSINCE {since} VANISHED)")
+        self.order = [*sorted(self.flags), *[None] * (len(self.order) - len(self.flags))]
+        self._fetch_new(last)
+        self.highest, self._syncing = highest, False
 
     def _match(self, known: bool, match: bool) -> str:
         uids = sorted(self.flags)
@@ -398,6 +415,8 @@ class World(RuleBasedStateMachine):
                 "SEARCH ALL",
                 "UID SEARCH ALL",
                 "STATUS INBOX (HIGHESTMODSEQ)",
+                "UID FETCH 1:* (FLAGS) (CHANGEDSINCE 1 VANISHED)",
+                "UID SEARCH 1:2",
             )
         ),
         cut=st.none() | st.tuples(st.integers(1, 8), st.integers(0, 300)),
@@ -406,7 +425,9 @@ class World(RuleBasedStateMachine):
         follower = self._at_work(kind, cut)
         if follower is None:
             return
-        if command.startswith(("STORE", "FETCH")) and len(follower.order) < 2:
+        if "VANISHED" in command and kind != "qresync":
+            return
+        if command.startswith(("STORE", "FETCH", "UID SEARCH 1")) and len(follower.order) < 2:
             return
         if kind == "plain":
             command = command.replace(" MODSEQ", "").replace("HIGHESTMODSEQ", "MESSAGES")

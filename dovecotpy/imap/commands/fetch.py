@@ -75,15 +75,17 @@ def fetch(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
     units = MODIFIERS.ordered(frozenset(modifiers))
     added = frozenset((b"UID",)) if arguments.by_uid else frozenset()
     plan = plan._replace(simple=plan.simple.union(added, *(unit.adds for _, unit in units)))
-    spans: Spans = view.spans(ranges, by_uid=arguments.by_uid)
+    view.spans(ranges, by_uid=arguments.by_uid)
     if b"MODSEQ" in plan.simple:
         view.need_modseqs()
         view.heard(view.modseq)
     for _, item in plan.items:
         yield from session.enable(item.enables)
     asked = Fetching(session, view, ranges, arguments.by_uid, modifiers)
-    for name, unit in units:
+    for _, unit in units:
         yield from unit.begin(asked)
+    spans: Spans = view.spans(ranges, by_uid=arguments.by_uid)
+    for name, unit in units:
         if unit.narrow is not None:
             spans = unit.narrow(view, spans, modifiers[name])
     job = _Fetch(session, view, plan)
@@ -135,7 +137,7 @@ def _vanished(asked: Fetching) -> Iterator[bytes]:
             "Error in IMAP command FETCH: VANISHED needs UID FETCH, CHANGEDSINCE and ENABLE QRESYNC"
         )
     asked.view.need_modseqs()
-    yield from asked.view.updates(expunges=True, arrivals=False, by_uid=True)
+    yield from asked.view.expunges()
     known: sequence.Ranges = []
     if asked.ranges != [sequence.SAVED]:
         known = sequence.settle(asked.ranges, max(asked.view.columns.uidnext - 1, 1))
