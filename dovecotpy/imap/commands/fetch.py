@@ -199,7 +199,7 @@ class _Fetch:
         end = start + len(uids)
         if self.view.aligned and start >= 0 and self.view.uids[start:end] == array("I", uids):
             columns = self._columns(start, end, values)
-            if not any(isinstance(column, list) and None in column for _, column in columns):
+            if not self._misses(columns, values):
                 line = b"* %d FETCH (" + b" ".join(form for form, _ in columns) + b")\r\n"
                 return _join(line, range(start + 1, end + 1), columns)
         return b"".join(
@@ -217,6 +217,13 @@ class _Fetch:
                 column = item.values(view, view.columns, start, end) if item.values is not None else ()
             found.append((name + b" " + item.form, column))
         return found
+
+    def _misses(self, columns: Sequence[tuple[bytes, Sequence[object]]], values: Rendered) -> bool:
+        """Whether some message lacks one of its values."""
+        return any(
+            (name in values or item.may_miss) and None in column
+            for (name, item), (_, column) in zip(self.items, columns, strict=True)
+        )
 
     def _line(self, uid: int, values: Mapping[bytes, bytes | None]) -> bytes:
         """One FETCH response, of a message that may be gone; empty if it cannot be answered."""
