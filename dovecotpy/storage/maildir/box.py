@@ -60,6 +60,9 @@ class MaildirBox:
         self.guid = b""
         self.uidvalidity = 0
         self.uidlist = Uidlist(control)
+        self._originals: dict[int, str] = {}
+        self._originals_end = 0
+        """`_originals` has every copy whose UID is below"""
         self.keywords = Keywords(control)
         self.dotlock = Dotlock(control, uidlist.NAME + ".lock", exclusive=context.options.dotlock_use_excl)
         self.new: dict[str, int] = {}
@@ -455,15 +458,26 @@ class MaildirBox:
     def identities(self, uids: Sequence[int]) -> list[bytes | None]:
         """A copy has its original's; others their base name."""
         self.load_names()
-        listed = self._listed()
+        originals = self._known_originals(max(uids, default=0))
         found: list[bytes | None] = []
         for uid in uids:
             where = self.path(uid)
-            known = listed.original(uid)
+            known = originals(uid)
             if not known and where is not None:
                 known = uidlist.identity_of(filename.base_of(where[1]))
             found.append(known.encode("ascii", "replace") if where is not None else None)
         return found
+
+    def _known_originals(self, last: int) -> Callable[[int], str]:
+        """`Uidlist.original`, of a list read aside once for all messages that it has."""
+        if self.uidlist.identity != files.NOWHERE:
+            return self.uidlist.original
+        if last >= self._originals_end:
+            listed = self._listed()
+            found = ((uid, listed.original(uid)) for uid in listed.extra)
+            self._originals = {uid: original for uid, original in found if original}
+            self._originals_end = max(listed.uidnext, last + 1)
+        return lambda uid: self._originals.get(uid, "")
 
     def _listed(self) -> Uidlist:
         """The list as read, or, where an index made that unnecessary so far, read aside: what is new in it is for the next sync to see."""
@@ -538,6 +552,7 @@ class MaildirBox:
         """Forget what was adopted: it was of another mailbox."""
         self.uidvalidity, self.guid, self.told, self.reserved = 0, b"", 0, 0
         self._loader, self._adopted, self.known = None, (), None
+        self._originals_end = 0
         self.new, self.cur, self.names, self.ghosts = {}, {}, {}, {}
         self.uidlist.close()
         self.uidlist = Uidlist(self.control)
