@@ -479,7 +479,7 @@ class World(RuleBasedStateMachine):
         assert follower.flags == fresh.flags
         if follower.kind != "plain":
             assert follower.highest <= highest
-            assert set(follower.modseqs) == set(follower.flags)
+            assert follower.modseqs == fresh.modseqs
 
 
 EXAMPLES = int(os.environ.get("RESYNC_EXAMPLES", "40"))
