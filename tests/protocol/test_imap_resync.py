@@ -59,8 +59,8 @@ class Follower:
 
     # The connection
 
-    def cut_after(self, pulls: int, octets: int) -> None:
-        """The next connection, or this one, is cut after so many pulls, or so many octets of their last."""
+    def cut_after(self, pulls: int | None, octets: int | None) -> None:
+        """This connection is cut after so many pulls, of which so many octets are heard; None: it is not."""
         self._pulls, self._octets = pulls, octets
 
     def connect(self, store: Any) -> None:
@@ -462,8 +462,7 @@ class World(RuleBasedStateMachine):
         follower = self.followers[kind]
         if follower.connection is None:
             return None
-        if cut is not None:
-            follower.cut_after(*cut)
+        follower.cut_after(*cut or (None, None))
         return follower
 
     # What is
