@@ -13,6 +13,8 @@ from dovecotpy.imap.wire import sequence
 
 CONDSTORE = extension("CONDSTORE")
 QRESYNC = extension("QRESYNC", requires=("CONDSTORE", "ENABLE"))
+OBJECTID = extension("OBJECTID")
+SAVEDATE = extension("SAVEDATE")
 
 ENABLES: dict[bytes, tuple[bytes, ...]] = {CONDSTORE: (), QRESYNC: (CONDSTORE,)}
 """What ENABLE may name (RFC 5161), with what each brings along."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from dovecotpy.imap import internaldate
-from dovecotpy.imap.dialect import CONDSTORE
+from dovecotpy.imap.dialect import CONDSTORE, OBJECTID, SAVEDATE
 from dovecotpy.imap.registry import Table, extension
 from dovecotpy.imap.view import View
 from dovecotpy.storage.driver import Columns
@@ -29,6 +29,8 @@ class FetchItem(NamedTuple):
     asks_store: Asks | None = None
     """whether the store must be asked for the messages at these places; None: never"""
     form: bytes = b"%b"
+    may_miss: bool = False
+    """`values` has None where it is not known (any more)"""
     options: frozenset[bytes] = frozenset()
     """words that may follow in parentheses (`Plan.options`)"""
     with_options: Mapping[frozenset[bytes], bytes] = {}
@@ -53,12 +55,25 @@ def _modseqs(view: View, columns: Columns, start: int, end: int) -> Sequence[obj
     return columns.modseqs[start:end]
 
 
+def _email_ids(view: View, columns: Columns, start: int, end: int) -> Sequence[object]:
+    return view.mailbox.email_ids(columns.uids[start:end])
+
+
+def _savedates(view: View, columns: Columns, start: int, end: int) -> Sequence[object]:
+    if not view.mailbox.capabilities.savedate:
+        return [b"NIL"] * (end - start)
+    return list(map(internaldate.render, view.savedates(columns)[start:end]))
+
+
 def _dates(view: View, columns: Columns, start: int, end: int) -> Sequence[object]:
     return list(map(internaldate.render, view.dates(columns)[start:end]))
 
 
 def _sizes(view: View, columns: Columns, start: int, end: int) -> Sequence[object]:
-    return [b"%d" % size if size >= 0 else None for size in columns.sizes[start:end]]
+    sizes = columns.sizes[start:end]
+    if min(sizes, default=0) >= 0:
+        return list(map(b"%d".__mod__, sizes))
+    return [b"%d" % size if size >= 0 else None for size in sizes]
 
 
 def _size_unknown(columns: Columns, start: int, end: int) -> bool:
@@ -73,10 +88,13 @@ FETCH_ITEMS.add(b"UID", FetchItem(_uids, form=b"%d"))
 FETCH_ITEMS.add(b"FLAGS", FetchItem(_flags))
 FETCH_ITEMS.add(b"MODSEQ", FetchItem(_modseqs, form=b"(%d)", enables=CONDSTORE), CONDSTORE)
 FETCH_ITEMS.add(b"INTERNALDATE", FetchItem(_dates))
-FETCH_ITEMS.add(b"RFC822.SIZE", FetchItem(_sizes, _size_unknown))
+FETCH_ITEMS.add(b"RFC822.SIZE", FetchItem(_sizes, _size_unknown, may_miss=True))
 FETCH_ITEMS.add(b"ENVELOPE", FetchItem(None, _always))
 FETCH_ITEMS.add(b"BODY", FetchItem(None, _always))
 FETCH_ITEMS.add(b"BODYSTRUCTURE", FetchItem(None, _always))
 FETCH_ITEMS.add(
     b"PREVIEW", FetchItem(None, _always, options=LAZY, with_options={LAZY: PREVIEW_LAZY}), PREVIEW
 )
+FETCH_ITEMS.add(b"EMAILID", FetchItem(_email_ids, form=b"(%b)", may_miss=True), OBJECTID)
+FETCH_ITEMS.add(b"THREADID", FetchItem(None, _always), OBJECTID)
+FETCH_ITEMS.add(b"SAVEDATE", FetchItem(_savedates), SAVEDATE)

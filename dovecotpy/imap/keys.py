@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from dovecotpy.imap.arguments import MAX_MODSEQ, Arguments
-from dovecotpy.imap.dialect import CONDSTORE
+from dovecotpy.imap.dialect import CONDSTORE, OBJECTID, SAVEDATE
 from dovecotpy.imap.errors import Mistaken, Refused
 from dovecotpy.imap.registry import Table
 from dovecotpy.imap.view import View
@@ -44,6 +44,23 @@ def asks_modseq(query: q.Query) -> bool:
     if isinstance(query, q.Not):
         return asks_modseq(query.term)
     return isinstance(query, q.ModSequence)
+
+
+class Numbers(q.Uids):
+    """Messages that were named by number."""
+
+    __slots__ = ()
+
+
+def names_numbers(query: q.Query) -> bool:
+    """Whether messages are named by number: then no number may move before the answer (RFC 7162 section
+    3.2.10.2).
+    """
+    if isinstance(query, (q.And, q.Or)):
+        return any(names_numbers(term) for term in query.terms)
+    if isinstance(query, q.Not):
+        return names_numbers(query.term)
+    return isinstance(query, Numbers)
 
 
 def wrong(text: str) -> Mistaken:
@@ -117,8 +134,9 @@ class _Reader:
 
     def numbers(self, text: bytes) -> q.Query:
         """Messages by number."""
-        spans = self.view.spans(_set(text, "Invalid messageset"), by_uid=False)
-        return q.Uids(self.view.uids_of(spans))
+        ranges = _set(text, "Invalid messageset")
+        uids = self.view.uids_of(self.view.spans(ranges, by_uid=False))
+        return q.Uids(uids) if ranges == [sequence.SAVED] else Numbers(uids)
 
     def uids(self) -> q.Query:
         ranges = _set(self.word(), "Invalid UID messageset")
@@ -169,6 +187,17 @@ class _Reader:
         if number > MAX_MODSEQ:
             raise wrong("Invalid MODSEQ value.")
         return q.ModSequence(number)
+
+    def object_id(self, item: bytes) -> q.Query:
+        """EMAILID or THREADID (RFC 8474 section 6); what cannot be an id is the id of nothing."""
+        return q.ObjectId(item, self.word())
+
+    def saved(self, kind: Callable[[int], q.Query], instead: Callable[[int], q.Query]) -> q.Query:
+        """By the date of saving, or by INTERNALDATE where the mailbox keeps none (RFC 8514 section 4.3)."""
+        return (kind if self.view.mailbox.capabilities.savedate else instead)(self.day())
+
+    def savedate_supported(self) -> q.Query:
+        return q.All() if self.view.mailbox.capabilities.savedate else q.Uids(array("I"))
 
     def header(self) -> q.Query:
         name = self.word()
@@ -225,3 +254,9 @@ KEYS.add(b"TO", _field(b"to"))
 KEYS.add(b"UID", _Reader.uids)
 KEYS.add(b"UNKEYWORD", lambda reader: q.Not(reader.keyword()))
 KEYS.add(b"MODSEQ", _Reader.modseq, CONDSTORE)
+KEYS.add(b"EMAILID", lambda reader: reader.object_id(b"EMAILID"), OBJECTID)
+KEYS.add(b"THREADID", lambda reader: reader.object_id(b"THREADID"), OBJECTID)
+KEYS.add(b"SAVEDBEFORE", lambda reader: reader.saved(q.SavedBefore, q.Before), SAVEDATE)
+KEYS.add(b"SAVEDON", lambda reader: reader.saved(q.SavedOn, q.On), SAVEDATE)
+KEYS.add(b"SAVEDSINCE", lambda reader: reader.saved(q.SavedSince, q.Since), SAVEDATE)
+KEYS.add(b"SAVEDATESUPPORTED", _Reader.savedate_supported, SAVEDATE)

@@ -309,12 +309,14 @@ class ImapSession:
         *,
         condition: bytes = b"OK",
         arrivals: bool = False,
+        expunges: bool = True,
     ) -> Iterator[bytes]:
         """What is new in the mailbox, as far as this command may tell it, then the tagged answer.
 
-        code: may be asked for when everything new was told. arrivals: new messages are told even under the workaround delay-newmail.
+        code: may be asked for when everything new was told. expunges: EXPUNGE may be told, if this command may at
+        all. arrivals: new messages are told even under the workaround delay-newmail.
         """
-        expunges = self._entry is None or self._entry.expunges
+        expunges = expunges and (self._entry is None or self._entry.expunges)
         yield from self._updates(expunges=expunges, arrivals=arrivals)
         if self.view is not None:
             yield self.view.settle_highest()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from dovecotpy.imap.dialect import CONDSTORE
+from dovecotpy.imap.dialect import CONDSTORE, OBJECTID
 from dovecotpy.imap.errors import Mistaken
 from dovecotpy.imap.registry import Table, extension
 from dovecotpy.imap.wire.response import string
@@ -52,6 +52,7 @@ STATUS_ITEMS.add(b"UNSEEN", StatusItem(lambda found: b"%d" % found.unseen))
 STATUS_ITEMS.add(b"HIGHESTMODSEQ", StatusItem(_modseq, CONDSTORE), CONDSTORE)
 STATUS_ITEMS.add(b"SIZE", StatusItem(lambda found: b"%d" % found.size), STATUS_SIZE)
 STATUS_ITEMS.add(b"APPENDLIMIT", StatusItem(_nothing, of_session=_append_limit), APPENDLIMIT)
+STATUS_ITEMS.add(b"MAILBOXID", StatusItem(lambda found: b"(%b)" % found.mailbox_id), OBJECTID)
 
 
 def parse_status_items(tokens: list[Token], disabled: frozenset[bytes]) -> frozenset[bytes]:

@@ -70,6 +70,8 @@ class View:
         self._told: dict[int, int] = {}
         self._dated: Columns | None = None
         self._dates: Sequence[int] = ()
+        self._saved_in: Columns | None = None
+        self._savedates: Sequence[int] = ()
 
     # What the client knows
 
@@ -93,6 +95,13 @@ class View:
             self._dated = columns
             self._dates = columns.dates
         return self._dates
+
+    def savedates(self, columns: Columns) -> Sequence[int]:
+        """The column of save dates, asked for once."""
+        if self._saved_in is not columns:
+            self._saved_in = columns
+            self._savedates = columns.savedates
+        return self._savedates
 
     def spans(self, ranges: sequence.Ranges, *, by_uid: bool) -> list[tuple[int, int]]:
         """Slices of the view (start, end) that a set names, ascending. Raises Mistaken for numbers beyond the
@@ -282,6 +291,12 @@ class View:
             yield from self._tell_arrivals()
         if self._changed:
             yield from self._tell_flags(by_uid)
+
+    def expunges(self) -> Iterator[bytes]:
+        """Look at the store and tell the expunges alone. Raises StoreError."""
+        self.look()
+        if self._gone:
+            yield from self._tell_expunges()
 
     def _tell_expunges(self) -> Iterator[bytes]:
         """Highest number first, so that no number moves before it is told."""

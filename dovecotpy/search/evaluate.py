@@ -43,6 +43,8 @@ class Columns(Protocol):
     @property
     def dates(self) -> Sequence[int]: ...
     @property
+    def savedates(self) -> Sequence[int]: ...
+    @property
     def keyword_sets(self) -> Sequence[frozenset[str]]: ...
 
 
@@ -54,6 +56,9 @@ class TextSource(Protocol):
 
     def decoded_text(self, uid: int) -> Iterator[str] | None:
         """message.text.body_text of the message: pieces to be joined, each part ended by NUL."""
+
+    def object_id(self, item: bytes, uid: int) -> bytes | None:
+        """EMAILID or THREADID; None also where there is none."""
 
     def size(self, uid: int) -> int | None:
         """RFC822.SIZE, asked only where the columns say -1."""
@@ -273,6 +278,10 @@ class _Table:
             first, after = self.period(query)
             dates = columns.dates
             return [row for row in rows if first <= dates[row] < after]
+        if isinstance(query, (q.SavedBefore, q.SavedOn, q.SavedSince)):
+            first, after = self.period(query)
+            dates = columns.savedates
+            return [row for row in rows if first <= dates[row] < after]
         if isinstance(query, q.Larger):
             sizes, octets = columns.sizes, query.octets
             return [row for row in rows if sizes[row] > octets]
@@ -324,12 +333,14 @@ class _Table:
             return day - 1
         return day + 1 if date >= self.midnight(day + 1) else day
 
-    def period(self, query: q.Before | q.On | q.Since) -> tuple[int, int]:
+    def period(
+        self, query: q.Before | q.On | q.Since | q.SavedBefore | q.SavedOn | q.SavedSince
+    ) -> tuple[int, int]:
         """The first moment that matches and the one after the last."""
         endless = 1 << 62
-        if isinstance(query, q.Before):
+        if isinstance(query, (q.Before, q.SavedBefore)):
             return -endless, self.midnight(query.day)
-        if isinstance(query, q.Since):
+        if isinstance(query, (q.Since, q.SavedSince)):
             return self.midnight(query.day), endless
         return self.midnight(query.day), self.midnight(query.day + 1)
 
@@ -381,6 +392,8 @@ class _View:
             return self.in_field(query)
         if isinstance(query, (q.SentBefore, q.SentOn, q.SentSince)):
             return self.sent(query)
+        if isinstance(query, q.ObjectId):
+            return self.source.object_id(query.item, self.uid) == query.value
         if isinstance(query, (q.Larger, q.Smaller)):
             size = self.table.columns.sizes[self.row]
             if size < 0:

@@ -132,6 +132,31 @@ class Smaller(NamedTuple):
     octets: int
 
 
+class SavedBefore(NamedTuple):
+    """Date of saving before the day by the server's clock (RFC 8514)."""
+
+    day: int
+
+
+class SavedOn(NamedTuple):
+    """Date of saving on the day."""
+
+    day: int
+
+
+class SavedSince(NamedTuple):
+    """Date of saving on the day or later."""
+
+    day: int
+
+
+class ObjectId(NamedTuple):
+    """EMAILID or THREADID is this one (RFC 8474)."""
+
+    item: bytes
+    value: bytes
+
+
 class ModSequence(NamedTuple):
     """A modseq of at least this (RFC 7162 section 3.1.5)."""
 
@@ -158,6 +183,10 @@ Query: TypeAlias = (
     | SentSince
     | Larger
     | Smaller
+    | SavedBefore
+    | SavedOn
+    | SavedSince
+    | ObjectId
     | ModSequence
 )
 
@@ -194,4 +223,4 @@ def needs_messages(query: Query) -> bool:
         return any(needs_messages(term) for term in query.terms)
     if isinstance(query, Not):
         return needs_messages(query.term)
-    return isinstance(query, (Header, Body, Text, SentBefore, SentOn, SentSince))
+    return isinstance(query, (Header, Body, Text, SentBefore, SentOn, SentSince, ObjectId))

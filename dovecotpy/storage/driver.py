@@ -72,6 +72,8 @@ class Draft(NamedTuple):
     keywords: frozenset[str]
     internaldate: int | None
     """None: now"""
+    identity: bytes | None = None
+    """of the message that it is a copy of, as `BoxDriver.identities` gives it"""
 
 
 class DraftBody(Protocol):
@@ -193,6 +195,9 @@ class BoxDriver(Protocol):
 
     def dates(self, uids: Sequence[int]) -> list[tuple[int, int]]:
         """INTERNALDATE and the date of saving for each, in seconds since the epoch."""
+
+    def identities(self, uids: Sequence[int]) -> list[bytes | None]:
+        """What tells a message from all others, in every mailbox, and its copies share; None where it is gone."""
 
     def body(self, uid: int) -> Body:
         """A message's octets. Raises Moved (sync, then again) or MessageGone."""

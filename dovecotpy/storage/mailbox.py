@@ -44,6 +44,7 @@ from dovecotpy.storage.flags import SEEN
 from dovecotpy.storage.index import snapshot
 from dovecotpy.storage.index.history import History, Noted
 from dovecotpy.storage.index.rendered import Owner, Rendered
+from dovecotpy.storage.objectid import email_id, mailbox_id
 from dovecotpy.storage.source import Caching, Item, Messages
 
 Uids = Sequence[int]
@@ -143,6 +144,7 @@ class Mailbox:
             least=caching.least,
         )
         self._messages = Messages(self.body, self._learn_size, rendered, caching.kept)
+        self._messages.email_id = lambda uid: self.email_ids((uid,))[0]
         self._dirty_names = False
         self._index_failed = False
         self._shown_seen: frozenset[int] = frozenset()
@@ -347,6 +349,19 @@ class Mailbox:
     def _learn_size(self, uid: int, size: int) -> None:
         self._history.ledger.learn_size(uid, size)
 
+    def email_ids(self, uids: Uids) -> list[bytes | None]:
+        """EMAILID of each message (RFC 8474); None where it is gone."""
+        if not self._synced:
+            self.refresh()
+        return [None if known is None else email_id(known) for known in self._driver.identities(uids)]
+
+    @property
+    def mailbox_id(self) -> bytes:
+        """MAILBOXID (RFC 8474)."""
+        if not self._driver.guid:
+            self.refresh()
+        return mailbox_id(self._driver.guid, self._driver.uidvalidity, self.name)
+
     def search(self, query: Query, within: Uids, budget: float) -> Iterator[Progress | Found]:
         """Evaluate a query; yields at least each 50 ms of work, the answer last. Raises StoreError."""
         return evaluate(query, self.columns(), self._messages, within, clock.monotonic)
@@ -442,9 +457,10 @@ class Mailbox:
         drafts: list[Draft] = []
         try:
             dates = origin._driver.dates([row.uid for row in rows])
-            for row, (date, _) in zip(rows, dates, strict=True):
+            identities = origin._driver.identities([row.uid for row in rows])
+            for row, (date, _), identity in zip(rows, dates, identities, strict=True):
                 body = self._driver.draft()
-                drafts.append(Draft(body, row.flags, row.keywords, date))
+                drafts.append(Draft(body, row.flags, row.keywords, date, identity))
                 _pour(origin.body(row.uid), body)
             return self.append(drafts).uids
         except BaseException:

@@ -23,6 +23,7 @@ from dovecotpy.storage.driver import Body
 from dovecotpy.storage.errors import MessageGone
 from dovecotpy.storage.index.cachefile import OVERSIZE
 from dovecotpy.storage.index.rendered import Kinds, Rendered
+from dovecotpy.storage.objectid import EMAILID, THREADID, thread_id
 
 Item = bytes
 Steps = Generator[None, None, "dict[Item, bytes] | None"]
@@ -118,6 +119,8 @@ class Messages:
         self._rendered = rendered
         self._kept = kept
         self._selections: dict[Item, fields.Selection] = {}
+        self.email_id: Callable[[int], bytes | None] = _nobody
+        """EMAILID of a message, by its UID"""
 
     # What is at hand
 
@@ -131,6 +134,11 @@ class Messages:
             records = self._find(_FIELDS, uids)
             answer = self._selection(item).answer
             return [None if record is None else answer(record) for record in records]
+        if item == THREADID:
+            records = self._find(_FIELDS, uids)
+            return [
+                None if record is None else _object(thread_id(fields.unpack(record))) for record in records
+            ]
         if item == PREVIEW_LAZY:
             return [value or b"NIL" for value in self._find(_PREVIEW, uids)]
         if item == ENVELOPE and _ENVELOPE not in self._kept.of_header:
@@ -190,6 +198,8 @@ class Messages:
         if kinds:
             self._rendered.keep(kinds, uid, [values[kind] for kind in kinds])
         answers = {ENVELOPE: rendered}
+        if THREADID in items:
+            answers[THREADID] = _object(thread_id(header))
         for item in items:
             if item.startswith(FIELDS):
                 answers[item] = (
@@ -231,6 +241,13 @@ class Messages:
         return parse_header(data[:end])
 
     # What search asks
+
+    def object_id(self, item: bytes, uid: int) -> bytes | None:
+        """EMAILID or THREADID; None if there is none, or the message is gone."""
+        if item == EMAILID:
+            return self.email_id(uid)
+        header = self.header(uid)
+        return None if header is None else thread_id(header)
 
     def header(self, uid: int) -> Header | None:
         """The parsed header, all of it; None if the message is gone."""
@@ -309,3 +326,12 @@ def _moment(header: Header) -> bytes:
     values = header.usual.get(b"date")
     moment = parse_date(values[-1]) if values else None
     return _MOMENT.pack(NO_DATE, 0) if moment is None else _MOMENT.pack(*moment)
+
+
+def _object(value: bytes | None) -> bytes:
+    """An object id ready to send (RFC 8474 section 7)."""
+    return b"NIL" if value is None else b"(" + value + b")"
+
+
+def _nobody(uid: int) -> None:
+    return None

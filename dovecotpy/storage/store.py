@@ -76,6 +76,7 @@ class Status(NamedTuple):
     size: int
     """octets; -1 while the size of some message is not known"""
     deleted: int
+    mailbox_id: bytes
 
 
 def _caching(settings: Settings) -> Caching:
@@ -268,6 +269,7 @@ class Store:
                 highestmodseq=columns.modseq if mailbox.capabilities.modseq else 0,
                 size=-1 if sizes and min(sizes) < 0 else sum(sizes),
                 deleted=sum(bits.translate(_DELETED)),
+                mailbox_id=mailbox.mailbox_id,
             )
         finally:
             mailbox.close()

@@ -40,6 +40,10 @@ SEEDS = [
     b'a CREATE a.b\r\nb RENAME a.b c\r\nc SUBSCRIBE c\r\nd LSUB "" *\r\ne STATUS c (MESSAGES UIDNEXT)\r\nf DELETE c\r\n',
     b'a ID ("name" NIL)\r\nb ENABLE X\r\nc NAMESPACE\r\nd CAPABILITY\r\ne NOOP\r\nf CHECK\r\ng UNSELECT\r\nh X\r\n',
     b"a SELECT INBOX\r\nb UID FETCH 1:* (BODYSTRUCTURE RFC822.SIZE INTERNALDATE BODY.PEEK[2.1.MIME] RFC822)\r\n",
+    b"a ENABLE QRESYNC\r\nb SELECT INBOX (QRESYNC (1000 3 1:9 (1:3,5 1:3,7)) CONDSTORE)\r\nc UID MOVE 2 INBOX\r\n"
+    b"d UID FETCH 1:* (FLAGS) (CHANGEDSINCE 1 VANISHED)\r\ne STORE 1 (UNCHANGEDSINCE 9) -FLAGS.SILENT (\\Seen)\r\n",
+    b'a SELECT INBOX\r\nb SEARCH RETURN (MIN MAX ALL COUNT SAVE) MODSEQ "/flags/\\\\seen" all 2\r\nc FETCH $ (EMAILID THREADID)\r\n'
+    b"d STATUS INBOX (HIGHESTMODSEQ MAILBOXID)\r\ne UID SEARCH UID $ OR EMAILID M1 SAVEDSINCE 1-Feb-1994\r\nf FETCH 1 SAVEDATE\r\n",
 ]
 PIECES = [
     b"\r\n",
@@ -106,6 +110,16 @@ PIECES += [
     b"STATUS (APPENDLIMIT)",
     b" (\\Seen) {3+}\r\nabc",
     b"a COMPRESS DEFLATE\r\n",
+    b"a ENABLE QRESYNC\r\n",
+    b"a SELECT INBOX (QRESYNC (1000 1 ",
+    b"(CHANGEDSINCE ",
+    b" VANISHED)",
+    b"(UNCHANGEDSINCE ",
+    b"RETURN (",
+    b"SAVE",
+    b"$",
+    b"MODSEQ ",
+    b"9223372036854775807",
 ]
 
 

@@ -146,7 +146,13 @@ def _item(name: str, value: Any) -> None:
     elif name in ("UID", "RFC822.SIZE"):
         if not isinstance(value, int) or (name == "UID" and not value):
             raise Malformed(f"{name} {value!r}")
-    elif name == "INTERNALDATE":
+    elif name in ("EMAILID", "THREADID"):
+        listed = (
+            isinstance(value, list) and len(value) == 1 and re.fullmatch(r"[MT][0-9a-f]{40}", str(value[0]))
+        )
+        if not listed and (name == "EMAILID" or value is not None):
+            raise Malformed(f"{name} {value!r}")
+    elif name in ("INTERNALDATE", "SAVEDATE"):
         if not re.fullmatch(rb"[ \d]\d-[A-Z][a-z][a-z]-\d{4} \d\d:\d\d:\d\d [+-]\d{4}", value):
             raise Malformed(f"{name} {value!r}")
     elif name == "MODSEQ":

@@ -4,6 +4,7 @@ lines.
 
 from __future__ import annotations
 
+import itertools
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -19,12 +20,17 @@ from dovecotpy.message.text import body_text
 from dovecotpy.search.evaluate import evaluate
 from dovecotpy.storage import errors
 from dovecotpy.storage.driver import Capabilities, Columns, Wait
+from dovecotpy.storage.objectid import email_id, thread_id
+
+NUMBERS = itertools.count(1)
 
 
 class Message:
     def __init__(self, data: bytes, flags: int, keywords: frozenset[str], date: int) -> None:
         self.data, self.flags, self.keywords, self.date = data, flags, keywords, date
         self.uid = self.modseq = 0
+        self.saved = int(clock.now())
+        self.identity = b"%d" % next(NUMBERS)
 
 
 class Box:
@@ -32,6 +38,7 @@ class Box:
 
     def __init__(self, uidvalidity: int) -> None:
         self.uidvalidity = uidvalidity
+        self.mailbox_id = b"F%032x" % uidvalidity
         self.messages: dict[int, Message] = {}
         self.uidnext = 1
         self.modseq = 1
@@ -126,6 +133,7 @@ class Status(NamedTuple):
     uidvalidity: int
     highestmodseq: int
     size: int
+    mailbox_id: bytes
 
 
 USES = (b"Archive", b"Drafts", b"Junk", b"Sent", b"Trash")
@@ -149,8 +157,8 @@ class Listed(NamedTuple):
 class ModelMailbox:
     def __init__(self, name: bytes, box: Box, writable: bool) -> None:
         self.name, self.box, self.writable = name, box, writable
-        self.uidvalidity, self.guid = box.uidvalidity, name.ljust(16)
-        self.capabilities = Capabilities(True, box.lasting, False, 26, True)
+        self.uidvalidity, self.mailbox_id = box.uidvalidity, box.mailbox_id
+        self.capabilities = Capabilities(True, box.lasting, True, 26, True)
         self.closed = False
 
     def refresh(self) -> int:
@@ -171,7 +179,7 @@ class ModelMailbox:
             array("Q", [message.modseq for message in messages]),
             array("q", [Octets.of(message.data).size for message in messages]),
             array("q", [message.date for message in messages]),
-            array("q", [-1] * len(messages)),
+            array("q", [message.saved for message in messages]),
             tuple(sets),
         )
 
@@ -202,6 +210,9 @@ class ModelMailbox:
         part = parse(octets)
         if item == b"ENVELOPE":
             return envelope(part.header)
+        if item == b"THREADID":
+            found = thread_id(part.header)
+            return b"NIL" if found is None else b"(" + found + b")"
         if item == b"RFC822.SIZE":
             return b"%d" % octets.size
         if item.startswith(b"PREVIEW"):
@@ -261,6 +272,8 @@ class ModelMailbox:
     def copy(self, uids: Sequence[int], to: "ModelMailbox", *, move: bool) -> Copied:
         messages = [self._message(uid) for uid in uids]
         new = [to.box.add(each.data, each.flags, each.keywords, each.date) for each in messages]
+        for uid, each in zip(new, messages, strict=True):
+            to.box.messages[uid].identity = each.identity
         if move:
             self.expunge(uids)
         return Copied(to.uidvalidity, uids, new)
@@ -272,6 +285,13 @@ class ModelMailbox:
 
     def search(self, query: Any, within: Sequence[int], budget: float) -> Iterator[Any]:
         return evaluate(query, self.columns(), self, within, clock.monotonic)
+
+    def email_ids(self, uids: Sequence[int]) -> list[bytes | None]:
+        found = (self.box.messages.get(uid) for uid in uids)
+        return [None if message is None else email_id(message.identity) for message in found]
+
+    def object_id(self, item: bytes, uid: int) -> bytes | None:
+        return self.email_ids([uid])[0] if item == b"EMAILID" else thread_id(self.header(uid))
 
     def header(self, uid: int) -> Header:
         return parse(Octets.of(self.box.messages[uid].data)).header
@@ -371,6 +391,7 @@ class ModelStore:
             box.uidvalidity,
             box.modseq * box.lasting,
             -1,
+            box.mailbox_id,
         )
 
     def measure(self, name: bytes) -> Iterator[int | None]:

@@ -21,7 +21,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
-    precondition,
     rule,
     run_state_machine_as_test,
 )
@@ -60,8 +59,8 @@ class Follower:
 
     # The connection
 
-    def cut_after(self, pulls: int, octets: int) -> None:
-        """The next connection, or this one, is cut after so many pulls, or so many octets of their last."""
+    def cut_after(self, pulls: int | None, octets: int | None) -> None:
+        """This connection is cut after so many pulls, of which so many octets are heard; None: it is not."""
         self._pulls, self._octets = pulls, octets
 
     def connect(self, store: Any) -> None:
@@ -231,6 +230,10 @@ class Follower:
         last = max(self.flags, default=0)
         before = self.uidvalidity
         parameter = ""
+        since = self.highest
+        if since and match and not known:
+            self._by_uid_fetch(since, last)
+            return
         if self.highest:
             parameter = f" (QRESYNC ({self.uidvalidity} {self.highest}{self._match(known, match)}))"
         self.say("SELECT INBOX" + parameter)
@@ -238,6 +241,19 @@ class Follower:
             last = 0
         self.order = [*sorted(self.flags), *[None] * (len(self.order) - len(self.flags))]
         self._fetch_new(last)
+
+    def _by_uid_fetch(self, since: int, last: int) -> None:
+        """The same without a parameter of SELECT (RFC 7162 section 3.2.5.1)."""
+        self._syncing = True
+        before = self.uidvalidity
+        self.say("SELECT INBOX")
+        highest = self._seen_code or 0
+        if before != self.uidvalidity:
+            since = last = 0
+        self.say(f"UID FETCH 1:{last or 1} (FLAGS) (CHANGEDSINCE {since} VANISHED)")
+        self.order = [*sorted(self.flags), *[None] * (len(self.order) - len(self.flags))]
+        self._fetch_new(last)
+        self.highest, self._syncing = highest, False
 
     def _match(self, known: bool, match: bool) -> str:
         uids = sorted(self.flags)
@@ -255,10 +271,10 @@ class Follower:
     def store_silently(self, uid: int, sign: str, flag: str, *, conditional: bool) -> None:
         condition = f" (UNCHANGEDSINCE {self.highest})" if conditional and self.kind != "plain" else ""
         tagged = self.say(f"UID STORE {uid}{condition} {sign}FLAGS.SILENT ({flag})")
-        if tagged.startswith(b"OK") and not _MODIFIED.search(tagged) and uid in self.flags:
-            if uid not in self._changed:
-                flags = self.flags[uid]
-                self.flags[uid] = flags | {flag} if sign == "+" else flags - {flag}
+        done = tagged.startswith(b"OK") and not _MODIFIED.search(tagged)
+        if done and uid in self.flags and uid not in self._changed:
+            flags = self.flags[uid]
+            self.flags[uid] = flags | {flag} if sign == "+" else flags - {flag}
 
     def catch_up(self) -> None:
         """Hear the rest, also of messages that were only counted."""
@@ -399,6 +415,8 @@ class World(RuleBasedStateMachine):
                 "SEARCH ALL",
                 "UID SEARCH ALL",
                 "STATUS INBOX (HIGHESTMODSEQ)",
+                "UID FETCH 1:* (FLAGS) (CHANGEDSINCE 1 VANISHED)",
+                "UID SEARCH 1:2",
             )
         ),
         cut=st.none() | st.tuples(st.integers(1, 8), st.integers(0, 300)),
@@ -407,13 +425,29 @@ class World(RuleBasedStateMachine):
         follower = self._at_work(kind, cut)
         if follower is None:
             return
-        if command.startswith(("STORE", "FETCH")) and len(follower.order) < 2:
+        if "VANISHED" in command and kind != "qresync":
+            return
+        if command.startswith(("STORE", "FETCH", "UID SEARCH 1")) and len(follower.order) < 2:
             return
         if kind == "plain":
             command = command.replace(" MODSEQ", "").replace("HIGHESTMODSEQ", "MESSAGES")
         with contextlib.suppress(Lost):
             if ".SILENT" in command:
                 command = command.replace(".SILENT", "")
+            follower.say(command)
+
+    @rule(
+        kind=kinds,
+        at=st.integers(0, 20),
+        command=st.sampled_from(
+            ("STORE 1 +FLAGS (\\Answered)", "STORE 1 -FLAGS (\\Answered)", "FETCH 1:* FLAGS")
+        ),
+    )
+    def names_numbers_while_a_message_goes(self, kind: str, at: int, command: str) -> None:
+        """Expunges may not be told then (RFC 3501 section 7.4.1); what is told must not hide them."""
+        follower = self._at_work(kind, None)
+        if follower is not None and follower.order and self._files():
+            self.program_deletes(at)
             follower.say(command)
 
     @rule(kind=kinds)
@@ -428,8 +462,7 @@ class World(RuleBasedStateMachine):
         follower = self.followers[kind]
         if follower.connection is None:
             return None
-        if cut is not None:
-            follower.cut_after(*cut)
+        follower.cut_after(*cut or (None, None))
         return follower
 
     # What is
@@ -445,7 +478,7 @@ class World(RuleBasedStateMachine):
         assert follower.flags == fresh.flags
         if follower.kind != "plain":
             assert follower.highest <= highest
-            assert set(follower.modseqs) == set(follower.flags)
+            assert follower.modseqs == fresh.modseqs
 
 
 EXAMPLES = int(os.environ.get("RESYNC_EXAMPLES", "40"))
@@ -461,3 +494,41 @@ RUN = examples(
 
 def test_whoever_comes_back_knows_what_is() -> None:
     run_state_machine_as_test(World, settings=RUN)
+
+
+@pytest.mark.parametrize("name", ["vanished_earlier", "changed_since", "untold"])
+def test_the_machine_notices_a_fault(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Expunges that a client is not told of when it comes back; flags; flags while it is there."""
+    if name == "untold":
+        look = View.look
+
+        def forgetful(self: View) -> None:
+            look(self)
+            self._changed = set(sorted(self._changed)[1:])
+
+        monkeypatch.setattr(View, "look", forgetful)
+    else:
+        monkeypatch.setattr(View, name, lambda *arguments: iter(()))
+    short = examples(RUN, max_examples=200, phases=(Phase.generate,), database=None)
+    with pytest.raises(AssertionError):
+        run_state_machine_as_test(World, settings=short)
+
+
+@pytest.mark.parametrize("faulty", [False, True])
+def test_a_modseq_never_hides_an_expunge(monkeypatch: pytest.MonkeyPatch, *, faulty: bool) -> None:
+    """A STORE by number tells a modseq above that of an expunge that it may not tell: HIGHESTMODSEQ stays below."""
+    if faulty:
+        monkeypatch.setattr(View, "settle_highest", lambda self: b"")
+    world = World()
+    try:
+        world.start()
+        world.comes_back("qresync", False, False)
+        world.program_deletes(5)
+        world.followers["qresync"].say("STORE 1 +FLAGS (\\Answered)")
+        if faulty:
+            with pytest.raises(AssertionError):
+                world.comes_back("qresync", False, False)
+        else:
+            world.comes_back("qresync", False, False)
+    finally:
+        world.teardown()

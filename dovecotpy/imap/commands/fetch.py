@@ -76,15 +76,17 @@ def fetch(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
     units = MODIFIERS.ordered(frozenset(modifiers))
     added = frozenset((b"UID",)) if arguments.by_uid else frozenset()
     plan = plan._replace(simple=plan.simple.union(added, *(unit.adds for _, unit in units)))
-    spans: Spans = view.spans(ranges, by_uid=arguments.by_uid)
+    view.spans(ranges, by_uid=arguments.by_uid)
     if b"MODSEQ" in plan.simple:
         view.need_modseqs()
         view.heard(view.modseq)
     for _, item in plan.items:
         yield from session.enable(item.enables)
     asked = Fetching(session, view, ranges, arguments.by_uid, modifiers)
-    for name, unit in units:
+    for _, unit in units:
         yield from unit.begin(asked)
+    spans: Spans = view.spans(ranges, by_uid=arguments.by_uid)
+    for name, unit in units:
         if unit.narrow is not None:
             spans = unit.narrow(view, spans, modifiers[name])
     job = _Fetch(session, view, plan)
@@ -136,7 +138,7 @@ def _vanished(asked: Fetching) -> Iterator[bytes]:
             "Error in IMAP command FETCH: VANISHED needs UID FETCH, CHANGEDSINCE and ENABLE QRESYNC"
         )
     asked.view.need_modseqs()
-    yield from asked.view.updates(expunges=True, arrivals=False, by_uid=True)
+    yield from asked.view.expunges()
     known: sequence.Ranges = []
     if asked.ranges != [sequence.SAVED]:
         known = sequence.settle(asked.ranges, max(asked.view.columns.uidnext - 1, 1))
@@ -205,7 +207,7 @@ class _Fetch:
         end = start + len(uids)
         if self.view.aligned and start >= 0 and self.view.uids[start:end] == array("I", uids):
             columns = self._columns(start, end, values)
-            if not any(isinstance(column, list) and None in column for _, column in columns):
+            if not self._misses(columns, values):
                 line = b"* %d FETCH (" + b" ".join(form for form, _ in columns) + b")\r\n"
                 return _join(line, range(start + 1, end + 1), columns)
         return b"".join(
@@ -225,6 +227,13 @@ class _Fetch:
         for each, fields in self.fields:
             found.append((each.label + b" %b", list(map(_literal_of(each), values[fields]))))
         return found
+
+    def _misses(self, columns: Sequence[tuple[bytes, Sequence[object]]], values: Rendered) -> bool:
+        """Whether some message lacks one of its values."""
+        return any(
+            (name in values or item.may_miss) and None in column
+            for (name, item), (_, column) in zip(self.items, columns, strict=True)
+        )
 
     def _line(self, uid: int, values: Mapping[bytes, bytes | None]) -> bytes:
         """One FETCH response, of a message that may be gone; empty if it cannot be answered."""

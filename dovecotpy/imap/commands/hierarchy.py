@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from dovecotpy.imap.arguments import Arguments
+from dovecotpy.imap.dialect import OBJECTID
 from dovecotpy.imap.errors import Refused
 from dovecotpy.imap.registry import command
 from dovecotpy.imap.wire.name import is_valid
@@ -23,11 +24,18 @@ def new_name(name: bytes) -> bytes:
 
 @command("CREATE")
 def create(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
-    """Create a mailbox; a separator at the end of the name says only that it will have children."""
+    """Create a mailbox, and tell its id (RFC 8474 section 4.1); a separator at the end of the name says only that it will have children."""
     name = session.mailbox_name(arguments)
     arguments.end()
     session.store.create(new_name(name))
-    yield from session.complete("Create completed.")
+    code = None
+    if session.dialect.offers(OBJECTID):
+        made = session.open(name.removesuffix(session.store.separator), writable=True)
+        try:
+            code = f"MAILBOXID ({made.mailbox_id.decode('ascii')})"
+        finally:
+            made.close()
+    yield from session.complete("Create completed.", code)
 
 
 @command("DELETE")

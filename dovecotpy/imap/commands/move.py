@@ -23,7 +23,7 @@ GROUP = 500
 GONE = "Some of the requested messages no longer exist."
 
 
-@command("MOVE", state=State.SELECTED)
+@command("MOVE", state=State.SELECTED, capabilities=("MOVE",))
 @command("UID MOVE", state=State.SELECTED, capabilities=("MOVE",))
 def move(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
     """Move messages with their flags and dates, group by group. COPYUID is told before the messages go (RFC 6851

@@ -12,7 +12,7 @@ from dovecotpy import clock
 from dovecotpy.imap.arguments import Arguments
 from dovecotpy.imap.dialect import CONDSTORE
 from dovecotpy.imap.errors import Refused
-from dovecotpy.imap.keys import asks_modseq, parse_keys
+from dovecotpy.imap.keys import asks_modseq, names_numbers, parse_keys
 from dovecotpy.imap.registry import State, command
 from dovecotpy.imap.returns import Result, parse_returns
 from dovecotpy.imap.view import View
@@ -64,7 +64,7 @@ def search(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
         pieces = returns.response(session.tag, result, by_uid=arguments.by_uid, modseq=modseq)
         yield from session.in_one_response(pieces)
     taken = clock.monotonic() - started
-    yield from session.complete(f"Search completed ({taken:.3f} secs).")
+    yield from session.complete(f"Search completed ({taken:.3f} secs).", expunges=not names_numbers(query))
 
 
 def _numbers(view: View, found: "array[int]") -> Sequence[int]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from dovecotpy.imap.arguments import Arguments
-from dovecotpy.imap.dialect import CONDSTORE
+from dovecotpy.imap.dialect import CONDSTORE, OBJECTID
 from dovecotpy.imap.registry import command
 from dovecotpy.imap.select_parameters import SELECT_PARAMETERS, parse_parameters
 from dovecotpy.imap.view import View
@@ -71,4 +71,7 @@ def describe(view: View) -> bytes:
     pieces.append(untagged(b"OK", "Predicted next UID", f"UIDNEXT {columns.uidnext}"))
     if view.dialect.offers(CONDSTORE):
         pieces.append(view.highest_response())
+    if view.dialect.offers(OBJECTID):
+        code = f"MAILBOXID ({view.mailbox.mailbox_id.decode('ascii')})"
+        pieces.append(untagged(b"OK", "Mailbox id", code))
     return b"".join(pieces)

@@ -60,6 +60,9 @@ class MaildirBox:
         self.guid = b""
         self.uidvalidity = 0
         self.uidlist = Uidlist(control)
+        self._originals: dict[int, str] = {}
+        self._originals_end = 0
+        """`_originals` has every copy whose UID is below"""
         self.keywords = Keywords(control)
         self.dotlock = Dotlock(control, uidlist.NAME + ".lock", exclusive=context.options.dotlock_use_excl)
         self.new: dict[str, int] = {}
@@ -475,7 +478,8 @@ class MaildirBox:
             self.surplus = self.context.state.keywords(self.guid.decode())
 
     def dates(self, uids: Sequence[int]) -> list[tuple[int, int]]:
-        """INTERNALDATE is the mtime. The date of saving stands in the list; where it does not, the ctime serves, which the index keeps.
+        """INTERNALDATE is the mtime. The date of saving stands in the list, else in the name, which never changes either; of other names it is
+        the ctime, which the index keeps.
 
         Of a message that is gone, both are the time in its name unless the list knows better.
         """
@@ -492,8 +496,34 @@ class MaildirBox:
             except OSError:
                 date = changed = filename.order(self.names.get(uid, ""))[0]
             saved = listed.saved(uid)
+            if saved is None:
+                saved = filename.delivered(where[1]) if where is not None else None
             found.append((date, changed if saved is None else saved))
         return found
+
+    def identities(self, uids: Sequence[int]) -> list[bytes | None]:
+        """A copy has its original's; others their base name."""
+        self.load_names()
+        originals = self._known_originals(max(uids, default=0))
+        found: list[bytes | None] = []
+        for uid in uids:
+            where = self.path(uid)
+            known = originals(uid)
+            if not known and where is not None:
+                known = uidlist.identity_of(filename.base_of(where[1]))
+            found.append(known.encode("ascii", "replace") if where is not None else None)
+        return found
+
+    def _known_originals(self, last: int) -> Callable[[int], str]:
+        """`Uidlist.original`, of a list read aside once for all messages that it has."""
+        if self.uidlist.identity != files.NOWHERE:
+            return self.uidlist.original
+        if last >= self._originals_end:
+            listed = self._listed()
+            found = ((uid, listed.original(uid)) for uid in listed.extra)
+            self._originals = {uid: original for uid, original in found if original}
+            self._originals_end = max(listed.uidnext, last + 1)
+        return lambda uid: self._originals.get(uid, "")
 
     def _listed(self) -> Uidlist:
         """The list as read, or, where an index made that unnecessary so far, read aside: what is new in it is for the next sync to see."""
@@ -569,6 +599,7 @@ class MaildirBox:
         """Forget what was adopted: it was of another mailbox."""
         self.uidvalidity, self.guid, self.told, self.reserved = 0, b"", 0, 0
         self._loader, self._adopted, self.known = None, (), None
+        self._originals_end = 0
         self.new, self.cur, self.names, self.ghosts = {}, {}, {}, {}
         self.uidlist.close()
         self.uidlist = Uidlist(self.control)

@@ -18,6 +18,9 @@ KEYWORD_LETTERS = "abcdefghijklmnopqrstuvwxyz"
 MAX_DIGITS = 19
 """A W= of so many digits is taken as absent."""
 
+EARLIEST, LATEST = 500_000_000, 0xFFFFFFFF
+"""Unix seconds from which on a number at the beginning of a name is taken for a time: Maildir is younger than 1985."""
+
 
 class Info(NamedTuple):
     """What stands after the colon."""
@@ -73,6 +76,12 @@ def order(base: str) -> tuple[int, int, str]:
         if digits.isdigit() and len(digits) <= 9:
             microseconds = int(digits)
     return (int(seconds) if seconds.isdigit() and len(seconds) <= 18 else 0, microseconds, base)
+
+
+def delivered(name: str) -> int | None:
+    """When the message came into a Maildir, in Unix seconds, as its name says; None if that is no likely time."""
+    seconds = order(name)[0]
+    return seconds if EARLIEST <= seconds <= LATEST else None
 
 
 def crlf_size(base: str) -> int | None:

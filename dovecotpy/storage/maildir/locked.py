@@ -34,13 +34,15 @@ _NO_LINK = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.EACC
 class LockedMaildir:
     """The right to write. A context manager; entering it again while the lock is held costs nothing."""
 
-    __slots__ = ("_bare", "_box", "_deadline", "_nested")
+    __slots__ = ("_bare", "_carried", "_box", "_deadline", "_nested")
 
     def __init__(self, box: MaildirBox, deadline: float) -> None:
         self._box = box
         self._deadline = deadline
         self._nested = False
         self._bare = False
+        self._carried: dict[str, str] = {}
+        """identities that copies bring along, by base name"""
 
     def __enter__(self) -> LockedMaildir:
         box = self._box
@@ -196,10 +198,20 @@ class LockedMaildir:
         try:
             if again:
                 self._rewrite(again)
-            box.uidlist.append([(first + at, keys, base) for at, base in enumerate(bases)], sync=sync)
+            lines = [(first + at, self._keys(keys, base), base) for at, base in enumerate(bases)]
+            box.uidlist.append(lines, sync=sync)
         except OSError as error:
             raise files.translated(error, f"write({box.shown}/{uidlist.NAME})") from error
         return list(range(first, first + len(bases)))
+
+    def _carry(self, base: str, identity: bytes | None) -> None:
+        """The message that gets this base name is a copy: what it shares with its original goes into the list."""
+        if identity is not None and identity != uidlist.identity_of(base).encode():
+            self._carried[base] = identity.decode("ascii")
+
+    def _keys(self, keys: str, base: str) -> str:
+        identity = self._carried.get(base)
+        return keys if identity is None else f"{keys} {uidlist.IDENTITY}{identity}".lstrip()
 
     def _reserve(self, count: int) -> bool:
         """Reserve UIDs ahead; True if there is no reserve, so that the list itself must be synced."""
@@ -249,6 +261,8 @@ class LockedMaildir:
             body.finish(draft.internaldate)
         infos = self._infos([(draft.flags, draft.keywords) for draft in drafts])
         bases = [f"{body.name},S={body.stored},W={body.size}" for body in bodies]
+        for base, draft in zip(bases, drafts, strict=True):
+            self._carry(base, draft.identity)
 
         def put(at: int, base: str) -> None:
             is_new, name = _target(base, infos[at])
@@ -283,6 +297,8 @@ class LockedMaildir:
         known = [place for place in places if place is not None]
         infos = self._infos([(row.flags, row.keywords) for row in rows])
         bases = [self._copy_name(name) for _, name in known]
+        for base, identity in zip(bases, from_box.identities([row.uid for row in rows]), strict=True):
+            self._carry(base, identity)
 
         def put(at: int, base: str) -> None:
             is_new, name = _target(base, infos[at])
@@ -350,6 +366,8 @@ class LockedMaildir:
                 return
             except FileExistsError:
                 bases[at] = self._box.context.names.make() + filename.sizes_of(base)
+                if base in self._carried:
+                    self._carried[bases[at]] = self._carried[base]
                 uids[at] = self.assign([bases[at]], keys=keys)[0]
                 if at + 1 < len(bases):
                     uids[at + 1 :] = self.assign(bases[at + 1 :], keys=keys)

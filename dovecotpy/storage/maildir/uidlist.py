@@ -20,6 +20,8 @@ MAX_UID = MAX_NUMBER - 1
 """The highest UID that can be given, because the next one must be told too (RFC 3501 section 9, nz-number)."""
 SAVED = "D"
 """Record key: when the message was saved in this mailbox, in Unix seconds (RFC 8514)."""
+IDENTITY = "G"
+"""Record key: the identity of the message that this one is a copy of, where its name is not it."""
 STALE_SHARE = 4
 """The file is written anew when a quarter of its lines is stale."""
 STALE_LEAST = 16
@@ -211,6 +213,13 @@ class Uidlist:
                 return int(word[1:])
         return None
 
+    def original(self, uid: int) -> str:
+        """The identity that a copy shares with its original (record key G), empty where the line has none."""
+        for word in self.extra.get(uid, "").split(" "):
+            if word[:1] == IDENTITY and len(word) > 1:
+                return word[1:]
+        return ""
+
     def append(self, entries: Sequence[tuple[int, str, str]], *, sync: bool) -> None:
         """Add lines `(uid, keys, base)` with rising UIDs at the end. Under the lock, after `refresh`. Raises OSError.
 
@@ -282,6 +291,13 @@ class Uidlist:
         for base, uid in names:
             self.uids[base] = uid
             self.uidnext = max(self.uidnext, uid + 1)
+
+
+def identity_of(base: str) -> str:
+    """The identity of a message that is no copy: its base name, as far as a record can hold it."""
+    if base.isascii() and base.isprintable() and " " not in base:
+        return base
+    return "x" + os.fsencode(base).hex()
 
 
 def _number(text: str, line: int, what: str) -> int:

@@ -951,6 +951,18 @@ class TestSavedate:
         again.store([1], Operation.ADD, flags.SEEN, NONE)
         assert list(again.columns().savedates) == first
 
+    def test_the_time_in_a_name_is_the_date_for_good(self, home: Home) -> None:
+        """Also when flags change its name, and without any index."""
+        path = home.deliver("1700000000.a.h:2,", folder="cur")
+        for letter in ("S", "FS"):
+            inbox = home.inbox()
+            uids(inbox)
+            assert list(inbox.columns().savedates) == [1_700_000_000]
+            inbox.close()
+            path = path.rename(path.with_name("1700000000.a.h:2," + letter))
+            for kept in home.root.glob("dovecotpy*"):
+                kept.unlink()
+
     @pytest.mark.parametrize("keys", ["D", "Dx", "D-1", "D1234567890123", "W3"])
     def test_a_key_that_is_no_date(self, home: Home, keys: str) -> None:
         path = home.deliver("1.a.h:2,", folder="cur")

@@ -165,7 +165,7 @@ class TestMailboxes:
         add(inbox, b"x\r\n", count=3)
         add(inbox, b"y\r\n", flags=flags.SEEN | flags.DELETED)
         found = store.status(b"INBOX")
-        assert found == (4, 4, 3, 5, inbox.uidvalidity, inbox.refresh(), 12, 1)
+        assert found == (4, 4, 3, 5, inbox.uidvalidity, inbox.refresh(), 12, 1, inbox.mailbox_id)
         uids(inbox)
         inbox.claim_recent()
         inbox.store([1], Operation.ADD, flags.SEEN, frozenset())
