@@ -6,6 +6,7 @@ import os
 import stat
 import struct
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from dovecotpy import clock
@@ -119,7 +120,8 @@ class MaildirBox:
             return os.open(name, files.DIRECTORY, dir_fd=self.directory)
         except FileNotFoundError:
             self._check_alive()
-            os.mkdir(name, dir_fd=self.directory)
+            with suppress(FileExistsError):  # another session came first
+                os.mkdir(name, dir_fd=self.directory)
             return os.open(name, files.DIRECTORY, dir_fd=self.directory)
 
     def _check_alive(self) -> None:
