@@ -89,6 +89,10 @@ class History:
         self._bad = b""
         """generation of a file that was found damaged"""
         self._touched: set[int] = set()
+        self._told_uidnext = 0
+        """what the format heard of"""
+        self._least_uidnext = 0
+        """what this session told of a history that another one took the place of"""
         self._denied: set[int] = set()
         """UIDs that another history knows and that this session told to be gone"""
         self._came: list[int] = []
@@ -160,6 +164,7 @@ class History:
         self._snapshot = None
         self.stamp = self.names = b""
         self.stale = True
+        self._told_uidnext = self._least_uidnext = 0
 
     def _start(self, found: Snapshot) -> None:
         """Raises Unusable, ValueError, OSError; then all is as before."""
@@ -255,6 +260,7 @@ class History:
             self.ledger.learnt = before.learnt
             return
         if self.served:
+            self._least_uidnext = max(self._least_uidnext, before.uidnext)
             self.ledger.go_on_from(before)
         self.owed = True
 
@@ -280,7 +286,8 @@ class History:
 
     def _tell(self) -> None:
         """The format hears of messages that others found or lost."""
-        if self._came or self._went:
+        if self._came or self._went or self.ledger.uidnext > self._told_uidnext:
+            self._told_uidnext = max(self._told_uidnext, self.ledger.uidnext)
             came, went = self._came, self._went
             self._came, self._went = [], []
             self._heard(came, went)
@@ -499,6 +506,7 @@ class History:
 
     def _settle(self, found: Found) -> tuple[Record | None, bool]:
         """What of it is not noted yet, and whether some of it must be looked at again."""
+        found = found._replace(uidnext=max(found.uidnext, self._least_uidnext))
         settled = settle(self.ledger, self._driver, found, self._touched, self._denied)
         self._went.extend(settled.lost)
         return settled.record, bool(settled.doubtful or settled.lost)

@@ -246,7 +246,8 @@ class MaildirBox:
 
     def heard(self, came: Sequence[int], went: Sequence[int], uidnext: int) -> None:
         """Other sessions told of new messages, and of some that are gone, and that none will appear below `uidnext` any more."""
-        self.load_names()
+        if came or went:
+            self.load_names()
         for uid in went:
             name = self.names.get(uid)
             if name is not None:
