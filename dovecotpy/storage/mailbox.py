@@ -127,7 +127,7 @@ class Mailbox:
         self.writable = writable and driver.capabilities.writable
         self._index = index
         self._say = say
-        self._history = History(index, driver, self._heard, self._complain)
+        self._history = History(index, driver, self._heard, self._warn)
         self._overlaid: tuple[LateColumns, frozenset[int], Columns] | None = None
         self._stamp = b""
         self._synced = False
@@ -147,6 +147,7 @@ class Mailbox:
         self._messages.email_id = lambda uid: self.email_ids((uid,))[0]
         self._dirty_names = False
         self._index_failed = False
+        self._warned = False
         self._shown_seen: frozenset[int] = frozenset()
         self._opened = False
 
@@ -233,7 +234,11 @@ class Mailbox:
         return noted
 
     def _compare_all(self) -> None:
-        """Note what the format knows and the index does not."""
+        """Note what the format knows and the index does not, if the lock can be had."""
+        try:
+            self._history.probe(0)
+        except InUse:
+            return
         rows = self._driver.known_rows()
         if self._driver.private_seen() is not None:
             rows = [row._replace(flags=row.flags & ~SEEN) for row in rows]
@@ -255,9 +260,10 @@ class Mailbox:
         seen = self._driver.private_seen()
         if seen is None:
             return columns
-        if self._overlaid is None or self._overlaid[:2] != (columns, seen):
-            self._overlaid = columns, seen, _with_private(columns, seen)
-        return self._overlaid[2]
+        kept = self._overlaid
+        if kept is None or kept[0] is not columns or kept[1] != seen:
+            kept = self._overlaid = columns, seen, _with_private(columns, seen)
+        return kept[2]
 
     def keywords(self) -> frozenset[str]:
         """Every keyword that a message has or had since the mailbox was opened, and those that the format has names for."""
@@ -569,8 +575,10 @@ class Mailbox:
         guid = self._history.guid
         if self._driver.adopt(self._history.stamp, ledger.uidvalidity, guid, ledger.uidnext, uids, load):
             self._stamp = self._history.stamp
+            self._shown_seen = self._driver.private_seen() or frozenset()
             return
         try:
+            self._shown_seen = self._driver.private_seen() or frozenset()
             self._take(self._driver.sync(self.columns(), b""))
         except MailboxReplaced:  # of the same name, but another one: the index is worth nothing
             self._driver.disown()
@@ -599,8 +607,13 @@ class Mailbox:
 
     def _complain(self, text: str) -> None:
         """The index cannot be used: said once, and then this session does without."""
-        if not self._index_failed:
-            self._index_failed = True
+        self._warn(text)
+        self._index_failed = True
+
+    def _warn(self, text: str) -> None:
+        """Something is wrong with the index: said once."""
+        if not self._warned:
+            self._warned = True
             self._say(Level.WARNING, f"Mailbox {os.fsdecode(self.name)}: {text}")
 
     def close(self) -> None:

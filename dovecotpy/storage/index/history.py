@@ -12,7 +12,7 @@ import os
 from array import array
 from collections.abc import Callable, Sequence
 
-from dovecotpy.storage.columns import DATES, FLAGS, KEYWORDS, SAVEDATES, SIZES, TYPES, UIDS, place_of, ranges
+from dovecotpy.storage.columns import FLAGS, TYPES, UIDS
 from dovecotpy.storage.driver import BoxDriver, Row
 from dovecotpy.storage.errors import InUse, StoreError
 from dovecotpy.storage.flags import SEEN
@@ -20,6 +20,7 @@ from dovecotpy.storage.index import log, snapshot
 from dovecotpy.storage.index.ledger import Ledger
 from dovecotpy.storage.index.lock import IndexLock
 from dovecotpy.storage.index.log import Record
+from dovecotpy.storage.index.settle import Found, settle
 from dovecotpy.storage.index.snapshot import Head, Snapshot, Unusable
 from dovecotpy.storage.state import BOOT
 
@@ -88,6 +89,10 @@ class History:
         self._bad = b""
         """generation of a file that was found damaged"""
         self._touched: set[int] = set()
+        self._told_uidnext = 0
+        """what the format heard of"""
+        self._least_uidnext = 0
+        """what this session told of a history that another one took the place of"""
         self._denied: set[int] = set()
         """UIDs that another history knows and that this session told to be gone"""
         self._came: list[int] = []
@@ -159,6 +164,7 @@ class History:
         self._snapshot = None
         self.stamp = self.names = b""
         self.stale = True
+        self._told_uidnext = self._least_uidnext = 0
 
     def _start(self, found: Snapshot) -> None:
         """Raises Unusable, ValueError, OSError; then all is as before."""
@@ -254,6 +260,7 @@ class History:
             self.ledger.learnt = before.learnt
             return
         if self.served:
+            self._least_uidnext = max(self._least_uidnext, before.uidnext)
             self.ledger.go_on_from(before)
         self.owed = True
 
@@ -279,7 +286,8 @@ class History:
 
     def _tell(self) -> None:
         """The format hears of messages that others found or lost."""
-        if self._came or self._went:
+        if self._came or self._went or self.ledger.uidnext > self._told_uidnext:
+            self._told_uidnext = max(self._told_uidnext, self.ledger.uidnext)
             came, went = self._came, self._went
             self._came, self._went = [], []
             self._heard(came, went)
@@ -348,18 +356,19 @@ class History:
 
         bumped: UIDs of `changed` that count as changed though their flags are what is noted. wait: seconds for the lock.
         """
+        found = Found(appeared, changed, vanished, uidnext, bumped)
         if not self.lasting:
             self._touched.clear()
-            return self._note_alone(lambda: self._settle(appeared, changed, vanished, uidnext, bumped))
-        return self._locked(lambda: self._settle(appeared, changed, vanished, uidnext, bumped), wait)
+            return self._note_alone(lambda: self._settle(found))
+        return self._locked(lambda: self._settle(found), wait)
 
-    def _locked(self, settle: Settle, wait: float) -> Noted:
+    def _locked(self, work: Settle, wait: float) -> Noted:
         self._touched.clear()
         for _ in range(TRIES):
             try:
                 self._lock.take(wait)
                 try:
-                    done = self._write(settle)
+                    done = self._write(work)
                 finally:
                     self._lock.release()
                 self._tell()
@@ -373,10 +382,10 @@ class History:
                 break
         else:
             self.lasting = False
-        return self._note_alone(settle)
+        return self._note_alone(work)
 
-    def _note_alone(self, settle: Settle) -> Noted:
-        record, doubtful = settle()
+    def _note_alone(self, work: Settle) -> Noted:
+        record, doubtful = work()
         if record is not None:
             self._apply_own(record._replace(modseq=record.modseq and self.ledger.modseq + 1))
         self._tell()
@@ -389,14 +398,14 @@ class History:
         self._apply(record)
         self._came, self._went = kept
 
-    def _write(self, settle: Settle) -> Noted | None:
+    def _write(self, work: Settle) -> Noted | None:
         """Under the lock; None: numbers must be reserved first. Raises OSError."""
         self._catch_up()
         if self.stale:
             if not self._fresh[1]:
                 return None
-            return self._begin_anew(settle)
-        record, doubtful = settle()
+            return self._begin_anew(work)
+        record, doubtful = work()
         if record is not None:
             modseq = max(self.ledger.modseq + 1, self._reserved[0])
             if record.modseq and modseq >= self._reserved[1]:
@@ -452,13 +461,13 @@ class History:
             except OSError:
                 self._weight = self._records = 0
 
-    def _begin_anew(self, settle: Settle) -> Noted:
+    def _begin_anew(self, work: Settle) -> Noted:
         """A history of its own, beyond all numbers that were given before. Raises OSError."""
         first, end = self._fresh
         ledger = self.ledger
         if first > 1 or ledger.modseq:
             ledger.rebase(first, served=self.served)
-        record, doubtful = settle()
+        record, doubtful = work()
         self._apply_own((record or Record())._replace(modseq=first))
         self._fold(os.urandom(8), (first, end))
         self._fresh = (0, 0)
@@ -495,100 +504,24 @@ class History:
 
     # What is to be noted
 
-    def _settle(
-        self,
-        appeared: Sequence[Row],
-        changed: Sequence[Row],
-        vanished: Sequence[int],
-        uidnext: int,
-        bumped: frozenset[int],
-    ) -> tuple[Record | None, bool]:
+    def _settle(self, found: Found) -> tuple[Record | None, bool]:
         """What of it is not noted yet, and whether some of it must be looked at again."""
-        ledger = self.ledger
-        uids = ledger.column(UIDS)
-        new = [row for row in appeared if row.uid >= ledger.uidnext]
-        late = [row for row in appeared if row.uid < ledger.uidnext]
-        lost = [row.uid for row in late if place_of(uids, row.uid) < 0]
-        gone = sorted({uid for uid in self._denied.union(vanished) if place_of(uids, uid) >= 0})
-        dropped = set(gone)
-        altered = {
-            row.uid: row for row in (*late, *changed) if row.uid not in dropped and self._differs(row, uids)
-        }
-        altered.update(
-            (row.uid, row) for row in changed if row.uid in bumped and row.uid not in self._touched
-        )
-        doubtful = [uid for uid in altered if uid in self._touched]
-        if doubtful:
-            still = set(self._driver.still(doubtful))
-            for uid in doubtful:
-                if uid not in still:
-                    del altered[uid]
-            doubtful = [uid for uid in doubtful if uid not in still]
-        self._went.extend(lost)
-        validity = self._driver.uidvalidity
-        box = (validity, uidnext) if validity != ledger.uidvalidity or uidnext > ledger.uidnext else (0, 0)
-        if not (new or gone or altered) and box == (0, 0) and ledger.modseq:
-            return None, bool(doubtful or lost)
-        counts = bool(new or gone or altered or not ledger.modseq)
-        sets, numbers = self._sets([*new, *altered.values()])
-        record = Record(
-            int(counts),
-            arrived=_arrived(new, numbers),
-            altered=self._altered(list(altered.values()), numbers, uids),
-            vanished=ranges(gone),
-            sets=sets,
-            box=box,
-        )
-        return record, bool(doubtful or lost)
-
-    def _differs(self, row: Row, uids: Sequence[int]) -> bool:
-        ledger = self.ledger
-        place = place_of(uids, row.uid)
-        if place < 0:
-            return False
-        return (
-            ledger.column(FLAGS)[place] != row.flags
-            or ledger.sets[ledger.column(KEYWORDS)[place]] != row.keywords
-        )
-
-    def _sets(self, rows: Sequence[Row]) -> tuple[list[frozenset[str]], dict[frozenset[str], int]]:
-        """Keyword sets that have no number yet, and the numbers of all that these rows have."""
-        sets: list[frozenset[str]] = []
-        numbers: dict[frozenset[str], int] = {}
-        for row in rows:
-            if row.keywords not in numbers:
-                number = self.ledger.number_of(row.keywords)
-                if number < 0:
-                    number = len(self.ledger.sets) + len(sets)
-                    sets.append(row.keywords)
-                numbers[row.keywords] = number
-        return sets, numbers
-
-    def _altered(
-        self, rows: Sequence[Row], numbers: dict[frozenset[str], int], uids: Sequence[int]
-    ) -> log.Altered | None:
-        rows = [row for row in rows if place_of(uids, row.uid) >= 0]
-        if not rows:
-            return None
-        column = self.ledger.column(KEYWORDS)
-        words = array("I", [numbers[row.keywords] for row in rows])
-        if all(column[place_of(uids, row.uid)] == number for row, number in zip(rows, words, strict=True)):
-            words = array("I")
-        return log.Altered(
-            array("I", [row.uid for row in rows]), array("B", [row.flags for row in rows]), words
-        )
+        found = found._replace(uidnext=max(found.uidnext, self._least_uidnext))
+        settled = settle(self.ledger, self._driver, found, self._touched, self._denied)
+        self._went.extend(settled.lost)
+        return settled.record, bool(settled.doubtful or settled.lost)
 
     def reconcile(self, rows: Sequence[Row], uidnext: int, wait: float = NO_WAIT) -> Noted:
         """Compare all that the format knows with what is noted."""
 
-        def settle() -> tuple[Record | None, bool]:
+        def work() -> tuple[Record | None, bool]:
             known = {row.uid for row in rows}
             uids = self.ledger.column(UIDS)
             self._touched.update(uids)
             self._came.extend([uid for uid in uids if uid not in known and uid not in self._denied])
-            return self._settle(rows, (), (), uidnext, frozenset())
+            return self._settle(Found(rows, (), (), uidnext, frozenset()))
 
-        noted = self._locked(settle, wait) if self.lasting else self.note(rows, (), (), uidnext)
+        noted = self._locked(work, wait) if self.lasting else self.note(rows, (), (), uidnext)
         if noted is not Noted.HELD:
             self.owed = False
         return noted
@@ -606,12 +539,12 @@ class History:
             return
         modseq = self.ledger.modseq
 
-        def settle() -> tuple[Record | None, bool]:
+        def work() -> tuple[Record | None, bool]:
             return Record(
                 learnt=learnt, stamp=stamp if self.ledger.modseq == modseq else b"", names=names
             ), False
 
-        if self._locked(settle, wait) is Noted.DONE:
+        if self._locked(work, wait) is Noted.DONE:
             self.ledger.learnt = {}
 
     def close(self) -> None:
@@ -619,18 +552,3 @@ class History:
         self._lock.close()
         self._snapshot = None
         self.ledger.clear()
-
-
-def _arrived(rows: Sequence[Row], numbers: dict[frozenset[str], int]) -> "list[array[int]]":
-    """Columns of new messages; their modseq is that of the record."""
-    if not rows:
-        return []
-    rows = sorted(rows)
-    columns = [array(kind) for kind in TYPES]
-    columns[UIDS].extend([row.uid for row in rows])
-    columns[FLAGS].extend([row.flags for row in rows])
-    columns[KEYWORDS].extend([numbers[row.keywords] for row in rows])
-    columns[SIZES].extend([-1 if row.size is None else row.size for row in rows])
-    columns[DATES].extend([row.internaldate for row in rows])
-    columns[SAVEDATES].extend([-1 if row.savedate is None else row.savedate for row in rows])
-    return columns

@@ -6,6 +6,7 @@ import os
 import stat
 import struct
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from dovecotpy import clock
@@ -122,7 +123,8 @@ class MaildirBox:
             return os.open(name, files.DIRECTORY, dir_fd=self.directory)
         except FileNotFoundError:
             self._check_alive()
-            os.mkdir(name, dir_fd=self.directory)
+            with suppress(FileExistsError):  # another session came first
+                os.mkdir(name, dir_fd=self.directory)
             return os.open(name, files.DIRECTORY, dir_fd=self.directory)
 
     def _check_alive(self) -> None:
@@ -247,7 +249,8 @@ class MaildirBox:
 
     def heard(self, came: Sequence[int], went: Sequence[int], uidnext: int) -> None:
         """Other sessions told of new messages, and of some that are gone, and that none will appear below `uidnext` any more."""
-        self.load_names()
+        if came or went:
+            self.load_names()
         for uid in went:
             name = self.names.get(uid)
             if name is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -182,3 +183,15 @@ def test_noting_what_is_unclaimed_does_not_disturb_a_claim_that_is_being_written
     assert snapshot.read_recent(mailbox._index, mailbox.uidvalidity) is None
     assert mailbox.claim_recent() == {1, 2}
     assert snapshot.read_recent(mailbox._index, mailbox.uidvalidity) == 3
+
+
+def test_two_sessions_that_make_a_mailboxs_directories(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home.root / "cur").mkdir(parents=True)
+    real = os.mkdir
+
+    def twice(path: str, mode: int = 0o777, *, dir_fd: int | None = None) -> None:
+        real(path, mode, dir_fd=dir_fd)
+        real(path, mode, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "mkdir", twice)
+    assert uids(home.inbox()) == []
