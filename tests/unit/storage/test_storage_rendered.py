@@ -485,3 +485,38 @@ def test_a_chunk_gives_back_what_was_put_in(rows: dict[int, tuple[bytes, bytes]]
         section = parsed.sections[kind]
         values = cachefile.parse_section(chunk[section.at : section.at + section.length], section, len(uids))
         assert values.slices(0, len(uids)) == [rows[uid][place] for uid in uids]
+
+
+def test_processes_side_by_side(box: Box) -> None:
+    """Each writes what it read first, two wear the file out meanwhile; nobody sees a wrong value, and nothing is left behind."""
+    children = []
+    for number in range(4):
+        pid = os.fork()
+        if not pid:
+            try:
+                _work(box, number)
+                os._exit(0)
+            finally:
+                os._exit(1)
+        children.append(pid)
+    assert [os.waitpid(pid, 0)[1] for pid in children] == [0, 0, 0, 0]
+    last = box.cache()
+    assert len(known(last, 1, box.uids)) > 0
+    box.keep(last, FIRST, box.uids)
+    last.close()
+    assert known(box.cache(), 1, box.uids) == box.uids
+    assert len(box.files()) == 1
+
+
+def _work(box: Box, number: int) -> None:
+    descriptor = box.descriptor
+    box.descriptor = os.open(".", os.O_RDONLY, dir_fd=descriptor)
+    for turn in range(40):
+        cache = box.cache()
+        first = (number * 379 + turn * 97) % 1900 + 1
+        missing = sorted(set(range(first, first + 60)) - set(known(cache, 1, list(range(first, first + 60)))))
+        box.keep(cache, FIRST, [uid for uid in missing if uid in box.uids])
+        known(cache, 2, box.uids)
+        if number < 2 and turn % 10 == 9 and cache._file is not None:
+            cache._file.broken = True
+        cache.close()
