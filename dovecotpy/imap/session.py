@@ -234,6 +234,11 @@ class ImapSession:
             raise Mistaken("No mailbox selected.")
         return self.view
 
+    @property
+    def disabled(self) -> frozenset[bytes]:
+        """Capabilities that imap_disabled_extensions takes away, in capitals."""
+        return self._disabled
+
     def capability(self) -> bytes:
         """The names that CAPABILITY tells: imap_capability instead of our own, or added to them behind a `+`."""
         override = self.settings.text("imap_capability").encode("ascii", "replace").strip()

@@ -23,6 +23,15 @@ from dovecotpy.storage.driver import Columns
 if TYPE_CHECKING:
     from dovecotpy.storage.mailbox import Mailbox
 
+
+class Kept(NamedTuple):
+    """An answer that holds as long as the same messages under the same numbers are asked for."""
+
+    uids: Sequence[int]
+    numbers: Sequence[int]
+    rendered: bytes
+
+
 LINES = 1_000
 """Responses put together before they are handed out."""
 
@@ -51,6 +60,8 @@ class View:
         self.recent.intersection_update(self.uids)
         self.aligned = True
         """whether the message at index i of the view is the one at index i of the columns"""
+        self.answers: dict[tuple[object, ...], Kept] = {}
+        """answers of SORT and THREAD that may be asked for again"""
         self._gone: dict[int, Ghost] = {}
         self._changed: set[int] = set()
         self._told: dict[int, int] = {}

@@ -11,8 +11,11 @@ from typing import NamedTuple
 
 from dovecotpy import clock
 from dovecotpy.ipc.record import Level
+from dovecotpy.search.arrange import Threads, sort_messages, thread_messages
 from dovecotpy.search.evaluate import Found, Progress, evaluate
 from dovecotpy.search.query import Query
+from dovecotpy.search.sort import Program
+from dovecotpy.search.thread import Algorithm
 from dovecotpy.storage import source
 from dovecotpy.storage.columns import Ledger
 from dovecotpy.storage.driver import (
@@ -309,6 +312,14 @@ class Mailbox:
     def search(self, query: Query, within: Uids, budget: float) -> Iterator[Progress | Found]:
         """Evaluate a query; yields at least each 50 ms of work, the answer last. Raises StoreError."""
         return evaluate(query, self._ledger.columns, self._messages, within, clock.monotonic)
+
+    def sort(self, program: Program, uids: Uids) -> Iterator[Progress | Found]:
+        """UIDs in the order of a sort program; yields at least each 50 ms of work, the answer last. Raises StoreError."""
+        return sort_messages(program, self._ledger.columns, self._messages, uids, clock.monotonic)
+
+    def thread(self, algorithm: Algorithm, uids: Uids) -> Iterator[Progress | Threads]:
+        """Messages put into threads; yields at least each 50 ms of work, the answer last. Raises StoreError."""
+        return thread_messages(algorithm, self._ledger.columns, self._messages, uids, clock.monotonic)
 
     # Writing
 

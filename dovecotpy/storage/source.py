@@ -9,6 +9,7 @@ from dovecotpy.message.header import Header, header_end, parse_header
 from dovecotpy.message.lines import Octets
 from dovecotpy.message.structure import bodystructure, parse
 from dovecotpy.message.text import body_text
+from dovecotpy.search.keys import HeaderKeys, header_keys
 from dovecotpy.storage.driver import Body
 from dovecotpy.storage.errors import MessageGone
 
@@ -22,6 +23,9 @@ MAX_HEADER = 1 << 20
 CACHE_OCTETS = 32 << 20
 """Rendered answers kept for one mailbox; past it all are forgotten and rendered again when asked for."""
 
+MAX_KEYS = 50_000
+"""Messages whose sort keys are kept; past it all are forgotten and read again when asked for."""
+
 
 class Messages:
     """The messages of one mailbox, read at most once for what can be kept. open_body raises MessageGone."""
@@ -31,6 +35,7 @@ class Messages:
         self._learn_size = learn_size
         self._cache: dict[bytes, dict[int, bytes]] = {ENVELOPE: {}, BODY: {}, BODYSTRUCTURE: {}}
         self._kept = 0
+        self._keys: dict[int, HeaderKeys] = {}
 
     def cached(self, item: bytes, uid: int) -> bytes | None:
         """A rendering that is at hand."""
@@ -39,6 +44,7 @@ class Messages:
 
     def forget(self, uid: int) -> None:
         """The message is gone."""
+        self._keys.pop(uid, None)
         for kept in self._cache.values():
             rendered = kept.pop(uid, None)
             if rendered is not None:
@@ -101,6 +107,18 @@ class Messages:
             return self._header(uid, body)
         finally:
             body.close()
+
+    def keys(self, uid: int) -> HeaderKeys | None:
+        """What SORT and THREAD compare; None if the message is gone."""
+        keys = self._keys.get(uid)
+        if keys is None:
+            header = self.header(uid)
+            if header is None:
+                return None
+            if len(self._keys) >= MAX_KEYS:
+                self._keys.clear()
+            keys = self._keys[uid] = header_keys(header)
+        return keys
 
     def decoded_text(self, uid: int) -> Iterator[str] | None:
         """The text of a message, decoded, in pieces; None if it is gone."""

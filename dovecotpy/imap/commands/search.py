@@ -37,13 +37,13 @@ def search(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
             found += step.uids
         else:
             yield b""
-    yield from _answer(session, found if arguments.by_uid else _numbers(view, found))
+    yield from _answer(session, found if arguments.by_uid else numbers_of(view, found))
     taken = clock.monotonic() - started
     yield from session.complete(f"Search completed ({taken:.3f} secs).")
 
 
-def _numbers(view: View, found: "array[int]") -> Sequence[int]:
-    """Message numbers of UIDs."""
+def numbers_of(view: View, found: "array[int]") -> Sequence[int]:
+    """Message numbers of UIDs in ascending order."""
     if len(found) == len(view.uids):
         return range(1, len(found) + 1)
     uids = view.uids
@@ -53,15 +53,16 @@ def _numbers(view: View, found: "array[int]") -> Sequence[int]:
 def _answer(session: "ImapSession", numbers: Sequence[int]) -> Iterator[bytes]:
     """One SEARCH response, however long, in pieces."""
     if len(numbers) <= PIECE:
-        yield b"".join((b"* SEARCH", _words(numbers), b"\r\n"))
+        yield b"".join((b"* SEARCH", words(numbers), b"\r\n"))
         return
     session.within_literal = True
     yield b"* SEARCH"
     for start in range(0, len(numbers), PIECE):
-        yield _words(numbers[start : start + PIECE])
+        yield words(numbers[start : start + PIECE])
     session.within_literal = False
     yield b"\r\n"
 
 
-def _words(numbers: Sequence[int]) -> bytes:
+def words(numbers: Sequence[int]) -> bytes:
+    """Numbers as they stand in a response, each behind a blank."""
     return b" %d" * len(numbers) % tuple(numbers)
