@@ -59,6 +59,26 @@ class TextSource(Protocol):
         """RFC822.SIZE, asked only where the columns say -1."""
 
 
+class Occurrences(NamedTuple):
+    """Which messages match one term that looks for text."""
+
+    holding: set[int]
+    unknown: set[int]
+    """UIDs of messages that must be read to know; neither here nor there: those that do not match, or are gone"""
+
+
+TextTerm = q.Header | q.Body | q.Text
+
+
+class TextIndex(Protocol):
+    """Knows of many messages at once whether they match a term that looks for text."""
+
+    def occurrences(
+        self, term: TextTerm, key: bytes, uids: Sequence[int]
+    ) -> Generator[int, None, Occurrences]:
+        """What is known about messages. key: the collation key of the term's text. Yields, between two pieces of work, how many are done."""
+
+
 class Progress(NamedTuple):
     """Still at work: so many of the messages that must be read are done."""
 
@@ -83,10 +103,12 @@ def evaluate(
     within: Sequence[int],
     monotonic: Callable[[], float],
     midnight: Callable[[int], int] = local_midnight,
+    index: TextIndex | None = None,
 ) -> Iterator[Progress | Found]:
     """Search the messages named in within (ascending UIDs; those not in columns are left out).
 
     monotonic: seconds, for the slices. midnight: the moment at which a day number begins by the server's clock.
+    index: saves reading messages to look for text.
     Yields Progress any number of times, then Found once. Raises QueryTooDeep, and what the source raises.
     """
     cheap, dear = _split(q.simplified(query))
@@ -104,18 +126,93 @@ def evaluate(
     if isinstance(dear, q.All):
         yield Found(array("I", [columns.uids[row] for row in candidates]))
         return
-    yield from _read(dear, table, source, candidates, monotonic)
+    known = _Known(table)
+    if index is not None:
+        dear, candidates = yield from known.narrow(_ordered(dear), candidates, index, monotonic)
+        if isinstance(dear, q.All):
+            yield Found(array("I", [columns.uids[row] for row in candidates]))
+            return
+    yield from _read(dear, table, known, source, candidates, monotonic)
+
+
+class _Known:
+    """What an index told about terms that look for text."""
+
+    def __init__(self, table: _Table) -> None:
+        self.table = table
+        self.terms: dict[int, Occurrences] = {}
+        """by the identity of the term"""
+
+    def narrow(
+        self, query: q.Query, rows: list[int], index: TextIndex, monotonic: Callable[[], float]
+    ) -> Generator[Progress, None, tuple[q.Query, list[int]]]:
+        """Ask about all terms that look for text. What is left of the query to be asked message by message, and the rows that may match it."""
+        terms = query.terms if isinstance(query, q.And) else (query,)
+        left: list[q.Query] = []
+        for term in terms:
+            inner = term.term if isinstance(term, q.Not) else term
+            if isinstance(inner, (q.Header, q.Body, q.Text)):
+                rows, settled = yield from self._filter(term, inner, rows, index, monotonic)
+                if settled:
+                    continue
+            else:
+                for each in _text_terms(term):
+                    yield from self._ask(each, rows, index, monotonic)
+            left.append(term)
+        if not left:
+            return q.All(), rows
+        return left[0] if len(left) == 1 else q.And(tuple(left)), rows
+
+    def _filter(
+        self,
+        term: q.Query,
+        inner: TextTerm,
+        rows: list[int],
+        index: TextIndex,
+        monotonic: Callable[[], float],
+    ) -> Generator[Progress, None, tuple[list[int], bool]]:
+        """The rows that match a term or may do so, and whether all of them certainly do."""
+        uids = self.table.columns.uids
+        found = yield from self._ask(inner, rows, index, monotonic)
+        if term is inner:
+            possible = found.holding | found.unknown if found.unknown else found.holding
+            return [row for row in rows if uids[row] in possible], not found.unknown
+        return [row for row in rows if uids[row] not in found.holding], not found.unknown
+
+    def _ask(
+        self, term: TextTerm, rows: list[int], index: TextIndex, monotonic: Callable[[], float]
+    ) -> Generator[Progress, None, Occurrences]:
+        uids = self.table.columns.uids
+        asked = uids if len(rows) == len(uids) else [uids[row] for row in rows]
+        steps = index.occurrences(term, self.table.key(term), asked)
+        deadline = monotonic() + SLICE
+        while True:
+            try:
+                done = next(steps)
+            except StopIteration as stop:
+                found: Occurrences = stop.value
+                break
+            if monotonic() >= deadline:
+                yield Progress(done, len(rows))
+                deadline = monotonic() + SLICE
+        self.terms[id(term)] = found
+        return found
 
 
 def _read(
-    query: q.Query, table: _Table, source: TextSource, rows: list[int], monotonic: Callable[[], float]
+    query: q.Query,
+    table: _Table,
+    known: _Known,
+    source: TextSource,
+    rows: list[int],
+    monotonic: Callable[[], float],
 ) -> Iterator[Progress | Found]:
     query = _ordered(query)
     needles = frozenset((isinstance(term, q.Text), table.key(term)) for term in _body_terms(query))
     found = array("I")
     deadline = monotonic() + SLICE
     for done, row in enumerate(rows):
-        view = _View(table, source, row, needles)
+        view = _View(table, known, source, row, needles)
         steps = view.matches(query)
         try:
             while True:
@@ -189,13 +286,18 @@ def _ordered(query: q.Query) -> q.Query:
     return q.Not(_ordered(query.term)) if isinstance(query, q.Not) else query
 
 
+def _text_terms(query: q.Query) -> list[TextTerm]:
+    """All terms that look for text."""
+    if isinstance(query, (q.And, q.Or)):
+        return [found for term in query.terms for found in _text_terms(term)]
+    if isinstance(query, q.Not):
+        return _text_terms(query.term)
+    return [query] if isinstance(query, (q.Header, q.Body, q.Text)) else []
+
+
 def _body_terms(query: q.Query) -> list[q.Body | q.Text]:
     """All terms that look into bodies, so that one reading serves them all."""
-    if isinstance(query, (q.And, q.Or)):
-        return [found for term in query.terms for found in _body_terms(term)]
-    if isinstance(query, q.Not):
-        return _body_terms(query.term)
-    return [query] if isinstance(query, (q.Body, q.Text)) else []
+    return [term for term in _text_terms(query) if isinstance(term, (q.Body, q.Text))]
 
 
 class _Ranges(NamedTuple):
@@ -341,10 +443,24 @@ _Needle = tuple[bool, bytes]
 class _View:
     """One message while terms are asked about it; what was read stays until the next message."""
 
-    __slots__ = ("_body", "_fields", "_header", "_header_key", "needles", "row", "source", "table", "uid")
+    __slots__ = (
+        "_body",
+        "_fields",
+        "_header",
+        "_header_key",
+        "known",
+        "needles",
+        "row",
+        "source",
+        "table",
+        "uid",
+    )
 
-    def __init__(self, table: _Table, source: TextSource, row: int, needles: frozenset[_Needle]) -> None:
+    def __init__(
+        self, table: _Table, known: _Known, source: TextSource, row: int, needles: frozenset[_Needle]
+    ) -> None:
         self.table = table
+        self.known = known
         self.source = source
         self.row = row
         self.uid = table.columns.uids[row]
@@ -368,6 +484,10 @@ class _View:
             return False
         if isinstance(query, q.Not):
             return not (yield from self.matches(query.term))
+        if isinstance(query, (q.Header, q.Body, q.Text)):
+            told = self.known.terms.get(id(query))
+            if told is not None and self.uid not in told.unknown:
+                return self.uid in told.holding
         if isinstance(query, q.Body):
             return (yield from self.in_body((False, self.table.key(query))))
         if isinstance(query, q.Text):

@@ -21,7 +21,7 @@ UNKNOWN = -(1 << 62)
 
 _PLAIN_ID = re.compile(rb"<([^<>]+)>")
 _USUAL = re.compile(
-    rb"(?:([A-Za-z0-9]++(?: [A-Za-z0-9]++)*+) )?<([A-Za-z0-9.+_-]++)@([A-Za-z0-9.-]++)>(?:,|$)"
+    rb"(?:\"?([A-Za-z0-9]+(?: [A-Za-z0-9]+)*)\"? )?<([A-Za-z0-9+_-][A-Za-z0-9.+_-]*)@([A-Za-z0-9.-]+)>(?:,|$)"
 )
 """An address as most are written, of which nothing has to be decoded."""
 _BLANKS = b" \t\r\n\0"

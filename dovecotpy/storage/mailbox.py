@@ -13,7 +13,7 @@ from dovecotpy import clock
 from dovecotpy.ipc.record import Level
 from dovecotpy.search.arrange import Threads, sort_messages, thread_messages
 from dovecotpy.search.evaluate import Found, Progress, evaluate
-from dovecotpy.search.query import Query
+from dovecotpy.search.query import Query, needs_text
 from dovecotpy.search.sort import Program
 from dovecotpy.search.thread import Algorithm
 from dovecotpy.storage import source
@@ -47,6 +47,7 @@ from dovecotpy.storage.flags import SEEN
 from dovecotpy.storage.index import snapshot
 from dovecotpy.storage.index.modseq import Modseqs
 from dovecotpy.storage.index.snapshot import Snapshot, Unusable
+from dovecotpy.storage.index.text import TextIndex
 from dovecotpy.storage.source import Messages
 
 Uids = Sequence[int]
@@ -151,6 +152,9 @@ class Mailbox:
         self._dirty_names = False
         self._index_failed = False
         self._opened = False
+        self._text: TextIndex | None = None
+        self.text_limit: int | None = 0
+        """octets that the text index may have, 0 for no bound; None: there is none"""
 
     @property
     def capabilities(self) -> Capabilities:
@@ -311,7 +315,22 @@ class Mailbox:
 
     def search(self, query: Query, within: Uids, budget: float) -> Iterator[Progress | Found]:
         """Evaluate a query; yields at least each 50 ms of work, the answer last. Raises StoreError."""
-        return evaluate(query, self._ledger.columns, self._messages, within, clock.monotonic)
+        return evaluate(
+            query,
+            self._ledger.columns,
+            self._messages,
+            within,
+            clock.monotonic,
+            index=self._text_index() if needs_text(query) else None,
+        )
+
+    def _text_index(self) -> TextIndex | None:
+        """What saves reading messages to look for text; None: nothing is kept on disk."""
+        if self._text is None and self._index is not None and self.text_limit is not None:
+            self._text = TextIndex(
+                self._index, self.guid, self.uidvalidity, self._messages, self.text_limit, self._complain
+            )
+        return self._text
 
     def sort(self, program: Program, uids: Uids) -> Iterator[Progress | Found]:
         """UIDs in the order of a sort program; yields at least each 50 ms of work, the answer last. Raises StoreError."""
@@ -590,6 +609,8 @@ class Mailbox:
             return
         self._save_snapshot()
         self._driver.close()
+        if self._text is not None:
+            self._text.close()
         if self._index is not None:
             os.close(self._index)
             self._index = None

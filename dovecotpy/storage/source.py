@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 from dovecotpy.message.envelope import envelope
 from dovecotpy.message.header import Header, header_end, parse_header
-from dovecotpy.message.lines import Octets
+from dovecotpy.message.lines import WHOLE, BytesBody, Octets
 from dovecotpy.message.structure import bodystructure, parse
-from dovecotpy.message.text import body_text
+from dovecotpy.message.text import BodyText, HeaderText, body_text, header_key, message_keys, stored_keys
 from dovecotpy.search.keys import HeaderKeys, header_keys
 from dovecotpy.storage.driver import Body
 from dovecotpy.storage.errors import MessageGone
@@ -132,6 +132,30 @@ class Messages:
         try:
             octets = Octets(body)
             yield from body_text(octets, parse(octets))
+        finally:
+            body.close()
+
+    def header_key(self, uid: int) -> HeaderText | None:
+        """The text of a header as a collation key; None if the message is gone. Raises StoreError."""
+        header = self.header(uid)
+        return None if header is None else header_key(header)
+
+    def text_keys(
+        self, uid: int, most: int
+    ) -> Generator[None, None, tuple[HeaderText, BodyText | None] | None]:
+        """As message_keys; None if the message is gone. Raises StoreError."""
+        try:
+            body = self._open_body(uid)
+        except MessageGone:
+            return None
+        try:
+            if body.size <= min(most, WHOLE):
+                data = body.read(0, body.size)
+                keys = stored_keys(data)
+                if keys is not None:
+                    return keys
+                return (yield from message_keys(Octets(BytesBody(data, body.crlf)), most))
+            return (yield from message_keys(Octets(body), most))
         finally:
             body.close()
 
