@@ -111,7 +111,11 @@ def evaluate(
     index: saves reading messages to look for text.
     Yields Progress any number of times, then Found once. Raises QueryTooDeep, and what the source raises.
     """
-    cheap, dear = _split(q.simplified(query))
+    query = q.simplified(query)
+    if isinstance(query, q.All) and _same(columns.uids, within):
+        yield Found(array("I", within))
+        return
+    cheap, dear = _split(query)
     if _asks_size(cheap) and min(columns.sizes, default=0) < 0:
         cheap, dear = q.All(), q.And((cheap, dear))
     deadline = monotonic() + SLICE
@@ -232,7 +236,7 @@ def _rows(uids: Sequence[int], within: Sequence[int]) -> Sequence[int]:
     """Places in the columns of the UIDs in within, which is not empty; those that are not there are left out."""
     first = bisect_left(uids, within[0])
     last = bisect_right(uids, within[-1], first)
-    if last - first == len(within) and all(map(eq, uids[first:last], within)):
+    if _same(uids[first:last], within):
         return range(first, last)
     rows = []
     for uid in within:
@@ -240,6 +244,13 @@ def _rows(uids: Sequence[int], within: Sequence[int]) -> Sequence[int]:
         if first < last and uids[first] == uid:
             rows.append(first)
     return rows
+
+
+def _same(uids: Sequence[int], others: Sequence[int]) -> bool:
+    """Whether two lists of UIDs are the same."""
+    if isinstance(uids, array) and isinstance(others, array):
+        return uids == others
+    return len(uids) == len(others) and all(map(eq, uids, others))
 
 
 def _terms(query: q.Query) -> int:

@@ -27,69 +27,68 @@ _USUAL = re.compile(
 _BLANKS = b" \t\r\n\0"
 
 
-class HeaderKeys(NamedTuple):
-    """Keys of one header. Texts are collation keys."""
+class Links(NamedTuple):
+    """What THREAD knows of a message."""
 
     sent: int
-    """Date in seconds since the epoch; UNKNOWN where there is none that can be read"""
+    """as sent()"""
     subject: bytes
-    """of the base subject"""
+    """key of the base subject"""
     reply: bool
     """whether the subject says that it is a reply or forwarded"""
-    sender: bytes
-    """addr-mailbox of the first address of From"""
-    to: bytes
-    cc: bytes
-    display_sender: bytes
-    """the first address of From as people see it (RFC 5957 section 3)"""
-    display_to: bytes
     identity: bytes
     """the normalized Message-ID; empty where there is no valid one"""
     references: tuple[bytes, ...]
     """those of References, else the first one of In-Reply-To"""
 
 
-def header_keys(header: Header) -> HeaderKeys:
-    """The keys of a header. Never raises."""
-    get = header.get
-    date = get(b"date")
-    moment = parse_date(date) if date else None
-    subject = get(b"subject")
-    base, reply = base_subject(decode_words(subject)) if subject else ("", False)
-    sender, display_sender = _first_address(get(b"from"))
-    to, display_to = _first_address(get(b"to"))
-    cc, _ = _first_address(get(b"cc"))
-    identity = message_ids(get(b"message-id") or b"", 1)
-    references = message_ids(get(b"references") or b"")[-MAX_REFERENCES:]
+def links(header: Header) -> Links:
+    """What links a message to others. Never raises."""
+    value = header.get(b"subject")
+    base, reply = base_subject(decode_words(value)) if value else ("", False)
+    identity = message_ids(header.get(b"message-id") or b"", 1)
+    references = message_ids(header.get(b"references") or b"")[-MAX_REFERENCES:]
     if not references:
-        references = message_ids(get(b"in-reply-to") or b"", 1)
-    return HeaderKeys(
-        moment.timestamp if moment else UNKNOWN,
-        collation_key(base),
-        reply,
-        sender,
-        to,
-        cc,
-        display_sender,
-        display_to,
-        identity[0] if identity else b"",
-        tuple(references),
+        references = message_ids(header.get(b"in-reply-to") or b"", 1)
+    return Links(
+        sent(header), collation_key(base), reply, identity[0] if identity else b"", tuple(references)
     )
 
 
-def _first_address(value: bytes | None) -> tuple[bytes, bytes]:
-    """The keys of the first address of a list: of its addr-mailbox, and of what is displayed for it."""
+def sent(header: Header) -> int:
+    """Date in seconds since the epoch; UNKNOWN where there is none that can be read."""
+    value = header.get(b"date")
+    moment = parse_date(value) if value else None
+    return moment.timestamp if moment else UNKNOWN
+
+
+def subject(header: Header) -> bytes:
+    """The collation key of the base subject."""
+    value = header.get(b"subject")
+    return collation_key(base_subject(decode_words(value)).text) if value else b""
+
+
+def mailbox(value: bytes | None) -> bytes:
+    """The collation key of addr-mailbox of the first address of a list; empty where there is none."""
     if not value:
-        return b"", b""
+        return b""
     usual = _USUAL.match(value)
     if usual:
-        return usual.group(2).upper(), (usual.group(1) or usual.group(2) + b"@" + usual.group(3)).upper()
+        return usual.group(2).upper()
     addresses = parse_addresses(value)
-    if not addresses:
-        return b"", b""
-    first = addresses[0]
-    mailbox = collation_key(decode_words(first.mailbox)) if first.mailbox else b""
-    return mailbox, _displayed(first)
+    first = addresses[0].mailbox if addresses else None
+    return collation_key(decode_words(first)) if first else b""
+
+
+def displayed(value: bytes | None) -> bytes:
+    """The collation key of what people see of the first address of a list (RFC 5957 section 3)."""
+    if not value:
+        return b""
+    usual = _USUAL.match(value)
+    if usual:
+        return (usual.group(1) or usual.group(2) + b"@" + usual.group(3)).upper()
+    addresses = parse_addresses(value)
+    return _displayed(addresses[0]) if addresses else b""
 
 
 def _displayed(address: Address) -> bytes:

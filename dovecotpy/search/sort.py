@@ -7,7 +7,8 @@ import heapq
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from dovecotpy.search.keys import HeaderKeys
+from dovecotpy.message.header import Header
+from dovecotpy.search.keys import displayed, mailbox, sent, subject
 
 RUN = 20_000
 """Messages sorted without a pause; several runs are merged."""
@@ -39,14 +40,14 @@ class Criterion(NamedTuple):
 Program = tuple[Criterion, ...]
 
 
-FROM_HEADER: dict[Key, Callable[[HeaderKeys], int | bytes]] = {
-    Key.CC: lambda keys: keys.cc,
-    Key.DATE: lambda keys: keys.sent,
-    Key.FROM: lambda keys: keys.sender,
-    Key.SUBJECT: lambda keys: keys.subject,
-    Key.TO: lambda keys: keys.to,
-    Key.DISPLAYFROM: lambda keys: keys.display_sender,
-    Key.DISPLAYTO: lambda keys: keys.display_to,
+FROM_HEADER: dict[Key, Callable[[Header], int | bytes]] = {
+    Key.CC: lambda header: mailbox(header.get(b"cc")),
+    Key.DATE: sent,
+    Key.FROM: lambda header: mailbox(header.get(b"from")),
+    Key.SUBJECT: subject,
+    Key.TO: lambda header: mailbox(header.get(b"to")),
+    Key.DISPLAYFROM: lambda header: displayed(header.get(b"from")),
+    Key.DISPLAYTO: lambda header: displayed(header.get(b"to")),
 }
 """What a header tells; columns of the mailbox tell the others."""
 

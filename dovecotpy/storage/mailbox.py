@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from dovecotpy import clock
 from dovecotpy.ipc.record import Level
-from dovecotpy.search.arrange import Threads, sort_messages, thread_messages
+from dovecotpy.search.arrange import Memory, Threads, sort_messages, thread_messages
 from dovecotpy.search.evaluate import Found, Progress, evaluate
 from dovecotpy.search.query import Query, needs_text
 from dovecotpy.search.sort import Program
@@ -152,6 +152,7 @@ class Mailbox:
         self._dirty_names = False
         self._index_failed = False
         self._opened = False
+        self._keys = Memory()
         self._text: TextIndex | None = None
         self.text_limit: int | None = 0
         """octets that the text index may have, 0 for no bound; None: there is none"""
@@ -197,6 +198,7 @@ class Mailbox:
         self._ledger.reach(self._driver.uidvalidity, delta.uidnext)
         for uid in delta.vanished:
             self._messages.forget(uid)
+            self._keys.forget(uid)
         self._stamp = delta.stamp
         if self._first_recent is None:
             self._first_recent = min(delta.recent, default=delta.uidnext)
@@ -334,11 +336,13 @@ class Mailbox:
 
     def sort(self, program: Program, uids: Uids) -> Iterator[Progress | Found]:
         """UIDs in the order of a sort program; yields at least each 50 ms of work, the answer last. Raises StoreError."""
-        return sort_messages(program, self._ledger.columns, self._messages, uids, clock.monotonic)
+        return sort_messages(program, self._ledger.columns, self._messages, self._keys, uids, clock.monotonic)
 
     def thread(self, algorithm: Algorithm, uids: Uids) -> Iterator[Progress | Threads]:
         """Messages put into threads; yields at least each 50 ms of work, the answer last. Raises StoreError."""
-        return thread_messages(algorithm, self._ledger.columns, self._messages, uids, clock.monotonic)
+        return thread_messages(
+            algorithm, self._ledger.columns, self._messages, self._keys, uids, clock.monotonic
+        )
 
     # Writing
 
@@ -459,6 +463,7 @@ class Mailbox:
                 self._stamp = self._driver.stamp() if self._stamp else b""
             for uid in removed:
                 self._messages.forget(uid)
+                self._keys.forget(uid)
             gone.extend(removed)
         return gone
 

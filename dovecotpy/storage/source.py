@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 
 from dovecotpy.message.envelope import envelope
 from dovecotpy.message.header import Header, header_end, parse_header
 from dovecotpy.message.lines import WHOLE, BytesBody, Octets
 from dovecotpy.message.structure import bodystructure, parse
 from dovecotpy.message.text import BodyText, HeaderText, body_text, header_key, message_keys, stored_keys
-from dovecotpy.search.keys import HeaderKeys, header_keys
 from dovecotpy.storage.driver import Body
 from dovecotpy.storage.errors import MessageGone
 
@@ -19,12 +18,11 @@ BODYSTRUCTURE = b"BODYSTRUCTURE"
 SIZE = b"RFC822.SIZE"
 FIRST_READ = 16384
 """Octets in which most header blocks end."""
+SHORT_READ = 4096
+"""Octets in which many do, where the size of the message is not wanted."""
 MAX_HEADER = 1 << 20
 CACHE_OCTETS = 32 << 20
 """Rendered answers kept for one mailbox; past it all are forgotten and rendered again when asked for."""
-
-MAX_KEYS = 50_000
-"""Messages whose sort keys are kept; past it all are forgotten and read again when asked for."""
 
 
 class Messages:
@@ -35,7 +33,6 @@ class Messages:
         self._learn_size = learn_size
         self._cache: dict[bytes, dict[int, bytes]] = {ENVELOPE: {}, BODY: {}, BODYSTRUCTURE: {}}
         self._kept = 0
-        self._keys: dict[int, HeaderKeys] = {}
 
     def cached(self, item: bytes, uid: int) -> bytes | None:
         """A rendering that is at hand."""
@@ -44,7 +41,6 @@ class Messages:
 
     def forget(self, uid: int) -> None:
         """The message is gone."""
-        self._keys.pop(uid, None)
         for kept in self._cache.values():
             rendered = kept.pop(uid, None)
             if rendered is not None:
@@ -108,17 +104,26 @@ class Messages:
         finally:
             body.close()
 
-    def keys(self, uid: int) -> HeaderKeys | None:
-        """What SORT and THREAD compare; None if the message is gone."""
-        keys = self._keys.get(uid)
-        if keys is None:
-            header = self.header(uid)
-            if header is None:
-                return None
-            if len(self._keys) >= MAX_KEYS:
-                self._keys.clear()
-            keys = self._keys[uid] = header_keys(header)
-        return keys
+    def headers(self, uids: Sequence[int]) -> list[Header | None]:
+        """What SORT and THREAD take their keys from; None where the message is gone. Raises StoreError."""
+        return [self._short_header(uid) for uid in uids]
+
+    def _short_header(self, uid: int) -> Header | None:
+        """The parsed header, read where the size of the message is not wanted."""
+        try:
+            body = self._open_body(uid)
+        except MessageGone:
+            return None
+        try:
+            size = SHORT_READ
+            while True:
+                data = body.read(0, size)
+                end = header_end(data)
+                if end < len(data) or len(data) >= min(body.size, MAX_HEADER):
+                    return parse_header(data[:end])
+                size = FIRST_READ if size < FIRST_READ else MAX_HEADER
+        finally:
+            body.close()
 
     def decoded_text(self, uid: int) -> Iterator[str] | None:
         """The text of a message, decoded, in pieces; None if it is gone."""
@@ -137,7 +142,7 @@ class Messages:
 
     def header_key(self, uid: int) -> HeaderText | None:
         """The text of a header as a collation key; None if the message is gone. Raises StoreError."""
-        header = self.header(uid)
+        header = self._short_header(uid)
         return None if header is None else header_key(header)
 
     def text_keys(

@@ -14,9 +14,8 @@ from dovecotpy.message.header import Header
 from dovecotpy.message.lines import BytesBody, Octets
 from dovecotpy.message.structure import bodystructure, parse
 from dovecotpy.message.text import body_text
-from dovecotpy.search.arrange import sort_messages, thread_messages
+from dovecotpy.search.arrange import Memory, sort_messages, thread_messages
 from dovecotpy.search.evaluate import evaluate
-from dovecotpy.search.keys import HeaderKeys, header_keys
 from dovecotpy.storage import errors
 from dovecotpy.storage.driver import Capabilities, Columns, Wait
 
@@ -246,13 +245,13 @@ class ModelMailbox:
         return evaluate(query, self.columns(), self, within, clock.monotonic)
 
     def sort(self, program: Any, uids: Sequence[int]) -> Iterator[Any]:
-        return sort_messages(program, self.columns(), self, uids, clock.monotonic)
+        return sort_messages(program, self.columns(), self, Memory(), uids, clock.monotonic)
 
     def thread(self, algorithm: Any, uids: Sequence[int]) -> Iterator[Any]:
-        return thread_messages(algorithm, self.columns(), self, uids, clock.monotonic)
+        return thread_messages(algorithm, self.columns(), self, Memory(), uids, clock.monotonic)
 
-    def keys(self, uid: int) -> HeaderKeys:
-        return header_keys(self.header(uid))
+    def headers(self, uids: Sequence[int]) -> Sequence[Header]:
+        return [self.header(uid) for uid in uids]
 
     def header(self, uid: int) -> Header:
         return parse(Octets.of(self.box.messages[uid].data)).header

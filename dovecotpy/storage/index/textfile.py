@@ -160,8 +160,8 @@ class TextFile:
         if len(head) < _CHUNK.size or zlib.crc32(head[:-4]) != int.from_bytes(head[-4:], "little"):
             return 0
         magic, messages, first, second, checksum, _ = _CHUNK.unpack(head)
-        table = messages * (5 + 4 * self.count)
-        length = table + first + second
+        table = messages * (5 + 4 * self.count)  # UID, flags, ends
+        length: int = table + first + second
         if magic != _CHUNK_MAGIC or length > MAX_CHUNK or at + _CHUNK.size + length > size:
             return 0
         data = self._read(at + _CHUNK.size, length)
@@ -299,18 +299,26 @@ class TextFile:
                 files.replace(self.directory, self.name, self._head, sync=False)
                 self.refresh()
             if new and self._descriptor >= 0:
-                self._put(pack(sorted(new), self.count))
-                self.refresh()
+                self._put(sorted(new))
         finally:
             os.close(lock)
 
-    def _put(self, data: bytes) -> None:
-        view = memoryview(data)
+    def _put(self, records: Sequence[Record]) -> None:
+        """Write a chunk behind the last one; it is believed without being read again."""
+        head, table, texts = pack(records, self.count)
         at = self._end
-        while view:
-            written = os.pwrite(self._descriptor, view, at)
-            view = view[written:]
+        waiting = [memoryview(head), memoryview(table), memoryview(texts)]
+        while waiting:
+            written = os.pwritev(self._descriptor, waiting, at)
             at += written
+            while waiting and written >= len(waiting[0]):
+                written -= len(waiting.pop(0))
+            if waiting:
+                waiting[0] = waiting[0][written:]
+        _, messages, first, second, _, _ = _CHUNK.unpack(head)
+        start = self._end + len(head) + len(table)
+        self._believe(memoryview(table), messages, start, (first, second)[: self.count])
+        self._end = self.size = at
 
     def compact(self, alive: "frozenset[int] | set[int]") -> Generator[None, None, None]:
         """Write the file anew without messages that are gone, if those are many; yields between two pieces of work. Raises OSError."""
@@ -344,7 +352,7 @@ class TextFile:
                         if record.uid in alive and self.places.get(record.uid) == number
                     ]
                     if records:
-                        files.write_all(target, pack(records, self.count))
+                        files.write_all(target, b"".join(pack(records, self.count)))
                     yield
             finally:
                 os.close(target)
@@ -370,10 +378,10 @@ def _head(guid: bytes, uidvalidity: int) -> bytes:
     return head + struct.pack("<I", zlib.crc32(head))
 
 
-def pack(records: Sequence[Record], areas: int) -> bytes:
-    """A chunk. records: at least one."""
+def pack(records: Sequence[Record], areas: int) -> tuple[bytes, bytes, bytes]:
+    """The head, the table and the texts of a chunk. records: at least one, by UID."""
     columns = []
-    texts = []
+    texts: list[bytes] = []
     lengths = []
     for area in range(areas):
         ends = array("I")
@@ -385,14 +393,10 @@ def pack(records: Sequence[Record], areas: int) -> bytes:
             texts.append(text)
         columns.append(ends.tobytes())
         lengths.append(end)
-    body = b"".join(
-        (
-            array("I", [record.uid for record in records]).tobytes(),
-            bytes([record.flags for record in records]),
-            *columns,
-            *texts,
-        )
-    )
+    uids = array("I", [record.uid for record in records]).tobytes()
+    table = b"".join((uids, bytes([record.flags for record in records]), *columns))
+    body = b"".join(texts)
     first, second = (*lengths, 0)[:2]
-    head = _CHUNK.pack(_CHUNK_MAGIC, len(records), first, second, zlib.crc32(body), 0)[:-4]
-    return head + struct.pack("<I", zlib.crc32(head)) + body
+    checksum = zlib.crc32(body, zlib.crc32(table))
+    head = _CHUNK.pack(_CHUNK_MAGIC, len(records), first, second, checksum, 0)[:-4]
+    return head + struct.pack("<I", zlib.crc32(head)), table, body
