@@ -10,6 +10,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Generator, Iterator, Sequence
+from itertools import compress
 from operator import eq
 from typing import NamedTuple, Protocol
 
@@ -311,6 +312,18 @@ def _body_terms(query: q.Query) -> list[q.Body | q.Text]:
     return [term for term in _text_terms(query) if isinstance(term, (q.Body, q.Text))]
 
 
+def _values(column: Sequence[int], rows: Sequence[int]) -> Sequence[int]:
+    """What stands in a column at some rows; a slice of it where they follow each other."""
+    if isinstance(rows, range):
+        return column[rows.start : rows.stop]
+    return [column[row] for row in rows]
+
+
+def _marks(bit: int, wanted: bool) -> bytes:
+    """For each octet of flags, whether the bit stands in it as wanted."""
+    return bytes((bool(value & bit) is wanted) for value in range(256))
+
+
 class _Ranges(NamedTuple):
     """Ranges of UIDs, ascending and apart from each other."""
 
@@ -374,31 +387,30 @@ class _Table:
 
     def leaf(self, query: q.Query, rows: Sequence[int]) -> Sequence[int]:
         """select() for a term without terms inside."""
-        columns = self.columns
-        if isinstance(query, q.Flag):
-            flags, bit = columns.flags, query.bit
-            if query.wanted:
-                return [row for row in rows if flags[row] & bit]
-            return [row for row in rows if not flags[row] & bit]
-        if isinstance(query, q.Keyword):
-            return self.keyword(query, rows)
-        if isinstance(query, (q.Before, q.On, q.Since)):
-            first, after = self.period(query)
-            dates = columns.dates
-            return [row for row in rows if first <= dates[row] < after]
-        if isinstance(query, q.Larger):
-            sizes, octets = columns.sizes, query.octets
-            return [row for row in rows if sizes[row] > octets]
-        if isinstance(query, q.Smaller):
-            sizes, octets = columns.sizes, query.octets
-            return [row for row in rows if 0 <= sizes[row] < octets]
-        if isinstance(query, q.ModSequence):
-            modseqs, least = columns.modseqs, query.at_least
-            return [row for row in rows if modseqs[row] >= least]
         if isinstance(query, q.Uids):
             return self.listed(query, rows)
         if isinstance(query, q.UidRanges):
             return self.ranges(query, rows)
+        columns = self.columns
+        if isinstance(query, q.Flag):
+            flags = _values(columns.flags, rows)
+            if isinstance(flags, array):
+                return list(compress(rows, flags.tobytes().translate(_marks(query.bit, query.wanted))))
+            bit = query.bit
+            return [row for row, each in zip(rows, flags, strict=True) if bool(each & bit) is query.wanted]
+        if isinstance(query, q.Keyword):
+            return self.keyword(query, rows)
+        if isinstance(query, (q.Before, q.On, q.Since)):
+            first, after = self.period(query)
+            since = list(compress(rows, map(first.__le__, _values(columns.dates, rows))))
+            return list(compress(since, map(after.__gt__, _values(columns.dates, since))))
+        if isinstance(query, q.Larger):
+            return list(compress(rows, map(query.octets.__lt__, _values(columns.sizes, rows))))
+        if isinstance(query, q.Smaller):
+            known = list(compress(rows, map((0).__le__, _values(columns.sizes, rows))))
+            return list(compress(known, map(query.octets.__gt__, _values(columns.sizes, known))))
+        if isinstance(query, q.ModSequence):
+            return list(compress(rows, map(query.at_least.__le__, _values(columns.modseqs, rows))))
         raise TypeError(f"columns cannot answer {query!r}")
 
     def keyword(self, query: q.Keyword, rows: Sequence[int]) -> Sequence[int]:
@@ -412,8 +424,7 @@ class _Table:
             self._having[id(query)] = having
         if not having:
             return []
-        keywords = self.columns.keywords
-        return [row for row in rows if keywords[row] in having]
+        return list(compress(rows, map(having.__contains__, _values(self.columns.keywords, rows))))
 
     def listed(self, query: q.Uids, rows: Sequence[int]) -> Sequence[int]:
         listed = self._uids.get(id(query))
