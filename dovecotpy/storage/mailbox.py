@@ -61,6 +61,8 @@ BATCH = 200
 READ_BATCH = 32
 RETRIES = 20
 """Looks for a message that is renamed while we try to open it."""
+CHORE_SLICE = 0.01
+"""Seconds of work between two looks at a quiet client."""
 SAVE_SNAPSHOT_FROM = 1000
 """A mailbox of so many messages is written to the index as soon as it was read for the first time."""
 MAX_KEYWORDS = 2000
@@ -154,6 +156,8 @@ class Mailbox:
         self._opened = False
         self._keys = Memory()
         self._text: TextIndex | None = None
+        self._chores: Iterator[None] | None = None
+        self._chores_due = True
         self.text_limit: int | None = 0
         """octets that the text index may have, 0 for no bound; None: there is none"""
 
@@ -195,6 +199,8 @@ class Mailbox:
             self._dirty = True
         if delta.appeared or delta.changed or delta.vanished:
             self._dirty_names = True
+        if delta.appeared or delta.vanished:
+            self._chores_due = True
         self._ledger.reach(self._driver.uidvalidity, delta.uidnext)
         for uid in delta.vanished:
             self._messages.forget(uid)
@@ -333,6 +339,27 @@ class Mailbox:
                 self._index, self.guid, self.uidvalidity, self._messages, self.text_limit, self._complain
             )
         return self._text
+
+    # In the time that nobody waits for
+
+    @property
+    def has_chores(self) -> bool:
+        """Whether `work` may find something to do."""
+        return self._chores is not None or self._chores_due
+
+    def work(self) -> None:
+        """A slice of what can be done while the client is quiet: the text index of mailboxes whose text was searched. Raises nothing."""
+        if self._chores is None:
+            self._chores_due = False
+            index = self._text_index() if self._synced else None
+            if index is None:
+                return
+            self._chores = index.work(self._ledger.columns.uids)
+        deadline = clock.monotonic() + CHORE_SLICE
+        for _ in self._chores:
+            if clock.monotonic() >= deadline:
+                return
+        self._chores = None
 
     def sort(self, program: Program, uids: Uids) -> Iterator[Progress | Found]:
         """UIDs in the order of a sort program; yields at least each 50 ms of work, the answer last. Raises StoreError."""
@@ -614,6 +641,7 @@ class Mailbox:
             return
         self._save_snapshot()
         self._driver.close()
+        self._chores = None
         if self._text is not None:
             self._text.close()
         if self._index is not None:

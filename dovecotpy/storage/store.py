@@ -92,6 +92,9 @@ class Store:
         self._user = user
         self._settings = settings
         self._log = log
+        self._text_limit = None
+        if settings.flag("mail_text_index"):
+            self._text_limit = settings.number("mail_text_index_max_size")
         self._watcher = Watcher(lambda text: log(Level.WARNING, text))
         self._states: list[State] = []
         self._trees: list[MaildirTree] = []
@@ -235,7 +238,9 @@ class Store:
             driver = space.tree.open(disk, writable=writable)
         except MailboxNotFound:
             raise MailboxNotFound(f"Mailbox doesn't exist: {os.fsdecode(name)}") from None
-        return Mailbox(driver, name, space.tree.index_directory(disk), self._log, writable=writable)
+        mailbox = Mailbox(driver, name, space.tree.index_directory(disk), self._log, writable=writable)
+        mailbox.text_limit = self._text_limit
+        return mailbox
 
     def status(self, name: bytes) -> Status:
         """Numbers of a mailbox; \\Recent is not claimed. Raises as `open`."""

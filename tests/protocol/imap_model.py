@@ -244,6 +244,8 @@ class ModelMailbox:
     def search(self, query: Any, within: Sequence[int], budget: float) -> Iterator[Any]:
         return evaluate(query, self.columns(), self, within, clock.monotonic)
 
+    has_chores = False
+
     def sort(self, program: Any, uids: Sequence[int]) -> Iterator[Any]:
         return sort_messages(program, self.columns(), self, Memory(), uids, clock.monotonic)
 

@@ -25,6 +25,8 @@ from dovecotpy.storage.index.textfile import (
     TextFile,
 )
 
+PASSED = 4096
+"""Messages that are there already looked at between two pauses."""
 MAX_WAITING = 8
 """Chunks that wait for the lock; past it their messages are read again another time."""
 
@@ -142,6 +144,8 @@ class TextIndex:
         writer.file.refresh()
         for done, uid in enumerate(uids):
             if uid in writer:
+                if not done % PASSED:
+                    yield done
                 continue
             if not self._usable or (self._most and self.size > self._most):
                 break

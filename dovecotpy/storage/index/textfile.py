@@ -4,16 +4,17 @@ Two files in the INDEX directory: `dovecotpy.text.headers` (area 0: each header,
 `dovecotpy.text.bodies` (area 0: MIME headers of parts, area 1: the text of parts). Each is a head and chunks:
 
 head    magic, version, UIDVALIDITY, mailbox GUID, version of the collation, CRC-32 of that
-chunk   magic, messages in it, length of each area, CRC-32 of what follows, CRC-32 of this;
-        UIDs; flags; of each area the end of each message's text; the areas
+chunk   magic, messages in it, length of each area, CRC-32 of the table, of the areas, of this;
+        table: UIDs; flags; of each area the end of each message's text; then the areas
 
 Chunks are only ever added, by pwrite behind the last one under an flock of their own, which is taken after all other locks. Nobody
-believes a chunk whose checksum does not fit, and each session looks once: so nothing is synced, and what a killed writer or a lost
+believes a chunk whose checksums do not fit, and each session looks for itself: so nothing is synced, and what a killed writer or a lost
 power supply left half written is written over. A file may be deleted at any time: who has it open reads on, who writes makes a new one.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import struct
@@ -21,9 +22,10 @@ import sys
 import zlib
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import NamedTuple
 
+from dovecotpy import clock
 from dovecotpy.message.collation import VERSION as COLLATION
 from dovecotpy.storage import files
 
@@ -40,6 +42,8 @@ MAX_CHUNK = 64 << 20
 """Octets of one chunk; a head that claims more is none."""
 DEAD = 4
 """One message in so many may be gone before a file is written anew."""
+ABANDONED = 3600.0
+"""Seconds after which a file that somebody began to write anew is taken to be forgotten."""
 FEW = 8
 """Where fewer than one in so many messages of a chunk are asked about, only their texts are read."""
 
@@ -50,7 +54,7 @@ ODD = 2
 
 _MAGIC = b"DPYT" + (b"\x01" if sys.byteorder == "little" else b"\x02")
 _HEAD = struct.Struct("<5sBxxI32s48sI")
-_CHUNK = struct.Struct("<4sIIIII")
+_CHUNK = struct.Struct("<4sIIIIII")
 _CHUNK_MAGIC = b"\xffCK\n"
 
 
@@ -63,12 +67,17 @@ class Record(NamedTuple):
 
 
 class _Chunk:
-    """A chunk that was believed: where its areas lie and what is in them."""
+    """A chunk whose table was believed: where its areas lie and what is in them."""
 
-    __slots__ = ("areas", "ends", "flags", "uids")
+    __slots__ = ("areas", "checksum", "ends", "flags", "uids")
 
     def __init__(
-        self, uids: "array[int]", flags: bytes, ends: "list[array[int]]", areas: list[tuple[int, int]]
+        self,
+        uids: "array[int]",
+        flags: bytes,
+        ends: "list[array[int]]",
+        areas: list[tuple[int, int]],
+        checksum: int,
     ) -> None:
         self.uids = uids
         self.flags = flags
@@ -76,6 +85,8 @@ class _Chunk:
         """of each area, where each message's text ends in it"""
         self.areas = areas
         """of each area, its place in the file and its length"""
+        self.checksum = checksum
+        """of the areas; -1 when it was found to fit"""
 
 
 class Hit(NamedTuple):
@@ -155,32 +166,30 @@ class TextFile:
             self.size = self._end
 
     def _take(self, at: int, size: int) -> int:
-        """Believe the chunk at a place, or not; its length, 0 where there is no whole one."""
+        """Believe the table of the chunk at a place, or not; the chunk's length, 0 where there is no whole one."""
         head = os.pread(self._descriptor, _CHUNK.size, at)
         if len(head) < _CHUNK.size or zlib.crc32(head[:-4]) != int.from_bytes(head[-4:], "little"):
             return 0
-        magic, messages, first, second, checksum, _ = _CHUNK.unpack(head)
+        magic, messages, first, second, of_table, of_areas, _ = _CHUNK.unpack(head)
         table = messages * (5 + 4 * self.count)  # UID, flags, ends
-        length: int = table + first + second
-        if magic != _CHUNK_MAGIC or length > MAX_CHUNK or at + _CHUNK.size + length > size:
+        length: int = _CHUNK.size + table + first + second
+        if magic != _CHUNK_MAGIC or length > MAX_CHUNK or at + length > size:
             return 0
-        data = self._read(at + _CHUNK.size, length)
-        if data is None:
-            return 0
-        if zlib.crc32(data) == checksum:
-            self._believe(data, messages, at + _CHUNK.size + table, (first, second)[: self.count])
-        return _CHUNK.size + length
+        data = os.pread(self._descriptor, table, at + _CHUNK.size)
+        if zlib.crc32(data) == of_table:
+            self._believe(data, messages, at + _CHUNK.size + table, (first, second)[: self.count], of_areas)
+        return length
 
-    def _believe(self, data: memoryview, messages: int, at: int, lengths: Sequence[int]) -> None:
-        uids = array("I", data[: 4 * messages].tobytes())
-        flags = data[4 * messages : 5 * messages].tobytes()
+    def _believe(self, table: bytes, messages: int, at: int, lengths: Sequence[int], checksum: int) -> None:
+        uids = array("I", table[: 4 * messages])
+        flags = table[4 * messages : 5 * messages]
         place = 5 * messages
         ends = []
         areas = []
         for length in lengths:
-            column = array("I", data[place : place + 4 * messages].tobytes())
+            column = array("I", table[place : place + 4 * messages])
             place += 4 * messages
-            if any(map(int.__gt__, column, column[1:])) or (messages and column[-1] != length):
+            if any(map(int.__gt__, column, column[1:])) or column[-1:] != array("I", (length,)):
                 return
             ends.append(column)
             areas.append((at, length))
@@ -188,8 +197,21 @@ class TextFile:
         if any(map(int.__ge__, uids, uids[1:])):
             return
         number = len(self._chunks)
-        self._chunks.append(_Chunk(uids, flags, ends, areas))
+        self._chunks.append(_Chunk(uids, flags, ends, areas, checksum))
         self.places.update(dict.fromkeys(uids, number))
+
+    def _fits(self, number: int) -> bool:
+        """Whether the areas of a chunk are what was written; if not, its messages are not here. Raises OSError."""
+        chunk = self._chunks[number]
+        if chunk.checksum >= 0:
+            data = self._read(chunk.areas[0][0], sum(length for _, length in chunk.areas))
+            if data is None or zlib.crc32(data) != chunk.checksum:
+                for uid in chunk.uids:
+                    if self.places.get(uid) == number:
+                        del self.places[uid]
+                return False
+            chunk.checksum = -1
+        return True
 
     def _read(self, at: int, length: int) -> memoryview | None:
         """Octets of the file, in a buffer that the next read uses again; None if there are fewer."""
@@ -235,6 +257,11 @@ class TextFile:
         None: the file cannot be read.
         """
         chunk = self._chunks[number]
+        try:
+            if not self._fits(number):
+                return None
+        except OSError:
+            return None
         wanted = frozenset(uids)
         found = []
         if any(chunk.flags):
@@ -288,11 +315,7 @@ class TextFile:
 
     def append(self, records: Sequence[Record]) -> None:
         """Add messages that are not here yet, under the lock. Raises BlockingIOError while another writer has it, OSError."""
-        lock = os.open(
-            LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666, dir_fd=self.directory
-        )
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with _locked(self.directory):
             self.refresh()
             new = [record for record in records if record.uid not in self.places]
             if self._descriptor < 0:
@@ -300,8 +323,6 @@ class TextFile:
                 self.refresh()
             if new and self._descriptor >= 0:
                 self._put(sorted(new))
-        finally:
-            os.close(lock)
 
     def _put(self, records: Sequence[Record]) -> None:
         """Write a chunk behind the last one; it is believed without being read again."""
@@ -315,51 +336,63 @@ class TextFile:
                 written -= len(waiting.pop(0))
             if waiting:
                 waiting[0] = waiting[0][written:]
-        _, messages, first, second, _, _ = _CHUNK.unpack(head)
-        start = self._end + len(head) + len(table)
-        self._believe(memoryview(table), messages, start, (first, second)[: self.count])
+        _, messages, first, second, *_ = _CHUNK.unpack(head)
+        self._believe(table, messages, self._end + len(head) + len(table), (first, second)[: self.count], -1)
         self._end = self.size = at
 
-    def compact(self, alive: "frozenset[int] | set[int]") -> Generator[None, None, None]:
-        """Write the file anew without messages that are gone, if those are many; yields between two pieces of work. Raises OSError."""
+    def compact(self, alive: "frozenset[int]") -> Generator[None, None, None]:
+        """Write the file anew without messages that are gone, if those are many. Yields between two pieces of work, without the lock.
+
+        May be given up at any of them. Raises OSError.
+        """
         gone = sum(1 for uid in self.places if uid not in alive)
-        if gone * DEAD < len(self.places) or not gone:
+        if not gone or gone * DEAD < len(self.places):
             return
-        lock = os.open(
-            LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666, dir_fd=self.directory
-        )
+        new = self.name + ".new"
         try:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return
-            self.refresh()
-            yield from self._rewrite(alive)
+            target = os.open(new, files.CREATE, 0o666, dir_fd=self.directory)
+        except FileExistsError:
+            left = os.stat(new, dir_fd=self.directory, follow_symlinks=False)
+            if abs(clock.now() - left.st_mtime) > ABANDONED:
+                os.unlink(new, dir_fd=self.directory)
+            return
+        try:
+            done = yield from self._copy(target, 0, alive)
+            if self._replace(new, target, done, alive):
+                new = ""
         finally:
-            os.close(lock)
+            os.close(target)
+            if new:
+                os.unlink(new, dir_fd=self.directory)
         self.refresh()
 
-    def _rewrite(self, alive: "frozenset[int] | set[int]") -> Generator[None, None, None]:
-        temporary = f"{self.name}.tmp.{os.getpid()}.{os.urandom(4).hex()}"
-        target = os.open(temporary, files.CREATE, 0o666, dir_fd=self.directory)
-        try:
-            try:
-                files.write_all(target, self._head)
-                for number, chunk in enumerate(self._chunks):
-                    records = [
-                        record
-                        for record in self._records(chunk)
-                        if record.uid in alive and self.places.get(record.uid) == number
-                    ]
-                    if records:
-                        files.write_all(target, b"".join(pack(records, self.count)))
-                    yield
-            finally:
-                os.close(target)
-            os.rename(temporary, self.name, src_dir_fd=self.directory, dst_dir_fd=self.directory)
-        except BaseException:
-            os.unlink(temporary, dir_fd=self.directory)
-            raise
+    def _copy(self, target: int, first: int, alive: "frozenset[int]") -> Generator[None, None, int]:
+        """Copy chunks from a number on; the number of the next one."""
+        if not first:
+            files.write_all(target, self._head)
+        for number in range(first, len(self._chunks)):
+            if self._fits(number):
+                records = [
+                    record
+                    for record in self._records(self._chunks[number])
+                    if record.uid in alive and self.places.get(record.uid) == number
+                ]
+                if records:
+                    files.write_all(target, b"".join(pack(records, self.count)))
+            yield
+        return len(self._chunks)
+
+    def _replace(self, new: str, target: int, done: int, alive: "frozenset[int]") -> bool:
+        """Under the lock, copy what was added meanwhile and put the new file in place. False where others were faster."""
+        with _locked(self.directory):
+            before = os.fstat(self._descriptor)
+            if files.identify(self.directory, self.name)[:2] != (before.st_dev, before.st_ino):
+                return False
+            self._walk(before.st_size)
+            for _ in self._copy(target, done, alive):
+                pass
+            os.rename(new, self.name, src_dir_fd=self.directory, dst_dir_fd=self.directory)
+        return True
 
     def _records(self, chunk: _Chunk) -> list[Record]:
         areas = []
@@ -371,6 +404,17 @@ class TextFile:
             Record(uid, flags, texts)
             for uid, flags, texts in zip(chunk.uids, chunk.flags, zip(*areas, strict=True), strict=True)
         ]
+
+
+@contextlib.contextmanager
+def _locked(directory: int) -> Iterator[None]:
+    """The right to write. Raises BlockingIOError while somebody else has it, OSError."""
+    lock = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666, dir_fd=directory)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(lock)
 
 
 def _head(guid: bytes, uidvalidity: int) -> bytes:
@@ -397,6 +441,6 @@ def pack(records: Sequence[Record], areas: int) -> tuple[bytes, bytes, bytes]:
     table = b"".join((uids, bytes([record.flags for record in records]), *columns))
     body = b"".join(texts)
     first, second = (*lengths, 0)[:2]
-    checksum = zlib.crc32(body, zlib.crc32(table))
-    head = _CHUNK.pack(_CHUNK_MAGIC, len(records), first, second, checksum, 0)[:-4]
+    checksums = zlib.crc32(table), zlib.crc32(body)
+    head = _CHUNK.pack(_CHUNK_MAGIC, len(records), first, second, *checksums, 0)[:-4]
     return head + struct.pack("<I", zlib.crc32(head)), table, body

@@ -31,6 +31,8 @@ def settings(**changes: object) -> Settings:
         "mail_nfs_storage": False,
         "mailbox_idle_check_interval": 30,
         "mail_location": "maildir:~/Maildir",
+        "mail_text_index": True,
+        "mail_text_index_max_size": 0,
     }
     return Settings({**values, **changes})  # type: ignore[arg-type]
 
