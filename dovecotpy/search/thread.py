@@ -15,7 +15,7 @@ from dovecotpy.search.sort import RUN, stable_pass
 
 MAX_ABSENT = 2_000_000
 """Absent messages that one command keeps track of; past it, of each message only the last reference counts."""
-MAX_STEPS = 20_000_000
+MAX_STEPS = 2_000_000
 """Steps from replies to what they reply to while loops are looked for; a link that would need more is not made."""
 PIECE = 2_000
 """Messages looked at between two pauses."""
