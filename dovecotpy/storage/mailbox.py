@@ -491,6 +491,7 @@ class Mailbox:
             for uid in removed:
                 self._messages.forget(uid)
                 self._keys.forget(uid)
+            self._chores_due = self._chores_due or bool(removed)
             gone.extend(removed)
         return gone
 

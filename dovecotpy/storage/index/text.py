@@ -81,7 +81,7 @@ class TextIndex:
             return Occurrences(set(), set(uids))
         if isinstance(term, q.Header):
             yield from self._complete(self._headers, uids, self._read_headers)
-            return (yield from self._in_fields(term.name.upper() + b":", key, uids))
+            return (yield from self._in_fields(term.name.upper(), key, uids))
         if isinstance(term, q.Body):
             yield from self._complete(self._bodies, uids, self._read_bodies)
             return (yield from self._in_area(self._bodies.file, 1, key, uids))
@@ -262,15 +262,15 @@ def _can_look_for(term: "q.Header | q.Body | q.Text", key: bytes) -> bool:
 
 
 def _in_field(data: "bytes | bytearray", start: int, end: int, name: bytes, key: bytes) -> bool:
-    """Whether a key stands in a field of this name between two places."""
+    """Whether a key stands in the value of a field of this name between two places."""
     at = data.find(key, start, end)
     while at >= 0:
         line = data.rfind(b"\n", start, at) + 1 or start
-        colon = data.find(b":", line, at)
-        if colon >= 0 and data[line:colon].rstrip() == name[:-1]:
-            return True
         line_end = data.find(b"\n", at, end)
         if line_end < 0:
-            return False
+            line_end = end
+        colon = data.find(b":", line, line_end)
+        if colon >= 0 and data[line:colon].rstrip() == name and data.find(key, colon + 1, line_end) >= 0:
+            return True
         at = data.find(key, line_end, end)
     return False

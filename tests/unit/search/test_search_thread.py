@@ -130,10 +130,10 @@ def merged(top: list[Node], letters: list[Letter]) -> list[Node]:
         if not subject:
             continue
         noted = table.get(subject)
-        if noted is None:
-            table[subject] = node
-        elif noted.number is not None and (
-            node.number is None or (letters[noted.number].reply and not letters[node.number].reply)
+        if (
+            noted is None
+            or noted.number is not None
+            and (node.number is None or (letters[noted.number].reply and not letters[node.number].reply))
         ):
             table[subject] = node
     result = list(top)
