@@ -79,7 +79,7 @@ def terms(text: str) -> list[q.Query]:
     return [q.Body(text), q.Text(text), *(q.Header(name, text) for name in FIELDS)]
 
 
-@functools.lru_cache(maxsize=20_000)
+@functools.lru_cache(maxsize=20_000, typed=True)
 def matches(message: bytes, term: q.Query) -> bool:
     """Whether a message matches, by decoding all of it and looking."""
     octets = Octets.of(message)
