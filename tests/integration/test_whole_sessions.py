@@ -29,6 +29,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
         with server.logged_in() as client:
             client.command("CREATE Shared")
         yield server
+        print("\n".join(line for line in server.log().splitlines() if "Error" in line or "Warning" in line))
         assert "Traceback" not in server.log()
 
 

@@ -458,6 +458,8 @@ class MaildirBox:
             aside.refresh()
         except (uidlist.Broken, OSError):
             return self.uidlist
+        finally:
+            aside.close()
         return aside
 
     # Messages
@@ -521,6 +523,7 @@ class MaildirBox:
         self.uidvalidity, self.guid, self.told, self.reserved = 0, b"", 0, 0
         self._loader, self._adopted, self.known = None, (), None
         self.new, self.cur, self.names, self.ghosts = {}, {}, {}, {}
+        self.uidlist.close()
         self.uidlist = Uidlist(self.control)
         self.seen = None
 
@@ -531,6 +534,7 @@ class MaildirBox:
 
     def close(self) -> None:
         """Give back descriptors and watches. Idempotent."""
+        self.uidlist.close()
         if self._watches is not None:
             for watch in self._watches:
                 watch.close()
