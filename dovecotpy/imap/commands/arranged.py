@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from dovecotpy.imap.arguments import Arguments
-from dovecotpy.imap.commands.search import SLICE, numbers_of
+from dovecotpy.imap.commands.search import SLICE, bounded, numbers_of
 from dovecotpy.imap.keys import parse_criteria
 from dovecotpy.imap.view import Kept, View
 from dovecotpy.search.evaluate import Found
@@ -29,7 +29,7 @@ def matching(
     view.look()
     query = parse_criteria(arguments, view)
     found: array[int] = array("I")
-    for step in view.mailbox.search(query, view.uids, SLICE):
+    for step in bounded(view.mailbox.search(query, view.uids, SLICE)):
         if isinstance(step, Found):
             found += step.uids
         else:

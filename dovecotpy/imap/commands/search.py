@@ -5,10 +5,11 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from dovecotpy import clock
 from dovecotpy.imap.arguments import Arguments
+from dovecotpy.imap.errors import Refused
 from dovecotpy.imap.keys import parse_keys
 from dovecotpy.imap.registry import State, command
 from dovecotpy.imap.view import View
@@ -21,6 +22,10 @@ PIECE = 4_000
 """Numbers put together before they are handed out."""
 SLICE = 0.05
 """Seconds that the store may search between two looks at the client."""
+MAX_WORK = 600.0
+"""Seconds that one command may search, waiting for the client left out. What it read so far is kept in the text index, so that asking again
+goes on from there.
+"""
 
 
 @command("SEARCH", state=State.SELECTED, expunges=False)
@@ -32,7 +37,7 @@ def search(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
     view.look()
     query = parse_keys(arguments, view)
     found: array[int] = array("I")
-    for step in view.mailbox.search(query, view.uids, SLICE):
+    for step in bounded(view.mailbox.search(query, view.uids, SLICE)):
         if isinstance(step, Found):
             found += step.uids
         else:
@@ -40,6 +45,23 @@ def search(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
     yield from _answer(session, found if arguments.by_uid else numbers_of(view, found))
     taken = clock.monotonic() - started
     yield from session.complete(f"Search completed ({taken:.3f} secs).")
+
+
+Step = TypeVar("Step")
+
+
+def bounded(steps: Iterator[Step]) -> Iterator[Step]:
+    """The steps of a search, until it has worked for MAX_WORK. Then raises Refused [LIMIT]."""
+    left = MAX_WORK
+    while True:
+        began = clock.monotonic()
+        step = next(steps, None)
+        left -= clock.monotonic() - began
+        if step is None:
+            return
+        yield step
+        if left < 0:
+            raise Refused("The search takes too long.", "LIMIT")
 
 
 def numbers_of(view: View, found: "array[int]") -> Sequence[int]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from dovecotpy import clock
 from dovecotpy.imap.arguments import Arguments
 from dovecotpy.imap.commands.arranged import keep_answer, kept_answer, matching, tell
-from dovecotpy.imap.commands.search import PIECE, words
+from dovecotpy.imap.commands.search import PIECE, bounded, words
 from dovecotpy.imap.registry import State, command
 from dovecotpy.imap.view import View
 from dovecotpy.imap.wire.tokens import Atom
@@ -63,7 +63,7 @@ def _program(arguments: Arguments) -> Program:
 
 
 def _ordered(view: View, program: Program, uids: "array[int]") -> "Generator[bytes, None, array[int]]":
-    for step in view.mailbox.sort(program, uids):
+    for step in bounded(view.mailbox.sort(program, uids)):
         if isinstance(step, Found):
             return step.uids
         yield b""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from dovecotpy import clock
 from dovecotpy.imap.arguments import Arguments
 from dovecotpy.imap.commands.arranged import keep_answer, kept_answer, matching, tell
+from dovecotpy.imap.commands.search import bounded
 from dovecotpy.imap.registry import State, command
 from dovecotpy.imap.view import View
 from dovecotpy.search.arrange import Threads
@@ -49,7 +50,7 @@ def thread(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
 
 
 def _threads(view: View, algorithm: Algorithm, uids: Sequence[int]) -> Generator[bytes, None, Threads]:
-    for step in view.mailbox.thread(algorithm, uids):
+    for step in bounded(view.mailbox.thread(algorithm, uids)):
         if isinstance(step, Threads):
             return step
         yield b""
