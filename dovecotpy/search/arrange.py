@@ -147,10 +147,11 @@ def _collect(
     missing = {uid for known in remembered.values() for uid in uids if uid not in known}
     if missing:
         yield from _read(readers, remembered, source, sorted(missing), pace)
-    places = list(_places(columns.uids, uids))
+    there = columns.uids
+    places = list(_places(there, uids))
     for known in remembered.values():
-        places = [place for place in places if columns.uids[place] in known]
-    kept = array("I", [columns.uids[place] for place in places])
+        places = [place for place in places if there[place] in known]
+    kept = array("I", [there[place] for place in places])
     pace.done = len(uids)
     return kept, places, {name: [known[uid] for uid in kept] for name, known in remembered.items()}
 
@@ -208,7 +209,7 @@ def _sizes(
     columns: Columns, source: KeySource, uids: Sequence[int], places: Sequence[int], pace: _Pace
 ) -> Generator[Progress, None, list[int]]:
     """Sizes of messages; those that nobody knows yet by reading."""
-    sizes = [columns.sizes[place] for place in places]
+    sizes = _taken(columns.sizes, places)
     if min(sizes, default=0) < 0:
         for index, size in enumerate(sizes):
             if size < 0:
