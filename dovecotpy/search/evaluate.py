@@ -129,13 +129,13 @@ def evaluate(
             yield Progress(0, len(within))
             deadline = monotonic() + SLICE
     if isinstance(dear, q.All):
-        yield Found(array("I", [columns.uids[row] for row in candidates]))
+        yield Found(array("I", map(columns.uids.__getitem__, candidates)))
         return
     known = _Known(table)
     if index is not None:
         dear, candidates = yield from known.narrow(_ordered(dear), candidates, index, monotonic)
         if isinstance(dear, q.All):
-            yield Found(array("I", [columns.uids[row] for row in candidates]))
+            yield Found(array("I", map(columns.uids.__getitem__, candidates)))
             return
     yield from _read(dear, table, known, source, candidates, monotonic)
 

@@ -69,6 +69,9 @@ def numbers_of(view: View, found: "array[int]") -> Sequence[int]:
     if len(found) == len(view.uids):
         return range(1, len(found) + 1)
     uids = view.uids
+    if uids and uids[-1] - uids[0] + 1 == len(uids):
+        before = uids[0] - 1
+        return [uid - before for uid in found] if before else found
     return [bisect_left(uids, uid) + 1 for uid in found]
 
 
