@@ -52,6 +52,8 @@ def _transcripts(*names: str) -> tuple[str, ...]:
     return tuple(f"{TRANSCRIPTS}{name}.txt" for name in names)
 
 
+_THREAD = (COMMANDS + "thread.py", "search/thread.py")
+
 EXTENSIONS: dict[str, Extension] = {
     "APPENDLIMIT": Extension(
         "7889",
@@ -82,13 +84,24 @@ EXTENSIONS: dict[str, Extension] = {
     "MOVE": Extension("6851", (COMMANDS + "move.py",), _transcripts("move")),
     "MULTIAPPEND": Extension("3502", (COMMANDS + "append.py",), _transcripts("append_many")),
     "NAMESPACE": Extension("2342", (COMMANDS + "namespace.py",), _transcripts("any_state")),
+    "OBJECTID": Extension(
+        "8474",
+        ("storage/objectid.py", "imap/fetch_items.py", "imap/status_items.py"),
+        _transcripts("objectid"),
+    ),
     "PREVIEW": Extension("8970", ("imap/fetch_items.py", "message/preview.py"), _transcripts("preview")),
     "QRESYNC": Extension("7162", ("imap/select_parameters.py", "imap/view.py"), _transcripts("qresync")),
+    "SAVEDATE": Extension("8514", ("imap/fetch_items.py", "imap/keys.py"), _transcripts("savedate")),
     "SEARCHRES": Extension("5182", ("imap/returns.py",), _transcripts("search_return")),
+    "SORT": Extension("5256", (COMMANDS + "sort.py", "search/sort.py"), _transcripts("sort")),
+    "SORT=DISPLAY": Extension("5957", ("search/sort.py", "search/keys.py"), _transcripts("sort")),
     "SPECIAL-USE": Extension(
         "6154", ("imap/list_options.py", "config/specialuse.py"), _transcripts("special_use")
     ),
     "STATUS=SIZE": Extension("8438", ("imap/status_items.py",), _transcripts("list_status")),
+    "THREAD=ORDEREDSUBJECT": Extension("5256", _THREAD, _transcripts("thread")),
+    "THREAD=REFERENCES": Extension("5256", _THREAD, _transcripts("thread")),
+    "THREAD=REFS": Extension("draft-ietf-morg-inthread", _THREAD, _transcripts("thread")),
     "UIDPLUS": Extension(
         "4315",
         (COMMANDS + "expunge.py", COMMANDS + "append.py", COMMANDS + "copy.py"),

@@ -30,11 +30,8 @@ def parse_keys(arguments: Arguments, view: View) -> q.Query:
     name = b"US-ASCII"
     if isinstance(first, Atom) and first.upper() == b"CHARSET":
         arguments.next()
-        name = bytes(arguments.astring())
-        if not charset.known(name):
-            raise Refused("Unknown charset", "BADCHARSET")
-    reader = _Reader(arguments.rest(), view, name)
-    return reader.all(0)
+        name = _charset(arguments)
+    return _Reader(arguments.rest(), view, name, arguments.name).all(0)
 
 
 def asks_modseq(query: q.Query) -> bool:
@@ -63,37 +60,53 @@ def names_numbers(query: q.Query) -> bool:
     return isinstance(query, Numbers)
 
 
-def wrong(text: str) -> Mistaken:
-    """The error for keys that are none."""
-    return Mistaken(f"Error in IMAP command SEARCH: {text}")
+def parse_criteria(arguments: Arguments, view: View) -> q.Query:
+    """The query for what is left of the arguments of SORT and THREAD, which name their charset (RFC 5256).
+
+    Raises as parse_keys.
+    """
+    name = _charset(arguments)
+    return _Reader(arguments.rest(), view, name, arguments.name).all(0)
+
+
+def _charset(arguments: Arguments) -> bytes:
+    name = bytes(arguments.astring())
+    if not charset.known(name):
+        raise Refused("Unknown charset", "BADCHARSET")
+    return name
 
 
 class _Reader:
     """Takes keys from tokens, one after the other."""
 
-    def __init__(self, tokens: list[Token], view: View, name: bytes) -> None:
+    def __init__(self, tokens: list[Token], view: View, name: bytes, command: bytes) -> None:
         self.tokens = tokens
         self.view = view
         self.charset = name
+        self.command = command
         self.at = 0
+
+    def wrong(self, text: str) -> Mistaken:
+        """The error for keys that are none."""
+        return Mistaken(f"Error in IMAP command {self.command.decode('ascii')}: {text}")
 
     def all(self, depth: int) -> q.Query:
         terms = []
         while self.at < len(self.tokens):
             terms.append(self.key(depth))
         if not terms:
-            raise wrong("Missing arguments")
+            raise self.wrong("Missing arguments")
         return terms[0] if len(terms) == 1 else q.And(tuple(terms))
 
     def key(self, depth: int) -> q.Query:
         """One key. depth: keys that it stands in."""
         if depth > MAX_NESTING:
-            raise wrong("Too many nested keys.")
+            raise self.wrong("Too many nested keys.")
         token = self.token()
         if isinstance(token, list):
-            return _Reader(token, self.view, self.charset).all(depth + 1)
+            return _Reader(token, self.view, self.charset, self.command).all(depth + 1)
         if not isinstance(token, Atom):
-            raise wrong("Invalid arguments.")
+            raise self.wrong("Invalid arguments.")
         name = bytes(token.upper())
         if name in _FLAGS:
             return _FLAGS[name]
@@ -106,31 +119,31 @@ class _Reader:
             return q.Or((self.key(depth + 1), self.key(depth + 1)))
         if name[:1].isdigit() or name[:1] == b"*" or name == b"$":
             return self.numbers(name)
-        raise wrong(f"Unknown argument {name.decode('ascii')}")
+        raise self.wrong(f"Unknown argument {name.decode('ascii')}")
 
     def token(self) -> Token:
         if self.at >= len(self.tokens):
-            raise wrong("Missing arguments")
+            raise self.wrong("Missing arguments")
         self.at += 1
         return self.tokens[self.at - 1]
 
     def word(self) -> bytes:
         token = self.token()
         if not isinstance(token, Atom | String):
-            raise wrong("Invalid arguments.")
+            raise self.wrong("Invalid arguments.")
         return bytes(token)
 
     def text(self) -> str:
         """A text to look for, in the charset of the command."""
         word = self.word()
         if len(word) > MAX_TEXT:
-            raise wrong("Too long argument.")
+            raise self.wrong("Too long argument.")
         if self.charset == b"US-ASCII":
             return charset.decode_text(word)
         try:
             return charset.decode(self.charset, word)
         except UnicodeError:
-            raise wrong("Text is not of the charset.") from None
+            raise self.wrong("Text is not of the charset.") from None
 
     def numbers(self, text: bytes) -> q.Query:
         """Messages by number."""
@@ -157,7 +170,7 @@ class _Reader:
     def keyword(self) -> q.Query:
         word = self.word()
         if not word.isascii():
-            raise wrong("Invalid arguments.")
+            raise self.wrong("Invalid arguments.")
         if word[:1] == b"\\" and word.lower() in bits.BITS:
             return q.Flag(bits.BITS[word.lower()])
         return q.Keyword(word.decode("ascii"))
@@ -165,14 +178,14 @@ class _Reader:
     def number(self) -> int:
         word = self.word()
         if not word.isdigit() or len(word) > 19:
-            raise wrong("Invalid arguments.")
+            raise self.wrong("Invalid arguments.")
         return int(word)
 
     def day(self) -> int:
         word = self.word()
         day = parse_day(word)
         if day is None:
-            raise wrong(f"Invalid search date parameter: {word.decode('utf-8', 'replace')}")
+            raise self.wrong(f"Invalid search date parameter: {word.decode('utf-8', 'replace')}")
         return day
 
     def modseq(self) -> q.Query:
@@ -180,12 +193,12 @@ class _Reader:
         self.view.need_modseqs()
         if self.at < len(self.tokens) and isinstance(self.tokens[self.at], String):
             if not self.word().startswith(b"/flags/"):
-                raise wrong("Invalid MODSEQ entry name.")
+                raise self.wrong("Invalid MODSEQ entry name.")
             if self.word().lower() not in (b"priv", b"shared", b"all"):
-                raise wrong("Invalid MODSEQ entry type.")
+                raise self.wrong("Invalid MODSEQ entry type.")
         number = self.number()
         if number > MAX_MODSEQ:
-            raise wrong("Invalid MODSEQ value.")
+            raise self.wrong("Invalid MODSEQ value.")
         return q.ModSequence(number)
 
     def object_id(self, item: bytes) -> q.Query:

@@ -56,6 +56,10 @@ INACTIVITY = 1800.0
 """Seconds without input (RFC 3501 section 5.4); then: BYE. A client in IDLE is not timed out, as in the
 reference.
 """
+QUIET = 1.0
+"""Seconds without input after which a selected mailbox may do what nobody waits for."""
+PAUSE = 0.02
+"""Seconds between two slices of that."""
 STILL_HERE = 120.0
 """Seconds between two signs of life in IDLE."""
 PATIENCE = 15.0
@@ -126,6 +130,7 @@ class ImapSession:
         self._idle_tag = b""
         self._bad_in_a_row = 0
         self._last_input = self._last_output = clock.monotonic()
+        self._chores_at = self._last_input + QUIET
 
     # The runner's side
 
@@ -139,6 +144,7 @@ class ImapSession:
         self._parser.feed(data)
         self._starved = False
         self._last_input = clock.monotonic()
+        self._chores_at = self._last_input + QUIET
 
     def wants_input(self) -> bool:
         """False while a command is at work or input waits that was not looked at."""
@@ -202,6 +208,21 @@ class ImapSession:
 
     def wait(self) -> Wait:
         """What to watch besides the client, and in how many seconds `tick` is wanted."""
+        wait = self._wait()
+        if self.view is not None and self.view.mailbox.has_chores:
+            due = max(0.0, self._chores_at - clock.monotonic())
+            return wait._replace(interval=min(wait.interval, due))
+        return wait
+
+    def _chore(self) -> bool:
+        """While the client is quiet, do a slice of what the mailbox has to do; True if `tick` was for nothing else."""
+        if self.view is None or not self.view.mailbox.has_chores or clock.monotonic() < self._chores_at:
+            return False
+        self.view.mailbox.work()
+        self._chores_at = clock.monotonic() + PAUSE
+        return self._wait().interval > 0 and not (self._idle_tag and self.view.mailbox.drain())
+
+    def _wait(self) -> Wait:
         now = clock.monotonic()
         if self.working or self._output:
             return Wait(None, 0.0)
@@ -217,7 +238,7 @@ class ImapSession:
 
     def tick(self) -> None:
         """Time passed, or the descriptor of `wait` is readable."""
-        if self.ended is not None or self._running is not None:
+        if self.ended is not None or self._running is not None or self._chore():
             return
         now = clock.monotonic()
         if not self._idle_tag:

@@ -28,6 +28,16 @@ GAPS = 100_000
 """UIDs of which the missing ones are looked for in one go."""
 _FLAGS = frozenset((b"FLAGS",))
 _FLAGS_AND_MODSEQ = frozenset((b"UID", b"FLAGS", b"MODSEQ"))
+
+
+class Kept(NamedTuple):
+    """An answer that holds as long as the same messages under the same numbers are asked for."""
+
+    uids: Sequence[int]
+    numbers: Sequence[int]
+    rendered: bytes
+
+
 LINES = 1_000
 """Responses put together before they are handed out."""
 
@@ -61,6 +71,8 @@ class View:
         """modseqs mean the same to later sessions; else the mailbox was selected with NOMODSEQ"""
         self.saved: array[int] = array("I")
         """UIDs of the last search result that was saved, `$` (RFC 5182)"""
+        self.answers: dict[tuple[object, ...], Kept] = {}
+        """answers of SORT and THREAD that may be asked for again"""
         self._gone: dict[int, Ghost] = {}
         self._before_gone = 0
         """the modseq reached before the first expunge that was not told yet"""

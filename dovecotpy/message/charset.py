@@ -156,7 +156,7 @@ def decode(name: bytes, data: bytes) -> str:
 
 def decode_text(data: bytes, name: bytes = b"") -> str:
     """The text of data, whatever it takes: in the named charset, else UTF-8, else ISO 8859-1. Never raises."""
-    if data.isascii() and (not name or _ascii_compatible(name)):
+    if data.isascii() and (not name or ascii_compatible(name)):
         return data.decode("ascii")
     decoder = _decoder(name) if name else None
     if decoder is None or name.lower() in (b"us-ascii", b"ascii"):
@@ -188,7 +188,7 @@ def settled(name: bytes, data: bytes) -> bytes:
     return name
 
 
-def _ascii_compatible(name: bytes) -> bool:
+def ascii_compatible(name: bytes) -> bool:
     """Whether octets below 128 always stand for themselves."""
     normalized = _normalized(name)
     return not normalized.startswith(

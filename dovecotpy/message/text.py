@@ -6,13 +6,16 @@ that nothing matches across two of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from typing import NamedTuple
 
-from dovecotpy.message.charset import decode_text, is_wide, settled
+from dovecotpy.message.charset import ascii_compatible, decode_text, is_wide, settled
+from dovecotpy.message.collation import collation_key
 from dovecotpy.message.encoded_word import decode_words
-from dovecotpy.message.header import Header, unfolded
+from dovecotpy.message.header import MAX_FIELD, MAX_HEADER, Header, header_end, parse_header, unfolded
 from dovecotpy.message.lines import Octets
-from dovecotpy.message.structure import Part
+from dovecotpy.message.parameters import content_type
+from dovecotpy.message.structure import Part, parse
 from dovecotpy.message.transfer import decoder
 
 CHUNK = 1 << 18
@@ -76,3 +79,119 @@ def part_text(octets: Octets, part: Part) -> Iterator[str]:
         if cut:
             yield decode_text(data[:cut], charset)
     yield decode_text(held + undo.finish(), charset)
+
+
+class HeaderText(NamedTuple):
+    """The text of a header as a collation key."""
+
+    key: bytes
+    """a line for each field"""
+    odd: bool
+    """not every line is certainly one field with its own name in front, or all of a field"""
+
+
+class BodyText(NamedTuple):
+    """The text of a message without its own header, as collation keys."""
+
+    parts: bytes
+    """MIME headers of parts: TEXT looks into them, BODY does not"""
+    body: bytes
+
+
+def header_key(header: Header) -> HeaderText:
+    """The text of a header for look-ups in many messages at once."""
+    raw = unfolded(header.raw)
+    if raw.isascii() and b"=?" not in raw and len(raw) < MAX_FIELD and b"\n\r\n" not in raw[:-2]:
+        text = raw.upper().replace(b"\r\n", b"\n")
+        if text.endswith(b"\n\n"):
+            text = text[:-1]
+        if not text.startswith(b"\n") and text[-1:] == b"\n" and b"\r" not in text:
+            return HeaderText(text, False)
+    lines = [line for line in raw.split(b"\r\n") if line]
+    decoded = [decode_words(line) for line in lines]
+    odd = any(map(_is_odd, lines, decoded))
+    return HeaderText(collation_key("".join([line + "\n" for line in decoded])), odd)
+
+
+def _is_odd(line: bytes, decoded: str) -> bool:
+    name = line.partition(b":")[0]
+    return not name.isascii() or b"=?" in name or len(line) > MAX_FIELD or "\n" in decoded or "\r" in decoded
+
+
+_ENCODING = b"\nCONTENT-TRANSFER-ENCODING:"
+_TYPE = b"\nCONTENT-TYPE:"
+_AS_IT_IS = frozenset((b"7BIT", b"8BIT", b"BINARY"))
+MAX_TYPES = 200
+"""Values of Content-Type that are remembered."""
+_types: dict[bytes, bool] = {}
+
+
+def plain_key(key: bytes, body: bytes) -> bytes | None:
+    """The key of a body that is text in ASCII with nothing to decode, as most are; None for any other.
+
+    key: the HeaderText of the message. body: as stored; its line ends stay what they are.
+    """
+    if not body.isascii():
+        return None
+    key = b"\n" + key
+    fields = 0
+    at = key.find(_ENCODING)
+    if at >= 0:
+        fields += 1
+        value = key[at + len(_ENCODING) : key.index(b"\n", at + 1)].strip()
+        if value not in _AS_IT_IS:
+            return None
+    at = key.find(_TYPE)
+    if at >= 0:
+        fields += 1
+        if not _is_plain_text(key[at + len(_TYPE) : key.index(b"\n", at + 1)].strip()):
+            return None
+    if key.count(b"CONTENT-T") != fields:
+        return None
+    return body.upper()
+
+
+def _is_plain_text(value: bytes) -> bool:
+    known = _types.get(value)
+    if known is None:
+        kind = content_type(value)
+        charset = kind.parameter(b"charset")
+        known = kind.kind == b"text" and (not charset or ascii_compatible(charset))
+        if len(_types) >= MAX_TYPES:
+            _types.clear()
+        _types[value] = known
+    return known
+
+
+def message_keys(octets: Octets, most: int) -> Generator[None, None, tuple[HeaderText, BodyText | None]]:
+    """The text of a message as collation keys; no BodyText if one of its parts would have more than `most` octets.
+
+    Yields None between two pieces of work. Never raises on content; raises what reading raises.
+    """
+    message = parse(octets)
+    yield
+    header = header_key(message.header)
+    parts: list[bytes] = []
+    body: list[bytes] = []
+    sizes = [0, 0]
+    for piece in body_text(octets, message):
+        key = collation_key(piece)
+        inner = isinstance(piece, PartHeader)
+        (parts if inner else body).append(key)
+        sizes[inner] += len(key)
+        if sizes[inner] > most:
+            return header, None
+        yield
+    return header, BodyText(b"".join(parts), b"".join(body))
+
+
+def stored_keys(data: bytes) -> tuple[HeaderText, BodyText] | None:
+    """As message_keys, for a whole message in its stored form that is plain text in ASCII; None for any other."""
+    end = header_end(data)
+    if end > MAX_HEADER:
+        return None
+    header = header_key(parse_header(data[:end]))
+    if header.odd:
+        return None
+    body = plain_key(header.key, data[end:])
+    return None if body is None else (header, BodyText(b"", body))

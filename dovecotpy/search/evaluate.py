@@ -10,6 +10,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Generator, Iterator, Sequence
+from itertools import compress
 from operator import eq
 from typing import NamedTuple, Protocol
 
@@ -64,6 +65,26 @@ class TextSource(Protocol):
         """RFC822.SIZE, asked only where the columns say -1."""
 
 
+class Occurrences(NamedTuple):
+    """Which messages match one term that looks for text."""
+
+    holding: set[int]
+    unknown: set[int]
+    """UIDs of messages that must be read to know; neither here nor there: those that do not match, or are gone"""
+
+
+TextTerm = q.Header | q.Body | q.Text
+
+
+class TextIndex(Protocol):
+    """Knows of many messages at once whether they match a term that looks for text."""
+
+    def occurrences(
+        self, term: TextTerm, key: bytes, uids: Sequence[int]
+    ) -> Generator[int, None, Occurrences]:
+        """What is known about messages. key: the collation key of the term's text. Yields, between two pieces of work, how many are done."""
+
+
 class Progress(NamedTuple):
     """Still at work: so many of the messages that must be read are done."""
 
@@ -88,13 +109,19 @@ def evaluate(
     within: Sequence[int],
     monotonic: Callable[[], float],
     midnight: Callable[[int], int] = local_midnight,
+    index: TextIndex | None = None,
 ) -> Iterator[Progress | Found]:
     """Search the messages named in within (ascending UIDs; those not in columns are left out).
 
     monotonic: seconds, for the slices. midnight: the moment at which a day number begins by the server's clock.
+    index: saves reading messages to look for text.
     Yields Progress any number of times, then Found once. Raises QueryTooDeep, and what the source raises.
     """
-    cheap, dear = _split(q.simplified(query))
+    query = q.simplified(query)
+    if isinstance(query, q.All) and _same(columns.uids, within):
+        yield Found(array("I", within))
+        return
+    cheap, dear = _split(query)
     if _asks_size(cheap) and min(columns.sizes, default=0) < 0:
         cheap, dear = q.All(), q.And((cheap, dear))
     deadline = monotonic() + SLICE
@@ -107,20 +134,95 @@ def evaluate(
             yield Progress(0, len(within))
             deadline = monotonic() + SLICE
     if isinstance(dear, q.All):
-        yield Found(array("I", [columns.uids[row] for row in candidates]))
+        yield Found(array("I", map(columns.uids.__getitem__, candidates)))
         return
-    yield from _read(dear, table, source, candidates, monotonic)
+    known = _Known(table)
+    if index is not None:
+        dear, candidates = yield from known.narrow(_ordered(dear), candidates, index, monotonic)
+        if isinstance(dear, q.All):
+            yield Found(array("I", map(columns.uids.__getitem__, candidates)))
+            return
+    yield from _read(dear, table, known, source, candidates, monotonic)
+
+
+class _Known:
+    """What an index told about terms that look for text."""
+
+    def __init__(self, table: _Table) -> None:
+        self.table = table
+        self.terms: dict[int, Occurrences] = {}
+        """by the identity of the term"""
+
+    def narrow(
+        self, query: q.Query, rows: list[int], index: TextIndex, monotonic: Callable[[], float]
+    ) -> Generator[Progress, None, tuple[q.Query, list[int]]]:
+        """Ask about all terms that look for text. What is left of the query to be asked message by message, and the rows that may match it."""
+        terms = query.terms if isinstance(query, q.And) else (query,)
+        left: list[q.Query] = []
+        for term in terms:
+            inner = term.term if isinstance(term, q.Not) else term
+            if isinstance(inner, (q.Header, q.Body, q.Text)):
+                rows, settled = yield from self._filter(term, inner, rows, index, monotonic)
+                if settled:
+                    continue
+            else:
+                for each in _text_terms(term):
+                    yield from self._ask(each, rows, index, monotonic)
+            left.append(term)
+        if not left:
+            return q.All(), rows
+        return left[0] if len(left) == 1 else q.And(tuple(left)), rows
+
+    def _filter(
+        self,
+        term: q.Query,
+        inner: TextTerm,
+        rows: list[int],
+        index: TextIndex,
+        monotonic: Callable[[], float],
+    ) -> Generator[Progress, None, tuple[list[int], bool]]:
+        """The rows that match a term or may do so, and whether all of them certainly do."""
+        uids = self.table.columns.uids
+        found = yield from self._ask(inner, rows, index, monotonic)
+        if term is inner:
+            possible = found.holding | found.unknown if found.unknown else found.holding
+            return [row for row in rows if uids[row] in possible], not found.unknown
+        return [row for row in rows if uids[row] not in found.holding], not found.unknown
+
+    def _ask(
+        self, term: TextTerm, rows: list[int], index: TextIndex, monotonic: Callable[[], float]
+    ) -> Generator[Progress, None, Occurrences]:
+        uids = self.table.columns.uids
+        asked = uids if len(rows) == len(uids) else [uids[row] for row in rows]
+        steps = index.occurrences(term, self.table.key(term), asked)
+        deadline = monotonic() + SLICE
+        while True:
+            try:
+                done = next(steps)
+            except StopIteration as stop:
+                found: Occurrences = stop.value
+                break
+            if monotonic() >= deadline:
+                yield Progress(done, len(rows))
+                deadline = monotonic() + SLICE
+        self.terms[id(term)] = found
+        return found
 
 
 def _read(
-    query: q.Query, table: _Table, source: TextSource, rows: list[int], monotonic: Callable[[], float]
+    query: q.Query,
+    table: _Table,
+    known: _Known,
+    source: TextSource,
+    rows: list[int],
+    monotonic: Callable[[], float],
 ) -> Iterator[Progress | Found]:
     query = _ordered(query)
     needles = frozenset((isinstance(term, q.Text), table.key(term)) for term in _body_terms(query))
     found = array("I")
     deadline = monotonic() + SLICE
     for done, row in enumerate(rows):
-        view = _View(table, source, row, needles)
+        view = _View(table, known, source, row, needles)
         steps = view.matches(query)
         try:
             while True:
@@ -140,7 +242,7 @@ def _rows(uids: Sequence[int], within: Sequence[int]) -> Sequence[int]:
     """Places in the columns of the UIDs in within, which is not empty; those that are not there are left out."""
     first = bisect_left(uids, within[0])
     last = bisect_right(uids, within[-1], first)
-    if last - first == len(within) and all(map(eq, uids[first:last], within)):
+    if _same(uids[first:last], within):
         return range(first, last)
     rows = []
     for uid in within:
@@ -148,6 +250,13 @@ def _rows(uids: Sequence[int], within: Sequence[int]) -> Sequence[int]:
         if first < last and uids[first] == uid:
             rows.append(first)
     return rows
+
+
+def _same(uids: Sequence[int], others: Sequence[int]) -> bool:
+    """Whether two lists of UIDs are the same."""
+    if isinstance(uids, array) and isinstance(others, array):
+        return uids == others
+    return len(uids) == len(others) and all(map(eq, uids, others))
 
 
 def _terms(query: q.Query) -> int:
@@ -194,13 +303,30 @@ def _ordered(query: q.Query) -> q.Query:
     return q.Not(_ordered(query.term)) if isinstance(query, q.Not) else query
 
 
+def _text_terms(query: q.Query) -> list[TextTerm]:
+    """All terms that look for text."""
+    if isinstance(query, (q.And, q.Or)):
+        return [found for term in query.terms for found in _text_terms(term)]
+    if isinstance(query, q.Not):
+        return _text_terms(query.term)
+    return [query] if isinstance(query, (q.Header, q.Body, q.Text)) else []
+
+
 def _body_terms(query: q.Query) -> list[q.Body | q.Text]:
     """All terms that look into bodies, so that one reading serves them all."""
-    if isinstance(query, (q.And, q.Or)):
-        return [found for term in query.terms for found in _body_terms(term)]
-    if isinstance(query, q.Not):
-        return _body_terms(query.term)
-    return [query] if isinstance(query, (q.Body, q.Text)) else []
+    return [term for term in _text_terms(query) if isinstance(term, (q.Body, q.Text))]
+
+
+def _values(column: Sequence[int], rows: Sequence[int]) -> Sequence[int]:
+    """What stands in a column at some rows; a slice of it where they follow each other."""
+    if isinstance(rows, range):
+        return column[rows.start : rows.stop]
+    return [column[row] for row in rows]
+
+
+def _marks(bit: int, wanted: bool) -> bytes:
+    """For each octet of flags, whether the bit stands in it as wanted."""
+    return bytes((bool(value & bit) is wanted) for value in range(256))
 
 
 class _Ranges(NamedTuple):
@@ -266,35 +392,34 @@ class _Table:
 
     def leaf(self, query: q.Query, rows: Sequence[int]) -> Sequence[int]:
         """select() for a term without terms inside."""
-        columns = self.columns
-        if isinstance(query, q.Flag):
-            flags, bit = columns.flags, query.bit
-            if query.wanted:
-                return [row for row in rows if flags[row] & bit]
-            return [row for row in rows if not flags[row] & bit]
-        if isinstance(query, q.Keyword):
-            return self.keyword(query, rows)
-        if isinstance(query, (q.Before, q.On, q.Since)):
-            first, after = self.period(query)
-            dates = columns.dates
-            return [row for row in rows if first <= dates[row] < after]
-        if isinstance(query, (q.SavedBefore, q.SavedOn, q.SavedSince)):
-            first, after = self.period(query)
-            dates = columns.savedates
-            return [row for row in rows if first <= dates[row] < after]
-        if isinstance(query, q.Larger):
-            sizes, octets = columns.sizes, query.octets
-            return [row for row in rows if sizes[row] > octets]
-        if isinstance(query, q.Smaller):
-            sizes, octets = columns.sizes, query.octets
-            return [row for row in rows if 0 <= sizes[row] < octets]
-        if isinstance(query, q.ModSequence):
-            modseqs, least = columns.modseqs, query.at_least
-            return [row for row in rows if modseqs[row] >= least]
         if isinstance(query, q.Uids):
             return self.listed(query, rows)
         if isinstance(query, q.UidRanges):
             return self.ranges(query, rows)
+        columns = self.columns
+        if isinstance(query, q.Flag):
+            flags = _values(columns.flags, rows)
+            if isinstance(flags, array):
+                return list(compress(rows, flags.tobytes().translate(_marks(query.bit, query.wanted))))
+            bit = query.bit
+            return [row for row, each in zip(rows, flags, strict=True) if bool(each & bit) is query.wanted]
+        if isinstance(query, q.Keyword):
+            return self.keyword(query, rows)
+        if isinstance(query, (q.Before, q.On, q.Since)):
+            first, after = self.period(query)
+            since = list(compress(rows, map(first.__le__, _values(columns.dates, rows))))
+            return list(compress(since, map(after.__gt__, _values(columns.dates, since))))
+        if isinstance(query, (q.SavedBefore, q.SavedOn, q.SavedSince)):
+            first, after = self.period(query)
+            since = list(compress(rows, map(first.__le__, _values(columns.savedates, rows))))
+            return list(compress(since, map(after.__gt__, _values(columns.savedates, since))))
+        if isinstance(query, q.Larger):
+            return list(compress(rows, map(query.octets.__lt__, _values(columns.sizes, rows))))
+        if isinstance(query, q.Smaller):
+            known = list(compress(rows, map((0).__le__, _values(columns.sizes, rows))))
+            return list(compress(known, map(query.octets.__gt__, _values(columns.sizes, known))))
+        if isinstance(query, q.ModSequence):
+            return list(compress(rows, map(query.at_least.__le__, _values(columns.modseqs, rows))))
         raise TypeError(f"columns cannot answer {query!r}")
 
     def keyword(self, query: q.Keyword, rows: Sequence[int]) -> Sequence[int]:
@@ -308,8 +433,7 @@ class _Table:
             self._having[id(query)] = having
         if not having:
             return []
-        keywords = self.columns.keywords
-        return [row for row in rows if keywords[row] in having]
+        return list(compress(rows, map(having.__contains__, _values(self.columns.keywords, rows))))
 
     def listed(self, query: q.Uids, rows: Sequence[int]) -> Sequence[int]:
         listed = self._uids.get(id(query))
@@ -352,10 +476,24 @@ _Needle = tuple[bool, bytes]
 class _View:
     """One message while terms are asked about it; what was read stays until the next message."""
 
-    __slots__ = ("_body", "_fields", "_header", "_header_key", "needles", "row", "source", "table", "uid")
+    __slots__ = (
+        "_body",
+        "_fields",
+        "_header",
+        "_header_key",
+        "known",
+        "needles",
+        "row",
+        "source",
+        "table",
+        "uid",
+    )
 
-    def __init__(self, table: _Table, source: TextSource, row: int, needles: frozenset[_Needle]) -> None:
+    def __init__(
+        self, table: _Table, known: _Known, source: TextSource, row: int, needles: frozenset[_Needle]
+    ) -> None:
         self.table = table
+        self.known = known
         self.source = source
         self.row = row
         self.uid = table.columns.uids[row]
@@ -379,6 +517,10 @@ class _View:
             return False
         if isinstance(query, q.Not):
             return not (yield from self.matches(query.term))
+        if isinstance(query, (q.Header, q.Body, q.Text)):
+            told = self.known.terms.get(id(query))
+            if told is not None and self.uid not in told.unknown:
+                return self.uid in told.holding
         if isinstance(query, q.Body):
             return (yield from self.in_body((False, self.table.key(query))))
         if isinstance(query, q.Text):

@@ -224,3 +224,12 @@ def needs_messages(query: Query) -> bool:
     if isinstance(query, Not):
         return needs_messages(query.term)
     return isinstance(query, (Header, Body, Text, SentBefore, SentOn, SentSince, ObjectId))
+
+
+def needs_text(query: Query) -> bool:
+    """Whether text is looked for."""
+    if isinstance(query, (And, Or)):
+        return any(needs_text(term) for term in query.terms)
+    if isinstance(query, Not):
+        return needs_text(query.term)
+    return isinstance(query, (Header, Body, Text))

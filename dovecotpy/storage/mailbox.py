@@ -11,8 +11,11 @@ from typing import NamedTuple
 
 from dovecotpy import clock
 from dovecotpy.ipc.record import Level
+from dovecotpy.search.arrange import Memory, Threads, sort_messages, thread_messages
 from dovecotpy.search.evaluate import Found, Progress, evaluate
-from dovecotpy.search.query import Query
+from dovecotpy.search.query import Query, needs_text
+from dovecotpy.search.sort import Program
+from dovecotpy.search.thread import Algorithm
 from dovecotpy.storage.answers import Batch, answers
 from dovecotpy.storage.columns import FLAGS, KEYWORDS, MODSEQS, SIZES, UIDS, LateColumns, late
 from dovecotpy.storage.driver import (
@@ -44,6 +47,7 @@ from dovecotpy.storage.flags import SEEN
 from dovecotpy.storage.index import snapshot
 from dovecotpy.storage.index.history import History, Noted
 from dovecotpy.storage.index.rendered import Owner, Rendered
+from dovecotpy.storage.index.text import TextIndex
 from dovecotpy.storage.objectid import email_id, mailbox_id
 from dovecotpy.storage.source import Caching, Item, Messages
 
@@ -54,6 +58,8 @@ CHUNK = 1000
 """Messages of a STORE, MOVE or EXPUNGE under one taking of the lock."""
 RETRIES = 20
 """Looks for a message that is renamed while we try to open it."""
+CHORE_SLICE = 0.01
+"""Seconds of work between two looks at a quiet client."""
 READ_LOCK_SECONDS = 0.25
 """How long a look waits for the index lock; without it, what was known serves on."""
 SAVE_NAMES_FROM = 1000
@@ -150,6 +156,13 @@ class Mailbox:
         self._warned = False
         self._shown_seen: frozenset[int] = frozenset()
         self._opened = False
+        self._keys = Memory()
+        self._text: TextIndex | None = None
+        self._chores: Iterator[None] | None = None
+        self._chored = (-1, -1)
+        """messages and UIDNEXT when the last chores were begun"""
+        self.text_limit: int | None = 0
+        """octets that the text index may have, 0 for no bound; None: there is none"""
 
     @property
     def capabilities(self) -> Capabilities:
@@ -200,6 +213,7 @@ class Mailbox:
         self._note(delta.appeared, delta.changed, delta.vanished, delta.uidnext, wait=wait)
         for uid in delta.vanished:
             self._messages.forget(uid)
+            self._keys.forget(uid)
         if self._first_recent is None:
             self._first_recent = min(delta.recent, default=delta.uidnext)
             self._note_unclaimed(self._first_recent)
@@ -370,7 +384,55 @@ class Mailbox:
 
     def search(self, query: Query, within: Uids, budget: float) -> Iterator[Progress | Found]:
         """Evaluate a query; yields at least each 50 ms of work, the answer last. Raises StoreError."""
-        return evaluate(query, self.columns(), self._messages, within, clock.monotonic)
+        return evaluate(
+            query,
+            self.columns(),
+            self._messages,
+            within,
+            clock.monotonic,
+            index=self._text_index() if needs_text(query) else None,
+        )
+
+    def _text_index(self) -> TextIndex | None:
+        """What saves reading messages to look for text; None: nothing is kept on disk."""
+        if self._text is None and self._index is not None and self.text_limit is not None:
+            self._text = TextIndex(
+                self._index, self.guid, self.uidvalidity, self._messages, self.text_limit, self._complain
+            )
+        return self._text
+
+    # In the time that nobody waits for
+
+    @property
+    def has_chores(self) -> bool:
+        """Whether `work` may find something to do."""
+        return self._chores is not None or self._chored != self._extent()
+
+    def _extent(self) -> tuple[int, int]:
+        columns = self.columns()
+        return len(columns.uids), columns.uidnext
+
+    def work(self) -> None:
+        """A slice of what can be done while the client is quiet: the text index of mailboxes whose text was searched. Raises nothing."""
+        if self._chores is None:
+            self._chored = self._extent()
+            index = self._text_index() if self._synced else None
+            if index is None:
+                return
+            self._chores = index.work(self.columns().uids)
+        deadline = clock.monotonic() + CHORE_SLICE
+        for _ in self._chores:
+            if clock.monotonic() >= deadline:
+                return
+        self._chores = None
+
+    def sort(self, program: Program, uids: Uids) -> Iterator[Progress | Found]:
+        """UIDs in the order of a sort program; yields at least each 50 ms of work, the answer last. Raises StoreError."""
+        return sort_messages(program, self.columns(), self._messages, self._keys, uids, clock.monotonic)
+
+    def thread(self, algorithm: Algorithm, uids: Uids) -> Iterator[Progress | Threads]:
+        """Messages put into threads; yields at least each 50 ms of work, the answer last. Raises StoreError."""
+        return thread_messages(algorithm, self.columns(), self._messages, self._keys, uids, clock.monotonic)
 
     # Writing
 
@@ -495,6 +557,7 @@ class Mailbox:
                 self._stamp = self._driver.stamp() if self._stamp else b""
             for uid in removed:
                 self._messages.forget(uid)
+                self._keys.forget(uid)
             gone.extend(removed)
         return gone
 
@@ -624,6 +687,9 @@ class Mailbox:
         self._keep_index()
         self._history.close()
         self._driver.close()
+        self._chores = None
+        if self._text is not None:
+            self._text.close()
         if self._index is not None:
             os.close(self._index)
             self._index = None

@@ -14,11 +14,11 @@ from dovecotpy.message import fields
 from dovecotpy.message.date import parse_date
 from dovecotpy.message.envelope import envelope, envelope_steps
 from dovecotpy.message.header import Header, header_end, parse_header
-from dovecotpy.message.lines import Octets
+from dovecotpy.message.lines import WHOLE, BytesBody, Octets
 from dovecotpy.message.preview import preview
 from dovecotpy.message.string import string
 from dovecotpy.message.structure import Part, bodystructure_steps, finished, parse_steps
-from dovecotpy.message.text import body_text
+from dovecotpy.message.text import BodyText, HeaderText, body_text, header_key, message_keys, stored_keys
 from dovecotpy.storage.driver import Body
 from dovecotpy.storage.errors import MessageGone
 from dovecotpy.storage.index.cachefile import OVERSIZE
@@ -300,6 +300,30 @@ class Messages:
                     break
                 yield ""
             yield from body_text(octets, part)
+        finally:
+            body.close()
+
+    def header_key(self, uid: int) -> HeaderText | None:
+        """The text of a header as a collation key; None if the message is gone. Raises StoreError."""
+        header = self.header(uid)
+        return None if header is None else header_key(header)
+
+    def text_keys(
+        self, uid: int, most: int
+    ) -> Generator[None, None, tuple[HeaderText, BodyText | None] | None]:
+        """As message_keys; None if the message is gone. Raises StoreError."""
+        try:
+            body = self._open_body(uid)
+        except MessageGone:
+            return None
+        try:
+            if body.size <= min(most, WHOLE):
+                data = body.read(0, body.size)
+                keys = stored_keys(data)
+                if keys is not None:
+                    return keys
+                return (yield from message_keys(Octets(BytesBody(data, body.crlf)), most))
+            return (yield from message_keys(Octets(body), most))
         finally:
             body.close()
 

@@ -101,6 +101,9 @@ class Store:
         self._settings = settings
         self._log = log
         self._caching = _caching(settings)
+        self._text_limit = None
+        if settings.flag("mail_text_index"):
+            self._text_limit = settings.number("mail_text_index_max_size")
         self._watcher = Watcher(lambda text: log(Level.WARNING, text))
         self._states: list[State] = []
         self._trees: list[MaildirTree] = []
@@ -250,7 +253,9 @@ class Store:
         except MailboxNotFound:
             raise MailboxNotFound(f"Mailbox doesn't exist: {os.fsdecode(name)}") from None
         directory = space.tree.index_directory(disk) if index else None
-        return Mailbox(driver, name, directory, self._log, writable=writable, caching=self._caching)
+        mailbox = Mailbox(driver, name, directory, self._log, writable=writable, caching=self._caching)
+        mailbox.text_limit = self._text_limit
+        return mailbox
 
     def status(self, name: bytes, *, sized: bool = True) -> Status:
         """Numbers of a mailbox; \\Recent is not claimed. sized False: its size does not matter. Raises as `open`."""

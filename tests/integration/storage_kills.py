@@ -10,6 +10,7 @@ CALLS = (
     "open",
     "write",
     "pwrite",
+    "pwritev",
     "rename",
     "link",
     "unlink",

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from dovecotpy.search.query import Text
 from dovecotpy.storage import flags
 from dovecotpy.storage.mailbox import Operation
 from tests.integration.storage_kills import run_until
 from tests.unit.storage.storage_kit import Home, add, octets, state, uids
+from tests.unit.storage.storage_text_kit import found
 
 NONE: frozenset[str] = frozenset()
 Acknowledge = Callable[[], None]
@@ -225,6 +227,48 @@ def test_killed_at_each_call(tmp_path: Path, name: str) -> None:
         if not killed:
             assert calls > 3
             assert acknowledged
+            return
+    raise AssertionError("it never came to an end")
+
+
+def look_for_more(home: Home, ok: Acknowledge) -> None:
+    """Build the text index, expunge, look for what is new, and leave out what is gone."""
+    box = home.inbox()
+    assert found(box, Text("needle")) == [5]
+    box.expunge([1, 2])
+    add(box, b"Subject: late needle\r\n\r\n")
+    box.refresh()
+    assert len(found(box, Text("needle"))) == 2
+    while box.has_chores:
+        box.work()
+    ok()
+
+
+def test_killed_while_text_is_kept(tmp_path: Path) -> None:
+    origin = start(tmp_path / "origin")
+    origin.deliver("1000000000.3.h", b"Subject: a needle\n\n")
+    origin_uids = uids(origin.inbox())
+    assert origin_uids == [1, 2, 3, 4, 5]
+    for calls in range(MOST_CALLS):
+        path = tmp_path / "home"
+        shutil.copytree(origin.path, path, symlinks=True)
+        home = Home(path)
+        box = home.inbox()
+        uids(box)
+        box.expunge([3])
+        box.close()
+        killed, _ = run_until(lambda ok, home=home: look_for_more(home, ok), calls)
+        box = home.inbox()
+        subjects = {uid: octets(box, uid) for uid in uids(box)}
+        expected = [uid for uid, data in subjects.items() if b"needle" in data]
+        for _ in range(2):
+            assert found(box, Text("needle")) == expected
+            while box.has_chores:
+                box.work()
+        home.close()
+        shutil.rmtree(path)
+        if not killed:
+            assert calls > 20
             return
     raise AssertionError("it never came to an end")
 

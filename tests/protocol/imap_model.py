@@ -17,6 +17,7 @@ from dovecotpy.message.preview import preview
 from dovecotpy.message.string import string
 from dovecotpy.message.structure import bodystructure, parse
 from dovecotpy.message.text import body_text
+from dovecotpy.search.arrange import Memory, sort_messages, thread_messages
 from dovecotpy.search.evaluate import evaluate
 from dovecotpy.storage import errors
 from dovecotpy.storage.driver import Capabilities, Columns, Wait
@@ -292,6 +293,17 @@ class ModelMailbox:
 
     def object_id(self, item: bytes, uid: int) -> bytes | None:
         return self.email_ids([uid])[0] if item == b"EMAILID" else thread_id(self.header(uid))
+
+    has_chores = False
+
+    def sort(self, program: Any, uids: Sequence[int]) -> Iterator[Any]:
+        return sort_messages(program, self.columns(), self, Memory(), uids, clock.monotonic)
+
+    def thread(self, algorithm: Any, uids: Sequence[int]) -> Iterator[Any]:
+        return thread_messages(algorithm, self.columns(), self, Memory(), uids, clock.monotonic)
+
+    def headers(self, uids: Sequence[int]) -> Sequence[Header]:
+        return [self.header(uid) for uid in uids]
 
     def header(self, uid: int) -> Header:
         return parse(Octets.of(self.box.messages[uid].data)).header

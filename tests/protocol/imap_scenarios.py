@@ -93,12 +93,72 @@ iVBORw0KGgo=\r
 epilogue\r
 """
 
+
+def filed(date: int, size: int, *fields: bytes) -> Letter:
+    """A message of these header fields, size octets of body, that arrived at a moment."""
+    return Letter(
+        b"".join(field + b"\r\n" for field in fields) + b"\r\n" + b"." * (size - 2) + b"\r\n", 0, (), date
+    )
+
+
+LETTERS = [
+    filed(
+        700000001,
+        6000,
+        b"From: Zoe <bert@example.org>",
+        b"To: Carl <paul@example.org>, anna@example.org",
+        b"Cc: dora@example.org",
+        b"Subject: Apples",
+        b"Date: Tue, 1 Jan 2008 10:00:00 +0000",
+        b"Message-ID: <1@example.org>",
+    ),
+    filed(
+        700000002,
+        5000,
+        b"From: bert@example.org",
+        b"To: anna@example.org",
+        b"Cc: Emil <emil@example.org>",
+        b"Subject: [list] Re:  pears (fwd)",
+        b"Date: Tue, 1 Jan 2008 12:00:00 +0300",
+        b"Message-ID: <2@example.org>",
+    ),
+    filed(
+        700000003,
+        4000,
+        b"From: =?utf-8?q?=C3=A4rger?= <carl@example.org>",
+        b"To: undisclosed-recipients:;",
+        b"Subject: Re: APPLES",
+        b"Date: Thu, 3 Jan 2008 10:00:00 +0000",
+        b"Message-ID: <3@example.org>",
+        b"References: <1@example.org>",
+    ),
+    filed(
+        700000005,
+        3000,
+        b"From: carl@example.org",
+        b"Subject: re: apples",
+        b"Date: Fri, 4 Jan 2008 10:00:00 +0000",
+        b"Message-ID: <4@example.org>",
+    ),
+    filed(
+        700000004,
+        2000,
+        b"From: Ada <Dirk@example.org>",
+        b"Subject: [fwd: pears]",
+        b"Date: Wed, 2 Jan 2008 10:00:00 +0000",
+        b"Message-ID: <5@example.org>",
+        b'In-Reply-To: <"2"@example.org>',
+    ),
+    filed(700000006, 1000, b"X-Empty: yes"),
+]
+
 SCENARIOS: dict[str, dict[bytes, list[Letter]]] = {
     "empty": {},
     "three": {b"INBOX": [Letter(plain(1), bits.SEEN), Letter(plain(2)), Letter(plain(3))]},
     "ten": {b"INBOX": [Letter(plain(number)) for number in range(1, 11)]},
     "rfc": {b"INBOX": [*(Letter(plain(number), bits.SEEN) for number in range(1, 12)), Letter(MINUTES)]},
     "nested": {b"INBOX": [Letter(NESTED)]},
+    "letters": {b"INBOX": LETTERS},
     "large": {b"INBOX": [Letter(plain(1, 300_000))]},
     "flags": {
         b"INBOX": [

@@ -28,8 +28,21 @@ COMMON = (
         Kind.FLAG,
         "yes",
         "PD",
-        "Keep an index of words for text searches.",
+        "Keep the text of messages beside the index once somebody searched it, so that SEARCH reads no message. It is about as "
+        "large as the text itself, attachments left out; it may be deleted at any time.",
         ours=True,
+        acted_on=True,
+    ),
+    Setting(
+        "mail_text_index_max_size",
+        Kind.SIZE,
+        "1G",
+        "PD",
+        "Most octets of that text of one mailbox; what is beyond is read from the messages at each search. `K`, `M`, `G` may "
+        "follow. 0: no limit.",
+        unit="octets",
+        ours=True,
+        acted_on=True,
     ),
     Setting(
         "mail_cache_fields",

@@ -20,7 +20,9 @@ from dovecotpy.imap.commands import (  # noqa: F401
     noop,
     search,
     select,
+    sort,
     status,
     store,
     subscriptions,
+    thread,
 )

@@ -6,7 +6,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from dovecotpy import clock
 from dovecotpy.imap.arguments import Arguments
@@ -26,6 +26,10 @@ PIECE = 4_000
 """Numbers put together before they are handed out."""
 SLICE = 0.05
 """Seconds that the store may search between two looks at the client."""
+MAX_WORK = 600.0
+"""Seconds that one command may search, waiting for the client left out. What it read so far is kept in the text index, so that asking again
+goes on from there.
+"""
 
 
 @command("SEARCH", state=State.SELECTED, expunges=False)
@@ -41,7 +45,7 @@ def search(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
         if asks_modseq(query):
             yield from session.enable(CONDSTORE)
         found: array[int] = array("I")
-        for step in view.mailbox.search(query, view.uids, SLICE):
+        for step in bounded(view.mailbox.search(query, view.uids, SLICE)):
             if isinstance(step, Found):
                 found += step.uids
             else:
@@ -51,7 +55,7 @@ def search(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
         if returns is not None and returns.save:
             view.saved = array("I")
         raise
-    result = Result(found, found if arguments.by_uid else _numbers(view, found))
+    result = Result(found, found if arguments.by_uid else numbers_of(view, found))
     modseq = None
     returned = found if returns is None else returns.returned(result)
     if returned and asks_modseq(query):
@@ -67,11 +71,31 @@ def search(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
     yield from session.complete(f"Search completed ({taken:.3f} secs).", expunges=not names_numbers(query))
 
 
-def _numbers(view: View, found: "array[int]") -> Sequence[int]:
-    """Message numbers of UIDs."""
+Step = TypeVar("Step")
+
+
+def bounded(steps: Iterator[Step]) -> Iterator[Step]:
+    """The steps of a search, until it has worked for MAX_WORK. Then raises Refused [LIMIT]."""
+    left = MAX_WORK
+    while True:
+        began = clock.monotonic()
+        step = next(steps, None)
+        left -= clock.monotonic() - began
+        if step is None:
+            return
+        yield step
+        if left < 0:
+            raise Refused("The search takes too long.", "LIMIT")
+
+
+def numbers_of(view: View, found: "array[int]") -> Sequence[int]:
+    """Message numbers of UIDs in ascending order."""
     if len(found) == len(view.uids):
         return range(1, len(found) + 1)
     uids = view.uids
+    if uids and uids[-1] - uids[0] + 1 == len(uids):
+        before = uids[0] - 1
+        return [uid - before for uid in found] if before else found
     return [bisect_left(uids, uid) + 1 for uid in found]
 
 
@@ -79,11 +103,12 @@ def _answer(session: "ImapSession", numbers: Sequence[int], modseq: int | None) 
     """One SEARCH response, however long, in pieces."""
     end = b" (MODSEQ %d)\r\n" % modseq if modseq is not None else b"\r\n"
     if len(numbers) <= PIECE:
-        yield b"".join((b"* SEARCH", _words(numbers), end))
+        yield b"".join((b"* SEARCH", words(numbers), end))
         return
-    pieces = (_words(numbers[start : start + PIECE]) for start in range(0, len(numbers), PIECE))
+    pieces = (words(numbers[start : start + PIECE]) for start in range(0, len(numbers), PIECE))
     yield from session.in_one_response(chain((b"* SEARCH",), pieces, (end,)))
 
 
-def _words(numbers: Sequence[int]) -> bytes:
+def words(numbers: Sequence[int]) -> bytes:
+    """Numbers as they stand in a response, each behind a blank."""
     return b" %d" * len(numbers) % tuple(numbers)

@@ -35,6 +35,8 @@ def settings(**changes: object) -> Settings:
         "mail_never_cache_fields": (),
         "mail_cache_min_mail_count": 0,
         "mail_location": "maildir:~/Maildir",
+        "mail_text_index": True,
+        "mail_text_index_max_size": 0,
     }
     return Settings({**values, **changes})  # type: ignore[arg-type]
 
