@@ -76,8 +76,9 @@ class Follower:
         self._syncing = False
 
     def say(self, command: str) -> bytes:
-        """One command, and everything that comes until its tagged answer. Raises Lost."""
-        assert self.connection is not None
+        """One command, and everything that comes until its tagged answer. Raises Lost if that does not come."""
+        if self.connection is None:
+            raise Lost
         session = self.connection.session
         self._changed = set()
         self._seen_highest, self._seen_code = 0, None
@@ -99,7 +100,8 @@ class Follower:
         tagged = self.hear(data)
         if lost:
             self.lose()
-            raise Lost
+            if tagged is None:
+                raise Lost
         assert tagged is not None, data
         return tagged
 
@@ -215,7 +217,8 @@ class Follower:
         self.highest, self._syncing = highest, False
 
     def _search(self) -> list[int]:
-        assert self.connection is not None
+        if self.connection is None:
+            raise Lost
         heard = self.connection.send(b"x UID SEARCH ALL\r\n")
         answers = [check(response)[1] for response in responses(heard)]
         self.hear(heard)
