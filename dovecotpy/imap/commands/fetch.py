@@ -231,9 +231,9 @@ class _Fetch:
     def _misses(self, columns: Sequence[tuple[bytes, Sequence[object]]], values: Rendered) -> bool:
         """Whether some message lacks one of its values."""
         return any(
-            (name in values or item.may_miss) and None in column
-            for (name, item), (_, column) in zip(self.items, columns, strict=True)
-        )
+            (self._stored[name] in values or item.may_miss) and None in column
+            for (name, item), (_, column) in zip(self.items, columns[: len(self.items)], strict=True)
+        ) or any(None in column for _, column in columns[len(self.items) :])
 
     def _line(self, uid: int, values: Mapping[bytes, bytes | None]) -> bytes:
         """One FETCH response, of a message that may be gone; empty if it cannot be answered."""
