@@ -44,7 +44,7 @@ class Bench:
         self, server: servers.Server, homes: Path, first_user: int, template: Template, folders: Template
     ) -> None:
         self.server = server
-        self.count = template.messages
+        self.messages = template.messages
         self.octets = template.octets
         self.samples: dict[str, list[Sample]] = {}
         self.round = 0
@@ -60,6 +60,12 @@ class Bench:
     def fresh(self, *, folders: bool = False) -> str:
         """A new user whose mail no server has seen, gone after this round of the row; the name."""
         return self._copy(self._folders if folders else self._template, keep=False)
+
+    def seen(self) -> str:
+        """A new user whose INBOX another session had selected: nothing in it is \\Recent."""
+        user = self.fresh()
+        self.connect(user).command(b"LOGOUT")
+        return user
 
     def kept(self) -> str:
         """The user whose mail this server knows already; rows leave his messages as they are."""

@@ -12,17 +12,18 @@ from typing import NamedTuple
 
 from benchmarks import mailboxes
 from benchmarks.client import Client, Refused
-from benchmarks.measure import Bench, percentile
+from benchmarks.measure import Bench
 
 STATUS_ITEMS = b"(MESSAGES UNSEEN UIDNEXT UIDVALIDITY)"
 SINGLE = 200
 """Commands of a row that asks for one thing at a time."""
 MANY = 1000
 """Messages of the rows that work on a thousand."""
-NOTICES = 8
-NOTICE_PAUSE = 0.6
-"""Seconds between two changes that an IDLE session is told of: longer than the peer holds them back."""
-DELIVERIES = 40
+NOTICES = 5
+NOTICE_PAUSE = 0.15
+"""Seconds between an IDLE session's notice and the next change."""
+DELIVERIES = 20
+LARGE = 100_000_000
 
 
 class Row(NamedTuple):
@@ -32,6 +33,10 @@ class Row(NamedTuple):
     run: Callable[[Bench], None]
     unit: str = "ms"
     more_is_better: bool = False
+    pooled: bool = False
+    """Percentiles of the samples of all rounds instead of their median."""
+    once: bool = False
+    """Independent of the size of the mailbox: at the first size only."""
 
 
 def read(line: bytes) -> Callable[[Bench], None]:
@@ -84,23 +89,23 @@ def one_body(bench: Bench) -> None:
     client = bench.connect(bench.kept())
     chooser = random.Random(bench.round)
     bench.each(
-        "p50", client, [b"FETCH %d (BODY.PEEK[])" % chooser.randint(1, bench.count) for _ in range(SINGLE)]
+        "p50", client, [b"FETCH %d (BODY.PEEK[])" % chooser.randint(1, bench.messages) for _ in range(SINGLE)]
     )
 
 
 def search_since(bench: Bench) -> None:
-    known(b"SEARCH SINCE " + mailboxes.since(bench.count))(bench)
+    known(b"SEARCH SINCE " + mailboxes.since(bench.messages))(bench)
 
 
 def store_one(bench: Bench) -> None:
-    client = bench.connect(bench.fresh())
+    client = bench.connect(bench.seen())
     chooser = random.Random(bench.round)
-    numbers = chooser.sample(range(1, bench.count + 1), SINGLE)
+    numbers = chooser.sample(range(1, bench.messages + 1), SINGLE)
     bench.each("p50", client, [b"STORE %d +FLAGS (\\Flagged)" % number for number in numbers])
 
 
 def store_many(bench: Bench) -> None:
-    client = bench.connect(bench.fresh())
+    client = bench.connect(bench.seen())
     with bench.measure("+FLAGS", client):
         client.command(b"STORE 1:%d +FLAGS (\\Flagged)" % MANY)
     with bench.measure("-FLAGS", client):
@@ -109,7 +114,7 @@ def store_many(bench: Bench) -> None:
 
 def append(bench: Bench) -> None:
     message = mailboxes.plain(4096)
-    client = bench.connect(bench.fresh())
+    client = bench.connect(bench.seen())
     with bench.measure("", client, things=SINGLE):
         for _ in range(SINGLE):
             client.append(b"INBOX", message)
@@ -128,7 +133,7 @@ def transfer(line: bytes) -> Callable[[Bench], None]:
 
 
 def expunge(bench: Bench) -> None:
-    client = bench.connect(bench.fresh())
+    client = bench.connect(bench.seen())
     client.command(b"STORE 1:%d +FLAGS.SILENT (\\Deleted)" % MANY)
     with bench.measure("", client):
         client.command(b"EXPUNGE")
@@ -154,7 +159,7 @@ def list_status(bench: Bench) -> None:
 def store_reconnect(bench: Bench) -> None:
     user = bench.fresh()
     client = bench.connect(user)
-    client.command(b"STORE %d +FLAGS (\\Flagged)" % (bench.count // 2))
+    client.command(b"STORE %d +FLAGS (\\Flagged)" % (bench.messages // 2))
     client.command(b"LOGOUT")
     client = bench.connect(user, select=False)
     with bench.measure("", client):
@@ -178,18 +183,14 @@ def delivery(bench: Bench) -> None:
 
     thread = threading.Thread(target=store)
     thread.start()
-    taken = []
     try:
         for _ in range(DELIVERIES):
             began = time.perf_counter()
             client.append(b"INBOX", message)
-            taken.append((time.perf_counter() - began) * 1000)
+            bench.record("", (time.perf_counter() - began) * 1000)
     finally:
         over.set()
         thread.join()
-    bench.record("p50", percentile(taken, 0.5))
-    bench.record("p99", percentile(taken, 0.99))
-    bench.record("STORE 1:* meanwhile", sum(taken) / max(1, rounds))
 
 
 def idle_append(bench: Bench) -> None:
@@ -214,14 +215,22 @@ def idle_delivery(bench: Bench) -> None:
 
 def _notices(bench: Bench, change: Callable[[], object], text: bytes, idle: Client) -> None:
     idle.begin_idle()
-    taken = []
     for _ in range(NOTICES):
         time.sleep(NOTICE_PAUSE)
         change()
         began = time.perf_counter()
-        taken.append((idle.wait_for(text, 10) - began) * 1000)
-    bench.record("p50", percentile(taken, 0.5))
-    bench.record("worst", max(taken))
+        bench.record("", (idle.wait_for(text, 10) - began) * 1000)
+
+
+def large(bench: Bench) -> None:
+    """What matters here is the peak of memory."""
+    message = mailboxes.plain(LARGE)
+    client = bench.connect(bench.fresh())
+    with bench.measure("APPEND", client, things=LARGE // 1_000_000):
+        client.append(b"INBOX", message)
+    client.command(b"NOOP")
+    with bench.measure("FETCH", client, megabytes=True):
+        client.command(b"FETCH %d (BODY.PEEK[])" % (bench.messages + 1))
 
 
 def session_memory(bench: Bench) -> None:
@@ -267,13 +276,14 @@ ROWS = (
     Row("COPY 1000", transfer(b"COPY 1:%d Target")),
     Row("MOVE 1000", transfer(b"MOVE 1:%d Target")),
     Row("EXPUNGE 1000", expunge),
-    Row("STATUS of 100", status),
-    Row("LIST-STATUS of 100", list_status),
+    Row("STATUS of 100", status, once=True),
+    Row("LIST-STATUS of 100", list_status, once=True),
     Row("STORE, reconnect, SELECT", store_reconnect),
-    Row("APPEND while STORE 1:*", delivery),
-    Row("IDLE notice of APPEND", idle_append),
-    Row("IDLE notice of STORE", idle_store),
-    Row("IDLE notice of a delivery", idle_delivery),
+    Row("APPEND while STORE 1:*", delivery, pooled=True),
+    Row("IDLE notice of APPEND", idle_append, pooled=True, once=True),
+    Row("IDLE notice of STORE", idle_store, pooled=True, once=True),
+    Row("IDLE notice of a delivery", idle_delivery, pooled=True, once=True),
+    Row("100 MB message", large, "MB/s", more_is_better=True, once=True),
     Row("private memory of a session", session_memory, "MiB"),
 )
 

@@ -139,6 +139,8 @@ def _mailboxes(directory: Path, work: list[rows.Row], options: argparse.Namespac
                 for server in pair
             ]
             for row in work:
+                if row.once and place:
+                    continue
                 _row(row, benches, options.rounds, table)
             for bench in benches:
                 bench.end()
@@ -176,9 +178,22 @@ def _row(row: rows.Row, benches: list[measure.Bench], rounds: int, table: Table)
     for label in dict.fromkeys([*samples[0], *samples[1]] or [""]):
         line = f"{row.name}, {label}" if label else row.name
         sides = [side.get(label, []) for side in samples]
+        if row.pooled:
+            _percentiles(row, line, sides, table)
+            continue
         table.line(line, row.unit, sides[0], sides[1], more_is_better=row.more_is_better, aim=rows.aim(line))
     for index, why in refused.items():
         print(f"    – {benches[index].server.name}: {why}")
+
+
+def _percentiles(row: rows.Row, line: str, sides: list[list[measure.Sample]], table: Table) -> None:
+    values = [[sample.value for sample in side] for side in sides]
+    for label, part in (("p50", 0.5), ("p99", 0.99)):
+        taken = [[measure.percentile(side, part)] if side else [] for side in values]
+        name = f"{line}, {label}"
+        table.values(
+            name, row.unit, taken[0], taken[1], more_is_better=row.more_is_better, aim=rows.aim(name)
+        )
 
 
 if __name__ == "__main__":
