@@ -15,6 +15,7 @@ need curl curl
 need faketime faketime
 need strace strace
 need dovecot dovecot-imapd
+need offlineimap offlineimap3
 need neomutt neomutt
 need ps procps
 need fail2ban-regex fail2ban
