@@ -244,10 +244,13 @@ class MaildirBox:
         return stamp if stamp and self.known is not None and self.known.aged else b""
 
     def settle(self, own: bool) -> None:
-        """After changes of ours: what is known stays known if the watch saw nothing but them, else a listing is due."""
+        """After changes of ours: what is known stays known if the watch saw nothing but them, else a listing is due.
+
+        No watch shows what others wrote into State, so that a mailbox with anything there is always looked at again.
+        """
         if self.known is None:
             return
-        if not own or self._watches is None:
+        if not own or self._watches is None or self.keywords.full or self.shared is not None:
             self.known = None
             return
         now = self.marks()
@@ -271,6 +274,8 @@ class MaildirBox:
             return False
         self._watches = (new, cur)
         self._own.clear()
+        if self.known is not None and self.marks() != self.known:
+            self.known = None
         return True
 
     def expect(self, is_new: bool, came: bool, name: str) -> None:
@@ -353,6 +358,7 @@ class MaildirBox:
 
     def rows(self, named: Sequence[tuple[int, str]]) -> list[Row]:
         """What names say of their messages. Rows are found again by UID, so that refs are empty."""
+        self.load_surplus()
         infos, surplus = self._infos, self.surplus
         seen = self.private_seen()
         rows = []
@@ -452,6 +458,8 @@ class MaildirBox:
             aside.refresh()
         except (uidlist.Broken, OSError):
             return self.uidlist
+        finally:
+            aside.close()
         return aside
 
     # Messages
@@ -515,6 +523,7 @@ class MaildirBox:
         self.uidvalidity, self.guid, self.told, self.reserved = 0, b"", 0, 0
         self._loader, self._adopted, self.known = None, (), None
         self.new, self.cur, self.names, self.ghosts = {}, {}, {}, {}
+        self.uidlist.close()
         self.uidlist = Uidlist(self.control)
         self.seen = None
 
@@ -525,6 +534,7 @@ class MaildirBox:
 
     def close(self) -> None:
         """Give back descriptors and watches. Idempotent."""
+        self.uidlist.close()
         if self._watches is not None:
             for watch in self._watches:
                 watch.close()

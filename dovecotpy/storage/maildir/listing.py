@@ -50,6 +50,8 @@ class Listing(NamedTuple):
     """the events meanwhile are in it"""
     touched: frozenset[str]
     """base names that came or went meanwhile"""
+    missed: bool
+    """events from before it were taken, which nothing but this listing shows"""
 
     def proves_gone(self, base: str) -> bool:
         """A base name that this listing lacks is gone."""
@@ -59,26 +61,25 @@ class Listing(NamedTuple):
 def look(box: MaildirBox) -> Listing:
     """Take one listing: new/ before cur/, because messages move from the one to the other. Raises OSError."""
     watched = box.watch()
-    if watched:
-        box.take_events()
+    missed = watched and box.take_events() != []
     before = box.marks()
     aged = before.aged
     new: Iterable[str] = os.listdir(box.new_directory)
     cur: Iterable[str] = os.listdir(box.cur_directory)
     after = box.marks()
     if not watched:
-        return Listing(new, cur, before, after, aged and before == after, False, frozenset())
+        return Listing(new, cur, before, after, aged and before == after, False, frozenset(), missed)
     events = box.take_events()
     if events is None:
-        return Listing(new, cur, before, after, False, False, frozenset())
+        return Listing(new, cur, before, after, False, False, frozenset(), missed)
     still = before[:2] == after[:2]
     if not events:
-        return Listing(new, cur, before, after, still, still, frozenset())
+        return Listing(new, cur, before, after, still, still, frozenset(), missed)
     in_new, in_cur = set(new), set(cur)
     for is_new, event in events:
         _apply(in_new if is_new else in_cur, event)
     touched = frozenset(event.name.partition(":")[0] for _, event in events)
-    return Listing(in_new, in_cur, before, after, False, True, touched)
+    return Listing(in_new, in_cur, before, after, False, True, touched, missed)
 
 
 def _apply(names: set[str], event: Event) -> None:
