@@ -139,7 +139,9 @@ def items(lines: list[bytes]) -> dict[int, dict[str, Any]]:
             except Malformed as error:
                 values = ["malformed", str(error)]
             pairs = zip(values[::2], values[1::2], strict=True)
-            found.setdefault(int(number), {}).update({key.upper(): value for key, value in pairs if key != "FLAGS"})
+            found.setdefault(int(number), {}).update(
+                {key.upper(): value for key, value in pairs if key != "FLAGS"}
+            )
     if b" OK " not in lines[-1]:
         found = {number: {"refused": lines[-1]} for number in found} or {0: {"refused": lines[-1]}}
     return found
