@@ -217,13 +217,17 @@ class MaildirBox:
         loader, self._loader = self._loader, None
         remembered = loader()
         if remembered is None:
-            self.ghosts = dict.fromkeys(self._adopted, "")
-            self.known = None
-            return
+            remembered = []
+        lost = dict.fromkeys(self._adopted, "")
         for uid, path in remembered:
+            if lost.pop(uid, None) is None:
+                continue
             folder, _, name = path.partition("/")
             (self.new if folder == "new" else self.cur)[name] = uid
             self.names[uid] = name
+        if lost:
+            self.ghosts.update(lost)
+            self.known = None
 
     def remembered(self) -> list[tuple[int, str]] | None:
         """For an index: UIDs and paths; None while they were not needed."""
@@ -237,6 +241,48 @@ class MaildirBox:
         if not self.guid:
             raise PermissionDenied("Permission denied")
         return self.context.state.reserve_modseqs(self.guid.decode(), least)
+
+    def heard(self, came: Sequence[int], went: Sequence[int], uidnext: int) -> None:
+        """Other sessions told of new messages, and of some that are gone, and that none will appear below `uidnext` any more."""
+        self.load_names()
+        for uid in went:
+            name = self.names.get(uid)
+            if name is not None:
+                self.dead.add(filename.base_of(name))
+                self.forget(uid)
+            self.ghosts.pop(uid, None)
+        for uid in came:
+            if uid not in self.names:
+                self.ghosts.setdefault(uid, "")
+        if came or went:
+            self.known = None
+        self.told = max(self.told, uidnext)
+
+    def still(self, uids: Sequence[int]) -> list[int]:
+        """Those of these messages that stand under the name that is known."""
+        self.load_names()
+        found = []
+        for uid in uids:
+            where = self.path(uid)
+            try:
+                if where is not None:
+                    os.stat(where[1], dir_fd=where[0], follow_symlinks=False)
+                    found.append(uid)
+            except OSError:
+                continue
+        if len(found) < len(uids):
+            self.known = None
+        return found
+
+    def known_rows(self) -> list[Row]:
+        """Every message whose name is known. Raises StoreError."""
+        self.load_names()
+        try:
+            self.refresh_keywords()
+        except OSError as error:
+            raise files.translated(error, f"read({self.shown}/dovecot-keywords)") from error
+        self.load_surplus()
+        return self.rows(sorted(self.names.items()))
 
     def lasting_stamp(self) -> bytes:
         """A stamp that still proves something when nobody watches any more; empty: the last change is too fresh."""
