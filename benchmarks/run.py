@@ -10,6 +10,7 @@ import argparse
 import os
 import platform
 import re
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -18,7 +19,6 @@ import time
 from pathlib import Path
 
 from benchmarks import logins, mailboxes, measure, million, rows, servers
-from benchmarks.client import Refused
 from benchmarks.table import Table
 
 ROUNDS = 5
@@ -36,6 +36,7 @@ def main() -> int:
     if os.geteuid() != 0 or not servers.dovecot():
         print("bench: needs root and Debian's dovecot-imapd", file=sys.stderr)
         return 1
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the servers are stopped
     chosen = re.compile(options.rows, re.IGNORECASE)
     _introduce(options.rounds)
     began = time.monotonic()
@@ -169,8 +170,8 @@ def _row(row: rows.Row, benches: list[measure.Bench], rounds: int, table: Table)
                 try:
                     bench.round = number
                     row.run(bench)
-                except (Refused, TimeoutError) as error:
-                    refused[index] = str(error)
+                except (RuntimeError, OSError) as error:
+                    refused[index] = str(error) or type(error).__name__
             bench.end_round()
     samples = [bench.samples.copy() for bench in benches]
     for bench in benches:
