@@ -28,9 +28,15 @@ def run(directory: Path, table: Table, count: int, rounds: int) -> None:
         for number, size in enumerate(sizes):
             template = measure.Template(homes, size, 0)
             bench = measure.Bench(server, homes, 0, template, template)
-            _measure(bench, f"user{number}", rounds)
+            refused = ""
+            try:
+                _measure(bench, f"user{number}", rounds)
+            except (RuntimeError, OSError) as error:
+                refused = f"    – {error}; its log: {server.last_words()}"
             for label, samples in bench.samples.items():
                 table.line(f"{size} messages, {label}", "ms", samples, [], more_is_better=False, aim=0.0)
+            if refused:
+                print(refused, flush=True)
     finally:
         server.stop()
 

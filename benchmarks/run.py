@@ -184,7 +184,7 @@ def _row(row: rows.Row, benches: list[measure.Bench], rounds: int, table: Table)
             continue
         table.line(line, row.unit, sides[0], sides[1], more_is_better=row.more_is_better, aim=rows.aim(line))
     for index, why in refused.items():
-        print(f"    – {benches[index].server.name}: {why}")
+        print(f"    – {benches[index].server.name}: {why}; its log: {benches[index].server.last_words()}")
 
 
 def _percentiles(row: rows.Row, line: str, sides: list[list[measure.Sample]], table: Table) -> None:

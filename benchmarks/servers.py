@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -122,6 +123,14 @@ class Server:
             except OSError:
                 continue
         return max(holders, default=0)
+
+    def last_words(self) -> str:
+        """The last line of its log that is a warning or worse, or empty."""
+        try:
+            lines = (self.directory / "log").read_text(errors="replace").splitlines()
+        except OSError:
+            return ""
+        return next((line for line in reversed(lines) if re.search("Warning|Error|Fatal|Panic", line)), "")
 
     def stop(self) -> None:
         """End it and whatever it left."""
