@@ -9,7 +9,7 @@ from tests.integration.peer_table import compare, table
 from tests.integration.storage_processes import requires_dovecot
 
 pytestmark = [requires_corpus, requires_dovecot]
-STEP = 25
+STEP = 12
 
 
 def test_a_sample_and_all_messages_that_differ(tmp_path: Path) -> None:
