@@ -1,54 +1,101 @@
 """`make bench`: prints, for each measure, our median, Dovecot's median and the ratio.
 
-Both servers run at once on the same machine; each round asks first the one, then the other, so that a slow moment hits both.
-Needs root (chroot and setuid are part of the work), a C compiler for the login load, and Debian's dovecot-imapd.
+Both servers run at once on the same machine; each round asks both, in turns first the one and first the other, so that a slow moment hits
+both. Needs root (chroot and setuid are part of the work), a C compiler for the login load, and Debian's dovecot-imapd.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
-import statistics
+import re
+import signal
 import subprocess
 import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import mailboxes, servers
-from benchmarks.client import Client
+from benchmarks import logins, mailboxes, measure, million, rows, servers
+from benchmarks.table import Table
 
 ROUNDS = 5
-USERS = 8
-LOGIN_MESSAGES = 20
-LOGINS = {1: 400, 2: 1200, 3: 4000}
-LARGE_MESSAGES = 10_000
-LARGE_SIZE = 4000
-IDLE_SESSIONS = 40
+MESSAGES = (1000, 10_000)
+MAILBOX_SHAPE = 2
+"""A mail process for each session: its processor time and memory are those of the work."""
 
 
 def main() -> int:
     """Exit status 0, or 1 when something that it needs is missing."""
+    options = _options()
+    if options.list:
+        print("\n".join(_names()))
+        return 0
     if os.geteuid() != 0 or not servers.dovecot():
         print("bench: needs root and Debian's dovecot-imapd", file=sys.stderr)
         return 1
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the servers are stopped
+    chosen = re.compile(options.rows, re.IGNORECASE)
+    _introduce(options.rounds)
+    began = time.monotonic()
+    table = Table()
+    with tempfile.TemporaryDirectory(prefix="bench", dir=options.directory) as name:
+        directory = Path(name)
+        directory.chmod(0o755)
+        if not options.quick or options.rows:
+            for shape in servers.SHAPES:
+                if chosen.search(f"login shape {shape}"):
+                    logins.run(directory, shape, options.rounds, table, quick=options.quick)
+        work = [row for row in rows.ROWS if chosen.search(row.name)]
+        if work:
+            _mailboxes(directory, work, options, table)
+        if chosen.search(million.NAME) and (options.rows or not options.quick):
+            million.run(directory, table, options.million, options.rounds)
+    table.end()
+    print(f"\n{time.monotonic() - began:.0f} s in all")
+    return 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description="ours | Dovecot | ratio")
+    parser.add_argument("--rows", default="", help="rows whose name matches this regular expression")
+    parser.add_argument(
+        "--messages", type=int, action="append", help="size of the mailbox (repeatable; 1000 and 10000)"
+    )
+    parser.add_argument("--rounds", type=int, default=0, help=f"rounds of each row ({ROUNDS})")
+    parser.add_argument(
+        "--million", type=int, default=1_000_000, help="messages of the largest mailbox (1000000)"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="1,000 messages and 2 rounds: whether the rows work"
+    )
+    parser.add_argument("--directory", help="where the mail is written (the system's temporary directory)")
+    parser.add_argument("--list", action="store_true", help="name the rows")
+    options = parser.parse_args()
+    options.messages = options.messages or ([MESSAGES[0]] if options.quick else list(MESSAGES))
+    options.rounds = options.rounds or (2 if options.quick else ROUNDS)
+    return options
+
+
+def _names() -> list[str]:
+    return [
+        *(f"login shape {shape}" for shape in servers.SHAPES),
+        *(row.name for row in rows.ROWS),
+        million.NAME,
+    ]
+
+
+def _introduce(rounds: int) -> None:
     print(f"interpreter: {sys.executable}, Python {platform.python_version()}, PGO {_optimised()}")
     version = subprocess.run(
         [servers.dovecot(), "--version"], capture_output=True, text=True, check=True
     ).stdout
     print(
-        f"peer: Dovecot {version.strip()}; {os.cpu_count()} cores, Linux {platform.release()}; medians of {ROUNDS}\n"
+        f"peer: Dovecot {version.strip()}; {os.cpu_count()} cores, Linux {platform.release()}; medians of {rounds}; a ratio over 1 "
+        "means that we are faster or smaller\nCPU: all processes of the server; peak: resident memory of the serving process"
     )
-    with tempfile.TemporaryDirectory(prefix="bench") as name:
-        directory = Path(name)
-        directory.chmod(0o755)
-        load = _compile_load(directory)
-        for shape in servers.SHAPES:
-            _logins(directory / f"shape{shape}", shape, load)
-        _mailbox_work(directory / "large")
-    return 0
 
 
 def _optimised() -> str:
@@ -67,124 +114,87 @@ def _optimised() -> str:
     return "no"
 
 
-def _compile_load(directory: Path) -> Path:
-    program = directory / "load"
-    source = Path(__file__).with_name("load.c")
-    subprocess.run(["cc", "-O2", "-o", str(program), str(source)], check=True)
-    return program
-
-
-def _pair(directory: Path, shape: int, template: Path, users: int) -> tuple[servers.Server, servers.Server]:
+def _mailboxes(directory: Path, work: list[rows.Row], options: argparse.Namespace, table: Table) -> None:
+    folders = _folders(directory / "folders")
     pair = []
-    for kind in (servers.Ours, servers.Dovecot):
-        homes = directory / kind.name / "homes"
-        homes.mkdir(parents=True)
-        for number in range(users):
-            mailboxes.fresh(template, homes / f"user{number}")
-        pair.append(kind(directory / kind.name / "server", shape, users, homes))
-    return pair[0], pair[1]
-
-
-def _logins(directory: Path, shape: int, load: Path) -> None:
-    print(f"== shape {shape}: {servers.SHAPES[shape]}")
-    template = directory / "template"
-    mailboxes.make(template, LOGIN_MESSAGES, 2000)
-    ours, theirs = _pair(directory, shape, template, USERS)
-
-    def run(server: servers.Server, total: int) -> list[float]:
-        arguments = [str(load), str(server.port), "16", str(total), str(USERS)]
-        answer = subprocess.run(arguments, capture_output=True, text=True, check=False)
-        if answer.returncode:
-            raise RuntimeError(f"{server.name}: {answer.stderr}")
-        return [float(word) for word in answer.stdout.split()]
-
     try:
-        results: dict[str, list[list[float]]] = {ours.name: [], theirs.name: []}
-        for server in (ours, theirs):
-            run(server, 200)
-        for _ in range(ROUNDS):
-            for server in (ours, theirs):
-                results[server.name].append(run(server, LOGINS[shape]))
-                time.sleep(0.5)
-        for index, label in enumerate(("login+SELECT+LOGOUT /s", "p50 µs", "p99 µs")):
-            a = [result[index] for result in results[ours.name]]
-            b = [result[index] for result in results[theirs.name]]
-            _row(label, a, b, more_is_better=index == 0)
-        _idle_memory(ours, theirs)
+        for kind in (servers.Ours, servers.Dovecot):
+            homes = directory / kind.name / "homes"
+            homes.mkdir(parents=True)
+            pair.append(
+                kind(
+                    directory / kind.name / "server",
+                    MAILBOX_SHAPE,
+                    measure.USERS * len(options.messages),
+                    homes,
+                )
+            )
+        for place, count in enumerate(options.messages):
+            octets = mailboxes.make(directory / f"messages{count}", count)
+            template = measure.Template(directory / f"messages{count}", count, octets)
+            table.heading(f"{count} messages, {octets / 1e6:.1f} MB")
+            benches = [
+                measure.Bench(
+                    server, directory / server.name / "homes", place * measure.USERS, template, folders
+                )
+                for server in pair
+            ]
+            for row in work:
+                if row.once and place:
+                    continue
+                _row(row, benches, options.rounds, table)
+            for bench in benches:
+                bench.end()
     finally:
-        ours.stop()
-        theirs.stop()
-    print()
+        for server in pair:
+            server.stop()
 
 
-def _idle_memory(ours: servers.Server, theirs: servers.Server) -> None:
-    kib = []
-    for server in (ours, theirs):
-        time.sleep(1)
-        before = server.private_kib()
-        clients = [Client(server.port) for _ in range(IDLE_SESSIONS)]
-        for number, client in enumerate(clients):
-            client.login(f"user{number % USERS}", "secret")
-            client.command(b"SELECT INBOX")
-            client.begin_idle()
-        time.sleep(1)
-        kib.append([(server.private_kib() - before) / IDLE_SESSIONS])
-        for client in clients:
-            client.close()
-    _row("private KiB of an idle session", kib[0], kib[1], more_is_better=False)
+def _folders(home: Path) -> measure.Template:
+    generator = mailboxes.Generator()
+    for number in range(rows.FOLDERS):
+        mailboxes.make(home, rows.FOLDER_MESSAGES, f".f{number:03d}", generator)
+    (home / "Maildir" / "cur").mkdir()
+    (home / "Maildir" / "new").mkdir()
+    (home / "Maildir" / "tmp").mkdir()
+    mailboxes.own(home)
+    return measure.Template(home, 0, 0)
 
 
-def _mailbox_work(directory: Path) -> None:
-    print(f"== one mailbox of {LARGE_MESSAGES} messages (shape 2)")
-    template = directory / "template"
-    octets = mailboxes.make(template, LARGE_MESSAGES, LARGE_SIZE)
-    ours, theirs = _pair(directory, 2, template, 1)
+def _row(row: rows.Row, benches: list[measure.Bench], rounds: int, table: Table) -> None:
+    refused: dict[int, str] = {}
+    for number in range(rounds):
+        for index in (0, 1) if number % 2 == 0 else (1, 0):
+            bench = benches[index]
+            if index not in refused:
+                try:
+                    bench.round = number
+                    row.run(bench)
+                except (RuntimeError, OSError) as error:
+                    refused[index] = str(error) or type(error).__name__
+            bench.end_round()
+    samples = [bench.samples.copy() for bench in benches]
+    for bench in benches:
+        bench.samples.clear()
+    for label in dict.fromkeys([*samples[0], *samples[1]] or [""]):
+        line = f"{row.name}, {label}" if label else row.name
+        sides = [side.get(label, []) for side in samples]
+        if row.pooled:
+            _percentiles(row, line, sides, table)
+            continue
+        table.line(line, row.unit, sides[0], sides[1], more_is_better=row.more_is_better, aim=rows.aim(line))
+    for index, why in refused.items():
+        print(f"    – {benches[index].server.name}: {why}; its log: {benches[index].server.last_words()}")
 
-    def timed(
-        action: Callable[[Client], None], *, selected: bool = True, rounds: int = ROUNDS
-    ) -> list[list[float]]:
-        taken: list[list[float]] = [[], []]
-        for _ in range(rounds):
-            for index, server in enumerate((ours, theirs)):
-                client = Client(server.port)
-                client.login("user0", "secret")
-                if selected:
-                    client.command(b"SELECT INBOX")
-                began = time.perf_counter()
-                action(client)
-                taken[index].append((time.perf_counter() - began) * 1000)
-                client.close()
-        return taken
 
-    def row(label: str, command: bytes, **options: bool | int) -> None:
-        a, b = timed(lambda client: client.command(command), **options)  # type: ignore[arg-type]
-        _row(label, a, b, more_is_better=False)
-
-    try:
-        row("SELECT ms, first sight", b"SELECT INBOX", selected=False, rounds=1)
-        row("SELECT ms, new connection", b"SELECT INBOX", selected=False)
-        row("FETCH 1:* FLAGS ms", b"FETCH 1:* (FLAGS)")
-        row("FETCH 1:* (UID FLAGS) ms", b"FETCH 1:* (UID FLAGS)")
-        row("FETCH 1:* ENVELOPE ms, first", b"FETCH 1:* (ENVELOPE)", rounds=1)
-        row("FETCH 1:* ENVELOPE ms, new connection", b"FETCH 1:* (ENVELOPE)", rounds=3)
-        a, b = timed(lambda client: client.command(b"FETCH 1:2000 (BODY.PEEK[])"))
-        part = octets * 2000 / LARGE_MESSAGES / 1e6
-        _row(
-            "FETCH bodies MB/s",
-            [part / t * 1000 for t in a],
-            [part / t * 1000 for t in b],
-            more_is_better=True,
+def _percentiles(row: rows.Row, line: str, sides: list[list[measure.Sample]], table: Table) -> None:
+    values = [[sample.value for sample in side] for side in sides]
+    for label, part in (("p50", 0.5), ("p99", 0.99)):
+        taken = [[measure.percentile(side, part)] if side else [] for side in values]
+        name = f"{line}, {label}"
+        table.values(
+            name, row.unit, taken[0], taken[1], more_is_better=row.more_is_better, aim=rows.aim(name)
         )
-    finally:
-        ours.stop()
-        theirs.stop()
-
-
-def _row(label: str, ours: list[float], theirs: list[float], *, more_is_better: bool) -> None:
-    a, b = statistics.median(ours), statistics.median(theirs)
-    ratio = (a / b if more_is_better else b / a) if a and b else float("nan")
-    spread = f"{min(ours):.1f}-{max(ours):.1f}"
-    print(f"{label:40} ours {a:10.1f} ({spread:>17})   Dovecot {b:10.1f}   ours is {ratio:5.2f}x", flush=True)
 
 
 if __name__ == "__main__":

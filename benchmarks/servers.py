@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -24,6 +25,15 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def private_kib(pid: int) -> int:
+    """Private memory of one process; 0 once it is gone."""
+    try:
+        with open(f"/proc/{pid}/smaps_rollup") as file:
+            return sum(int(line.split()[1]) for line in file if line.startswith("Private_"))
+    except OSError:
+        return 0
 
 
 class Server:
@@ -70,20 +80,57 @@ class Server:
                 time.sleep(0.05)
         raise RuntimeError(f"{self.name} does not start: {(self.directory / 'out').read_text()}")
 
+    def processes(self) -> list[int]:
+        """All its processes: the members of its session."""
+        found = []
+        for name in os.listdir("/proc"):
+            if name.isdigit():
+                try:
+                    with open(f"/proc/{name}/stat", "rb") as file:
+                        fields = file.read().rpartition(b")")[2].split()
+                except OSError:
+                    continue
+                if int(fields[3]) == self._process.pid:
+                    found.append(int(name))
+        return found
+
     def private_kib(self) -> int:
         """Private memory of all its processes."""
-        total = 0
-        for entry in Path("/proc").iterdir():
-            if not entry.name.isdigit():
-                continue
+        return sum(private_kib(pid) for pid in self.processes())
+
+    def processor_seconds(self) -> dict[int, float]:
+        """Of each of its processes, to the nanosecond (what ended meanwhile is not there)."""
+        taken = {}
+        for pid in self.processes():
             try:
-                session = int((entry / "stat").read_text().rpartition(")")[2].split()[3])
-                if session == self._process.pid:
-                    lines = (entry / "smaps_rollup").read_text().splitlines()
-                    total += sum(int(line.split()[1]) for line in lines if line.startswith("Private_"))
+                with open(f"/proc/{pid}/schedstat", "rb") as file:
+                    taken[pid] = int(file.read().split()[0]) / 1e9
             except (OSError, IndexError):
                 continue
-        return total
+        return taken
+
+    def serving(self, client_port: int) -> int:
+        """The process that holds the connection of a client, the youngest if several do; 0 if none is found."""
+        ends = f":{self.port:04X} 0100007F:{client_port:04X} "
+        with open("/proc/net/tcp") as file:
+            inodes = [line.split()[9] for line in file if ends in line]
+        holders = []
+        for pid in self.processes() if inodes else []:
+            try:
+                for entry in os.scandir(f"/proc/{pid}/fd"):
+                    if os.readlink(entry.path) == f"socket:[{inodes[0]}]":
+                        holders.append(pid)
+            except OSError:
+                continue
+        return max(holders, default=0)
+
+    def last_words(self) -> str:
+        """The last line of its log that is a warning or worse, or empty."""
+        try:
+            lines = (self.directory / "log").read_text(errors="replace").splitlines()
+        except OSError:
+            return ""
+        return next((line for line in reversed(lines) if re.search("Warning|Error|Fatal|Panic", line)), "")
 
     def stop(self) -> None:
         """End it and whatever it left."""

@@ -15,11 +15,26 @@ need curl curl
 need faketime faketime
 need strace strace
 need dovecot dovecot-imapd
+need offlineimap offlineimap3
 need neomutt neomutt
+need node nodejs
+need npm npm
 need ps procps
 need fail2ban-regex fail2ban
 
-[ -n "$missing" ] || exit 0
+# Puts a package of npm where the test that uses it looks for it, beside the environment of the tests.
+from_npm() {  # from_npm PACKAGE VERSION
+    place="$(dirname "$0")/../.venv/npm"
+    [ ! -d "$place/node_modules/$1" ] && [ -d "${place%/npm}" ] && command -v npm >/dev/null 2>&1 || return 0
+    mkdir -p "$place"
+    (cd "$place" && npm install --silent --no-audit --no-fund --ignore-scripts "$1@$2" >/dev/null 2>&1) ||
+        echo "npm could not install $1, the test that uses it is skipped" >&2
+}
+
+if [ -z "$missing" ]; then
+    from_npm imapflow 1
+    exit 0
+fi
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null 2>&1; then
     echo "not installed, the tests that use them are skipped:$missing" >&2
     exit 0
@@ -35,3 +50,4 @@ fi
 apt-get -qq update
 # shellcheck disable=SC2086
 apt-get -qq install -y --no-install-recommends $missing >/dev/null
+from_npm imapflow 1
