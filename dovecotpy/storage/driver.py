@@ -8,7 +8,7 @@ the format's own spelling on disk (modified UTF-7) with the real hierarchy separ
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
@@ -109,6 +109,23 @@ class Moved(Exception):
     """A ref does not lead to its message any more: sync, then try again."""
 
 
+class Lost(Exception):
+    """What an index remembered cannot be read any more."""
+
+
+class Remembered(Protocol):
+    """Where an index says that messages were, by UID: paths as `BoxDriver.remembered` gave them."""
+
+    def find(self, uid: int) -> str | None:
+        """One message's; None where none is remembered. Raises Lost."""
+
+    def all(self) -> Iterator[tuple[int, str]]:
+        """All of them, by rising UID. Raises Lost."""
+
+    def close(self) -> None:
+        """Give back descriptors. Idempotent."""
+
+
 class Gone(NamedTuple):
     """Answer for a row that is not there any more."""
 
@@ -201,12 +218,18 @@ class BoxDriver(Protocol):
         guid: bytes,
         told: int,
         uids: Sequence[int],
-        load: Callable[[], Sequence[tuple[int, str]] | None],
+        names: Remembered,
     ) -> bool:
-        """Take what an index remembers; True if the mailbox is proven unchanged since. load: gives what `remembered` gave, or None."""
+        """Take what an index remembers, `names` included; True if the mailbox is proven unchanged since."""
 
-    def remembered(self) -> list[tuple[int, str]] | None:
-        """What an index should keep for `adopt`; None: the same as was adopted."""
+    def remembered(self) -> Iterable[tuple[int, str]]:
+        """What an index should keep of each message for `adopt`, by any order of UIDs."""
+
+    def moved(self) -> Mapping[int, str] | None:
+        """What of that changed since `adopt` or `kept`, empty where a message is gone; None: it is all new."""
+
+    def kept(self) -> None:
+        """An index wrote it down."""
 
     def lasting_stamp(self) -> bytes:
         """A stamp that still proves something after this process has gone; empty: not yet."""

@@ -41,7 +41,7 @@ from dovecotpy.storage.errors import (
     StoreError,
 )
 from dovecotpy.storage.flags import SEEN
-from dovecotpy.storage.index import snapshot
+from dovecotpy.storage.index import names, snapshot
 from dovecotpy.storage.index.modseq import Modseqs
 from dovecotpy.storage.index.snapshot import Snapshot, Unusable
 from dovecotpy.storage.source import Messages
@@ -145,7 +145,6 @@ class Mailbox:
         self._saved_stamp = b""
         self._generation = b""
         self._dirty = False
-        self._dirty_names = False
         self._index_failed = False
         self._opened = False
 
@@ -185,8 +184,6 @@ class Mailbox:
         self._synced = True
         if self._ledger.take(delta.appeared, delta.changed, delta.vanished):
             self._dirty = True
-        if delta.appeared or delta.changed or delta.vanished:
-            self._dirty_names = True
         self._ledger.reach(self._driver.uidvalidity, delta.uidnext)
         for uid in delta.vanished:
             self._messages.forget(uid)
@@ -331,7 +328,7 @@ class Mailbox:
         if self._synced and rows and rows[-1].uid < self._driver.told:
             self._ledger.take(rows, (), ())
             self._ledger.reach(self._driver.uidvalidity, self._driver.told)
-            self._dirty = self._dirty_names = True
+            self._dirty = True
         if rows:
             self._note_unclaimed(rows[0].uid)
         self._stamp = self._driver.stamp() if self._stamp else b""
@@ -425,7 +422,7 @@ class Mailbox:
                 rows = self._rows(uids[start : start + CHUNK])
                 removed = locked.remove(rows)
                 self._ledger.take((), (), removed)
-                self._dirty = self._dirty_names = self._dirty or bool(removed)
+                self._dirty = self._dirty or bool(removed)
                 self._stamp = self._driver.stamp() if self._stamp else b""
             for uid in removed:
                 self._messages.forget(uid)
@@ -493,10 +490,10 @@ class Mailbox:
             return
         if found is None or not found.columns.uidvalidity:
             return
-        load = snapshot.names_loader(self._index, found.generation, len(found.columns.uids))
+        remembered = names.Names(self._index, found.generation)
         columns = found.columns
         unchanged = self._driver.adopt(
-            found.stamp, columns.uidvalidity, found.guid, columns.uidnext, columns.uids, load
+            found.stamp, columns.uidvalidity, found.guid, columns.uidnext, columns.uids, remembered
         )
         columns = self._with_private(columns)
         self._ledger.restore(columns)
@@ -520,6 +517,7 @@ class Mailbox:
             self._ledger = Ledger(self._driver.dates, self._modseqs.next)
             self._synced = False
             self._saved_stamp = b""
+            self._generation = b""
 
     def _save_snapshot(self) -> None:
         if self._index is None or self._index_failed or not self._synced or not self._driver.uidvalidity:
@@ -530,11 +528,8 @@ class Mailbox:
             stamp = self._driver.lasting_stamp()
             if not self._dirty and (not stamp or stamp == self._saved_stamp):
                 return
-            names = self._driver.remembered() if self._dirty_names or not self._generation else None
-            if names is not None:
-                self._generation = os.urandom(8)
-                snapshot.write_names(self._index, self._generation, names)
-                self._dirty_names = False
+            self._keep_names(self._index)
+            stamp = self._driver.lasting_stamp()
             columns = self._columns_to_keep()
             snapshot.write(self._index, Snapshot(columns, self._driver.guid, stamp, self._generation))
             self._saved_stamp = stamp
@@ -545,6 +540,11 @@ class Mailbox:
             return
         except StoreError as error:
             self._complain(f"{snapshot.NAME} is not written: {error}")
+
+    def _keep_names(self, index: int) -> None:
+        """Raises OSError."""
+        self._generation = names.keep(index, self._generation, self._driver.moved(), self._driver.remembered)
+        self._driver.kept()
 
     def _with_private(self, columns: Columns) -> Columns:
         """The index of a shared mailbox, which may be shared too, says nothing of \\Seen."""
@@ -651,7 +651,7 @@ class _Store:
                 done.append(target)
                 self.changed.append(target.uid)
         box._ledger.take((), done, ())
-        box._dirty = box._dirty_names = True
+        box._dirty = True
         return again
 
     def _target(self, row: Row) -> Row:

@@ -1,7 +1,7 @@
-"""The snapshot of a mailbox: `dovecotpy.index` (columns) and `dovecotpy.index.names` (where each message was), in the INDEX directory.
+"""The snapshot of a mailbox: `dovecotpy.index` (columns) in the INDEX directory; where each message was is in `names`.
 
-Both are written to temporary names and renamed, and believed only if the checksum fits. They may be deleted at any time. The names file
-belongs to a snapshot by its generation; without it a listing finds the names again.
+It is written to a temporary name and renamed, and believed only if the checksum fits. It may be deleted at any time. Names
+belong to a snapshot by their generation.
 
 Layout: magic, version, CRC-32 of what follows; fixed head; stamp, boot id, keyword sets; columns, each as packed little-endian
 machine numbers of the writing machine, which the magic names.
@@ -14,7 +14,6 @@ import struct
 import sys
 import zlib
 from array import array
-from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from dovecotpy.storage import files
@@ -22,7 +21,6 @@ from dovecotpy.storage.driver import Columns
 from dovecotpy.storage.state import BOOT
 
 NAME = "dovecotpy.index"
-NAMES = "dovecotpy.index.names"
 RECENT = "dovecotpy.recent"
 VERSION = 2
 MAGIC = b"DPYI" + (b"\x01" if sys.byteorder == "little" else b"\x02")
@@ -45,7 +43,7 @@ class Snapshot(NamedTuple):
     stamp: bytes
     """as the driver gave it; empty if the mailbox was not known for certain, or in another boot of the machine"""
     generation: bytes
-    """of the names file that belongs to it"""
+    """of the names that belong to it"""
 
 
 def write(directory: int, snapshot: Snapshot) -> None:
@@ -138,34 +136,6 @@ def _parse(body: memoryview) -> Snapshot:
         modseq, uidvalidity, uidnext, uids, flags, keywords, modseqs, sizes, dates, savedates, keyword_sets
     )
     return Snapshot(columns, guid.rstrip(b"\0"), stamp, generation)
-
-
-def write_names(directory: int, generation: bytes, names: Sequence[tuple[int, str]]) -> None:
-    """Put the names of a generation in place. Raises OSError."""
-    text = "\n".join([f"{uid} {path}" for uid, path in names])
-    body = generation + os.fsencode(text)
-    files.replace(directory, NAMES, _PREFIX.pack(MAGIC, VERSION, zlib.crc32(body)) + body, sync=False)
-
-
-def names_loader(directory: int, generation: bytes, count: int) -> Callable[[], list[tuple[int, str]] | None]:
-    """Reads the names when they are needed: UIDs and paths; None if they are not those of this generation."""
-
-    def load() -> list[tuple[int, str]] | None:
-        try:
-            data, _ = files.read(directory, NAMES)
-            body = _checked(data)
-        except (OSError, Unusable):
-            return None
-        if body[:8] != generation:
-            return None
-        found = []
-        for line in os.fsdecode(bytes(body[8:])).split("\n"):
-            uid, _, path = line.partition(" ")
-            if path:
-                found.append((int(uid), path))
-        return found if len(found) == count else None
-
-    return load
 
 
 def read_recent(directory: int, uidvalidity: int) -> int | None:

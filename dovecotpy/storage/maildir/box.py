@@ -5,13 +5,23 @@ from __future__ import annotations
 import os
 import stat
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from dovecotpy import clock
 from dovecotpy.ipc.record import Level
 from dovecotpy.storage import files
-from dovecotpy.storage.driver import UNKNOWN_DATE, Capabilities, Columns, Delta, Moved, Ref, Row, Wait
+from dovecotpy.storage.driver import (
+    UNKNOWN_DATE,
+    Capabilities,
+    Columns,
+    Delta,
+    Moved,
+    Ref,
+    Remembered,
+    Row,
+    Wait,
+)
 from dovecotpy.storage.errors import (
     MailboxReplaced,
     MessageGone,
@@ -28,6 +38,7 @@ from dovecotpy.storage.maildir.filename import Info
 from dovecotpy.storage.maildir.keywords import Keywords
 from dovecotpy.storage.maildir.listing import Marks
 from dovecotpy.storage.maildir.locked import LockedMaildir
+from dovecotpy.storage.maildir.places import Places
 from dovecotpy.storage.maildir.sync import Sync
 from dovecotpy.storage.maildir.uidlist import Uidlist
 
@@ -45,13 +56,14 @@ _NO_KEYWORDS: frozenset[str] = frozenset()
 _STAMP = struct.Struct("<QqQqQQ")
 
 
-class MaildirBox:
+class MaildirBox(Places):
     """One mailbox. Takes over the descriptors `directory` and `control` (they may be the same).
 
     shown: its name, for log lines. guid and uidvalidity are known after the first sync or `adopt`.
     """
 
     def __init__(self, context: Context, shown: str, directory: int, control: int, *, writable: bool) -> None:
+        super().__init__()
         self.context = context
         self.shown = shown
         self.directory = directory
@@ -62,14 +74,6 @@ class MaildirBox:
         self.uidlist = Uidlist(control)
         self.keywords = Keywords(control)
         self.dotlock = Dotlock(control, uidlist.NAME + ".lock", exclusive=context.options.dotlock_use_excl)
-        self.new: dict[str, int] = {}
-        """names in new/ to UIDs"""
-        self.cur: dict[str, int] = {}
-        """names in cur/ to UIDs"""
-        self.names: dict[int, str] = {}
-        """UIDs to names, in whichever directory"""
-        self.ghosts: dict[int, str] = {}
-        """told UIDs that no listing has shown yet: base names, empty where not known"""
         self.dead: set[str] = set()
         """base names whose expunge was told"""
         self.absent: dict[str, int] = {}
@@ -87,10 +91,6 @@ class MaildirBox:
         """of a mailbox that several users share, where \\Seen is each one's own"""
         self.seen: frozenset[int] | None = None
         """what this user has seen of a shared mailbox; None: not looked up yet"""
-        self.known: Marks | None = None
-        """what `names` is true of; None: a listing is due"""
-        self._loader: Callable[[], Sequence[tuple[int, str]] | None] | None = None
-        self._adopted: Sequence[int] = ()
         self._watches: tuple[Watch, Watch] | None = None
         self._own: set[tuple[bool, bool, str]] = set()
         self._infos: dict[str, tuple[int, frozenset[str]]] = {}
@@ -173,6 +173,11 @@ class MaildirBox:
             (new.st_ino, new.st_mtime_ns), (cur.st_ino, cur.st_mtime_ns), (listed.st_ino, listed.st_size)
         )
 
+    def listed_mark(self) -> tuple[int, int]:
+        """Of the uidlist as it was read last, as in `marks`."""
+        identity = self.uidlist.identity
+        return (0, 0) if identity == files.NOWHERE else (identity.inode, identity.size)
+
     def stamp(self) -> bytes:
         """Equal to an earlier one: proven unchanged since. Empty: not known. Raises MailboxReplaced, StoreError."""
         try:
@@ -192,15 +197,11 @@ class MaildirBox:
         guid: bytes,
         told: int,
         uids: Sequence[int],
-        load: Callable[[], Sequence[tuple[int, str]] | None],
+        names: Remembered,
     ) -> bool:
-        """Take what an index remembers as known; True if the mailbox is proven unchanged since.
-
-        load: gives UIDs and paths (`cur/name`) later, when they are needed; None if they are lost.
-        """
+        """Take what an index remembers as known; True if the mailbox is proven unchanged since."""
         self.uidvalidity, self.guid, self.told = uidvalidity, guid, told
-        self._loader = load
-        self._adopted = uids
+        self.start_from(names, uids)
         try:
             now = self.marks()
         except OSError as error:
@@ -209,28 +210,6 @@ class MaildirBox:
             return False
         self.known = now
         return True
-
-    def load_names(self) -> None:
-        """Make sure that names are there, from the index or as ghosts that the next listing finds."""
-        if self._loader is None:
-            return
-        loader, self._loader = self._loader, None
-        remembered = loader()
-        if remembered is None:
-            self.ghosts = dict.fromkeys(self._adopted, "")
-            self.known = None
-            return
-        for uid, path in remembered:
-            folder, _, name = path.partition("/")
-            (self.new if folder == "new" else self.cur)[name] = uid
-            self.names[uid] = name
-
-    def remembered(self) -> list[tuple[int, str]] | None:
-        """For an index: UIDs and paths; None while they were not needed."""
-        if self._loader is not None:
-            return None
-        new = self.new
-        return [(uid, ("new/" if name in new else "cur/") + name) for uid, name in self.names.items()]
 
     def reserve_modseqs(self, least: int) -> tuple[int, int]:
         """Modseqs from `least` on that nobody used, reserved on disk: the first one and the one behind the last. Raises StoreError."""
@@ -320,26 +299,10 @@ class MaildirBox:
 
     def path(self, uid: int) -> tuple[int, str] | None:
         """Directory and name of a message."""
-        name = self.names.get(uid)
-        if name is None:
+        found = self.where(uid)
+        if found is None:
             return None
-        return (self.new_directory if name in self.new else self.cur_directory), name
-
-    def put(self, uid: int, name: str, *, is_new: bool) -> None:
-        """A message is at this name and no longer at another one."""
-        self.forget(uid)
-        self.place(uid, name, is_new=is_new)
-
-    def place(self, uid: int, name: str, *, is_new: bool) -> None:
-        """A message that had no name is at this one."""
-        self.names[uid] = name
-        (self.new if is_new else self.cur)[name] = uid
-
-    def forget(self, uid: int) -> None:
-        """A message is not at its name any more."""
-        name = self.names.pop(uid, None)
-        if name is not None and self.new.pop(name, None) is None:
-            self.cur.pop(name, None)
+        return (self.new_directory if found[0] else self.cur_directory), found[1]
 
     def refresh_keywords(self) -> None:
         """Read `dovecot-keywords` again if it changed. Raises OSError."""
@@ -398,6 +361,7 @@ class MaildirBox:
         before = self.private_seen()
         if before is None:
             return False
+        self.load_names()
         seen = frozenset(row.uid for row in rows if row.flags & SEEN) - before
         unseen = frozenset(row.uid for row in rows if not row.flags & SEEN) & before
         if not seen and not unseen:
@@ -427,7 +391,6 @@ class MaildirBox:
 
         Of a message that is gone, both are the time in its name unless the list knows better.
         """
-        self.load_names()
         listed = self._listed()
         found = []
         for uid in uids:
@@ -438,7 +401,7 @@ class MaildirBox:
                 entry = os.stat(where[1], dir_fd=where[0], follow_symlinks=False)
                 date, changed = int(entry.st_mtime // 1), int(entry.st_ctime // 1)
             except OSError:
-                date = changed = filename.order(self.names.get(uid, ""))[0]
+                date = changed = filename.order(self.name_of(uid) or "")[0]
             saved = listed.saved(uid)
             found.append((date, changed if saved is None else saved))
         return found
@@ -458,8 +421,6 @@ class MaildirBox:
 
     def body(self, uid: int) -> FileBody:
         """A message's octets. Raises Moved (sync, then again) or MessageGone."""
-        if self._loader is not None:
-            self.load_names()
         where = self.path(uid)
         if where is None:
             raise (
@@ -513,8 +474,7 @@ class MaildirBox:
     def disown(self) -> None:
         """Forget what was adopted: it was of another mailbox."""
         self.uidvalidity, self.guid, self.told, self.reserved = 0, b"", 0, 0
-        self._loader, self._adopted, self.known = None, (), None
-        self.new, self.cur, self.names, self.ghosts = {}, {}, {}, {}
+        self.forget_places()
         self.uidlist = Uidlist(self.control)
         self.seen = None
 
@@ -529,6 +489,7 @@ class MaildirBox:
             for watch in self._watches:
                 watch.close()
             self._watches = None
+        self.forget_places()
         descriptors = {
             self.directory,
             self.control,

@@ -44,7 +44,6 @@ class LockedMaildir:
 
     def __enter__(self) -> LockedMaildir:
         box = self._box
-        box.load_names()
         if box.dotlock.held:
             self._nested = True
             return self
@@ -103,6 +102,9 @@ class LockedMaildir:
     def _restore_lines(self) -> None:
         """Lines of messages that we told of and that the list lost, as after a power failure, are put back."""
         box = self._box
+        if box.known is not None and box.known.uidlist == box.listed_mark() and not box.loaded:
+            return
+        box.load_names()
         uids = box.uidlist.uids
         named = ((filename.base_of(name), uid) for uid, name in box.names.items())
         lost = {base: uid for base, uid in named if base not in uids}
@@ -123,6 +125,7 @@ class LockedMaildir:
     def _make_list(self) -> None:
         """A new list: from what an index or an open session knows, else from Courier's, else empty."""
         box = self._box
+        box.load_names()
         known = sorted(box.names.items()) or [(uid, base) for uid, base in sorted(box.ghosts.items()) if base]
         found = None if box.uidvalidity else courier.uids(box.directory)
         if box.uidvalidity and (known or box.told <= 1):

@@ -155,7 +155,7 @@ class Sync:
         box = self.box
         if (
             not (self.new or self.cur or self.missing or box.ghosts or not box.guid)
-            and listing.after.uidlist == self._listed_mark()
+            and listing.after.uidlist == self.box.listed_mark()
         ):
             return
         try:
@@ -172,10 +172,6 @@ class Sync:
         if again and box.names:
             box.list_reread = True
             self._check_uids()
-
-    def _listed_mark(self) -> tuple[int, int]:
-        identity = self.box.uidlist.identity
-        return (0, 0) if identity == NOWHERE else (identity.inode, identity.size)
 
     def _check_uids(self) -> None:
         """The list was written anew: messages whose UID is another one now are gone under the old one."""
@@ -507,7 +503,7 @@ class Sync:
         if self.moved_files:
             box.settle(own=True)
         elif box.known is not None:
-            box.known = Marks(box.known.new, box.known.cur, self._listed_mark())
+            box.known = Marks(box.known.new, box.known.cur, self.box.listed_mark())
 
 
 def locate(box: MaildirBox, uid: int) -> str | None:
@@ -515,7 +511,7 @@ def locate(box: MaildirBox, uid: int) -> str | None:
 
     Raises InUse when the mailbox does not hold still long enough to tell.
     """
-    old = box.names.get(uid)
+    old = box.name_of(uid)
     if old is None:
         return None
     base = filename.base_of(old)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dovecotpy.storage import flags
-from dovecotpy.storage.index import modseq, snapshot
+from dovecotpy.storage.index import modseq, names, snapshot
 from dovecotpy.storage.index.modseq import Modseqs
 from dovecotpy.storage.mailbox import Mailbox, Operation
 from dovecotpy.storage.state import MODSEQS_AHEAD
@@ -82,7 +82,7 @@ def live(home: Home, chance: random.Random, steps: int) -> None:
         elif deed == "rename":
             rename_behind(home, chance)
         elif deed == "forget" and chance.random() < 0.4:
-            for name in (snapshot.NAME, snapshot.NAMES, modseq.NAME):
+            for name in (snapshot.NAME, names.NAME, modseq.NAME):
                 if chance.random() < 0.7:
                     (home.root / name).unlink(missing_ok=True)
         elif sessions:
@@ -180,7 +180,7 @@ def test_a_lost_index_begins_beyond_the_reserve(home: Home) -> None:
     add(inbox, count=2)
     highest = inbox.refresh()
     inbox.close()
-    for name in (snapshot.NAME, snapshot.NAMES, modseq.NAME):
+    for name in (snapshot.NAME, names.NAME, modseq.NAME):
         (home.root / name).unlink()
     again = home.inbox()
     base = again.refresh()
