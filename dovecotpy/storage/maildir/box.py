@@ -51,6 +51,8 @@ TEMPORARY_SECONDS = 36 * 3600
 MAX_KEYWORDS = 2000
 UNSETTLED_SECONDS = 1.0
 """Until the next look while the last one could not settle everything, such as a lock that another writer held."""
+MAX_NEWS = 10_000
+"""Events of others that are kept to be applied to what is known; past it a listing is cheaper."""
 _NO_REF = Ref(b"")
 _NO_KEYWORDS: frozenset[str] = frozenset()
 _STAMP = struct.Struct("<QqQqQQ")
@@ -91,6 +93,13 @@ class MaildirBox(Places):
         """of a mailbox that several users share, where \\Seen is each one's own"""
         self.seen: frozenset[int] | None = None
         """what this user has seen of a shared mailbox; None: not looked up yet"""
+        self.clean = False
+        """the mtimes in `known` were older than a clock tick, so that no change can hide behind them"""
+        self.exact: Marks | None = None
+        """what the names were true of before the events in `news`; None: the watch does not say everything that changed"""
+        self.news: list[tuple[bool, Event]] = []
+        """what others did since: (in new/, event)"""
+        self.news_lost = False
         self._watches: tuple[Watch, Watch] | None = None
         self._own: set[tuple[bool, bool, str]] = set()
         self._infos: dict[str, tuple[int, frozenset[str]]] = {}
@@ -206,10 +215,10 @@ class MaildirBox(Places):
             now = self.marks()
         except OSError as error:
             raise files.translated(error, f"stat({self.shown})") from error
-        if not stamp or packed(now) != stamp:
+        if not stamp:
             return False
-        self.known = now
-        return True
+        self.known, self.clean = unpacked(stamp), True
+        return packed(now) == stamp
 
     def reserve_modseqs(self, least: int) -> tuple[int, int]:
         """Modseqs from `least` on that nobody used, reserved on disk: the first one and the one behind the last. Raises StoreError."""
@@ -224,14 +233,35 @@ class MaildirBox(Places):
 
     def settle(self, own: bool) -> None:
         """After changes of ours: what is known stays known if the watch saw nothing but them, else a listing is due."""
+        if not own:
+            self.doubt()
         if self.known is None:
             return
-        if not own or self._watches is None:
+        if self._watches is None:
             self.known = None
             return
         now = self.marks()
-        events = self.take_events()
-        self.known = now if events == [] else None
+        if self.take_events() == []:
+            self.know(now, clean=False)
+            if self.exact is not None and not self.news:
+                self.exact = now
+        else:
+            self.known = None
+
+    def know(self, marks: Marks, *, clean: bool) -> None:
+        """The names are true of these marks."""
+        self.known, self.clean = marks, clean
+
+    def rely_on_events(self, marks: Marks, taken: int) -> None:
+        """The names are true of these marks and of the first `taken` events of `news`; what comes after is in the others."""
+        if self._watches is not None and not self.news_lost:
+            self.exact = marks
+            del self.news[:taken]
+
+    def doubt(self) -> None:
+        """Something is not as we thought it was: only a listing tells."""
+        self.known = self.exact = None
+        self._own.clear()
 
     # The watch
 
@@ -250,6 +280,10 @@ class MaildirBox(Places):
             return False
         self._watches = (new, cur)
         self._own.clear()
+        self.exact = None
+        self.news.clear()
+        if self.known is not None and self.clean and self.marks() == self.known:
+            self.exact = self.known
         return True
 
     def expect(self, is_new: bool, came: bool, name: str) -> None:
@@ -261,7 +295,8 @@ class MaildirBox(Places):
         """What others did since the last call: (in new/, event); None if some were lost."""
         if self._watches is None:
             return None
-        self.context.watcher.read()
+        if not self.context.watcher.read() and not (self._watches[0].pending or self._watches[1].pending):
+            return []
         taken: list[tuple[bool, Event]] = []
         lost = False
         for is_new, watch in ((True, self._watches[0]), (False, self._watches[1])):
@@ -275,6 +310,10 @@ class MaildirBox(Places):
                     self._own.discard(mine)
                 else:
                     taken.append((is_new, event))
+        self.news += taken
+        if lost or len(self.news) > MAX_NEWS:
+            self.exact, self.news_lost = None, True
+            self.news.clear()
         return None if lost else taken
 
     def events(self) -> Wait:
@@ -500,6 +539,15 @@ class MaildirBox(Places):
         for descriptor in descriptors - {-1}:
             os.close(descriptor)
         self.directory = self.control = self.new_directory = self.cur_directory = self.tmp_directory = -1
+
+
+def unpacked(stamp: bytes) -> Marks | None:
+    """What a stamp says; None if it is not one."""
+    try:
+        numbers = _STAMP.unpack(stamp)
+    except struct.error:
+        return None
+    return Marks(numbers[:2], numbers[2:4], numbers[4:])
 
 
 def packed(marks: Marks) -> bytes:

@@ -50,6 +50,8 @@ class Listing(NamedTuple):
     """the events meanwhile are in it"""
     touched: frozenset[str]
     """base names that came or went meanwhile"""
+    taken: int = 0
+    """events of `MaildirBox.news` that are in it"""
 
     def proves_gone(self, base: str) -> bool:
         """A base name that this listing lacks is gone."""
@@ -57,28 +59,33 @@ class Listing(NamedTuple):
 
 
 def look(box: MaildirBox) -> Listing:
-    """Take one listing: new/ before cur/, because messages move from the one to the other. Raises OSError."""
+    """Take one listing: new/ before cur/, because messages move from the one to the other. Raises OSError.
+
+    cur/ is not read where its mtime proves that it is what is known of it.
+    """
     watched = box.watch()
     if watched:
         box.take_events()
     before = box.marks()
     aged = before.aged
+    same = box.loaded and box.clean and box.known is not None and box.known.cur == before.cur
     new: Iterable[str] = os.listdir(box.new_directory)
-    cur: Iterable[str] = os.listdir(box.cur_directory)
+    cur: Iterable[str] = box.cur if same else os.listdir(box.cur_directory)
     after = box.marks()
     if not watched:
         return Listing(new, cur, before, after, aged and before == after, False, frozenset())
     events = box.take_events()
     if events is None:
         return Listing(new, cur, before, after, False, False, frozenset())
+    taken = len(box.news)
     still = before[:2] == after[:2]
     if not events:
-        return Listing(new, cur, before, after, still, still, frozenset())
+        return Listing(new, cur, before, after, still, still, frozenset(), taken)
     in_new, in_cur = set(new), set(cur)
     for is_new, event in events:
         _apply(in_new if is_new else in_cur, event)
     touched = frozenset(event.name.partition(":")[0] for _, event in events)
-    return Listing(in_new, in_cur, before, after, False, True, touched)
+    return Listing(in_new, in_cur, before, after, False, True, touched, taken)
 
 
 def _apply(names: set[str], event: Event) -> None:

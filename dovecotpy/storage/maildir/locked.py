@@ -330,6 +330,7 @@ class LockedMaildir:
                 for is_new in {is_new for is_new, _ in done}:
                     files.sync_directory(box.new_directory if is_new else box.cur_directory)
         except BaseException as error:
+            box.doubt()
             for is_new, name in done:
                 box.expect(is_new, False, name)
                 os.unlink(name, dir_fd=box.new_directory if is_new else box.cur_directory)
@@ -342,7 +343,7 @@ class LockedMaildir:
             box.told = uids[-1] + 1
             box.settle(own=True)
         else:
-            box.known = None
+            box.doubt()
         return [box.row(uid, name) for uid, (_, name) in zip(uids, done, strict=True)]
 
     def _put_one(self, at: int, base: str, uids: list[int], bases: list[str], put: Put, keys: str) -> None:
@@ -419,7 +420,7 @@ class LockedMaildir:
     def _look_again(self, uid: int) -> Gone | Changed:
         """The message is not at its name: somebody renamed it, or it is gone."""
         box = self._box
-        box.known = None
+        box.doubt()
         name = locate(box, uid)
         if name is None:
             return Gone(uid)
@@ -453,7 +454,7 @@ class LockedMaildir:
             try:
                 os.unlink(name, dir_fd=directory)
             except FileNotFoundError:
-                box.known = None
+                box.doubt()
                 if locate(box, uid) is not None:
                     continue
             box.dead.add(filename.base_of(name))
