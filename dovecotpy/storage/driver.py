@@ -8,7 +8,7 @@ the format's own spelling on disk (modified UTF-7) with the real hierarchy separ
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
@@ -82,6 +82,9 @@ class DraftBody(Protocol):
 
     def write(self, data: bytes) -> None:
         """Append octets as they came from the client (CRLF line ends). Raises NoSpace, StoreError."""
+
+    def finish(self, internaldate: int | None) -> None:
+        """Everything is written: make it durable, before the lock is taken. None: received now. Idempotent. Raises NoSpace, StoreError."""
 
     def abandon(self) -> None:
         """Throw it away; also done for drafts that are never saved when their session ends. Idempotent."""
@@ -269,8 +272,11 @@ class Locked(Protocol):
     def save(self, drafts: Sequence[Draft]) -> list[Row]:
         """All or none, durable as an OK promises. Raises NoSpace, StoreError."""
 
-    def link(self, source: BoxDriver, rows: Sequence[Row]) -> list[Row] | None:
-        """Copies without copying octets, in the order of `rows`; None: copy the octets instead. All or none, durable."""
+    def link(self, source: BoxDriver, rows: "Iterable[Row]") -> "Generator[None, None, list[Row] | None]":
+        """Copies without copying octets, in the order of `rows`; returns None: copy the octets instead. All or none, durable.
+
+        Pauses now and then; closed or thrown into before its end, it takes back what it placed.
+        """
 
     def flags(self, want: Sequence[Row]) -> list[Row | Gone | Changed]:
         """Set flags and keywords to what each row says; an answer for each, in order."""

@@ -6,7 +6,7 @@ import enum
 import os
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from dovecotpy import clock
@@ -55,6 +55,8 @@ CHUNK = 1000
 BATCH = 200
 """Messages of one batch of answers that are at hand; of those that must be read, READ_BATCH."""
 READ_BATCH = 32
+POUR = 1 << 18
+"""Octets of a message that are copied at a time."""
 RETRIES = 20
 """Looks for a message that is renamed while we try to open it."""
 SAVE_SNAPSHOT_FROM = 1000
@@ -349,7 +351,10 @@ class Mailbox:
 
     def append(self, drafts: Sequence[Draft]) -> Appended:
         """Save messages, all or none; durable when it returns. Raises NoSpace, InUse, LimitReached, StoreError."""
-        with self._driver.lock(self._lock()) as locked:
+        deadline = self._lock()
+        for draft in drafts:
+            draft.body.finish(draft.internaldate)
+        with self._driver.lock(deadline) as locked:
             self._catch_up(locked)
             drafts = [draft._replace(keywords=self._spelled(draft.keywords)) for draft in drafts]
             rows = locked.save(drafts)
@@ -357,53 +362,98 @@ class Mailbox:
         return Appended(self._driver.uidvalidity, array("I", [row.uid for row in rows]))
 
     def copy(self, uids: Uids, to: Mailbox, *, move: bool) -> Copied:
-        """Copy messages, all or none; with move, the originals go when the copies are durable.
+        """As `copying` to its end; with move, the originals go when all copies are durable.
 
         Raises MessageGone, NoSpace, InUse, StoreError.
         """
         if move and not self.writable:
             raise PermissionDenied("Permission denied")
+        copied = _finished(self.copying(uids, to))
+        if move:
+            self.expunge(uids)
+        return copied
+
+    def copying(self, uids: Uids, to: Mailbox) -> Generator[None, None, Copied]:
+        """Copy messages, all or none, durable; pauses at least each 50 ms of work and returns what became of them.
+
+        Closed before its end, nothing is placed. Raises MessageGone, NoSpace, InUse, StoreError.
+        """
         for _ in range(RETRIES):
             try:
-                return self._copy(uids, to, move)
+                return (yield from self._copying(uids, to))
             except Moved:
                 self._stamp = b""
                 self.refresh()
         raise InUse("Timeout while waiting for lock")
 
-    def _copy(self, uids: Uids, to: Mailbox, move: bool) -> Copied:
+    def moving(self, uids: Uids, to: Mailbox) -> Iterator[Copied | None]:
+        """Move messages, CHUNK of them at a time: None is a pause, each Copied is what was moved, durably, and is no longer here.
+
+        Closed before its end, what was not told yet stays where it was. Raises as `copying`; what was moved before stays moved.
+        """
+        if not self.writable:
+            raise PermissionDenied("Permission denied")
+        for start in range(0, len(uids), CHUNK):
+            part = uids[start : start + CHUNK]
+            copying = self.copying(part, to)
+            while True:
+                try:
+                    next(copying)
+                except StopIteration as stop:
+                    copied: Copied = stop.value
+                    break
+                yield None
+            self.expunge(part)
+            yield copied
+
+    def _copying(self, uids: Uids, to: Mailbox) -> Generator[None, None, Copied]:
         if not self._synced:
             self.refresh()
-        rows = self._rows(uids)
-        if len(rows) < len(uids):
+        if not set(uids).issubset(self._ledger.columns.uids):
             raise MessageGone("Some of the requested messages no longer exist.")
         with to._driver.lock(to._lock()) as locked:
             to._catch_up(locked)
-            spelled = [row._replace(keywords=to._spelled(row.keywords)) for row in rows]
-            placed = locked.link(self._driver, spelled)
+            placed = yield from locked.link(self._driver, self._rows_for(to, uids))
             if placed is not None:
                 to._merge_placed(placed)
         if placed is None:
-            destination = to._copy_octets(self, rows)
+            destination = yield from to._copying_octets(self, uids)
         else:
             destination = array("I", [row.uid for row in placed])
-        if move:
-            self.expunge(uids)
         return Copied(to._driver.uidvalidity, array("I", uids), destination)
 
-    def _copy_octets(self, origin: Mailbox, rows: Sequence[Row]) -> Uids:
+    def _rows_for(self, to: Mailbox, uids: Uids) -> Iterator[Row]:
+        """Rows with keywords as the other mailbox spells them, looked up as they are needed."""
+        spelled: dict[frozenset[str], frozenset[str]] = {}
+        for start in range(0, len(uids), CHUNK):
+            for row in self._rows(uids[start : start + CHUNK]):
+                words = row.keywords
+                if words not in spelled:
+                    spelled[words] = to._spelled(words)
+                yield row._replace(keywords=spelled[words]) if words else row
+
+    def _copying_octets(self, origin: Mailbox, uids: Uids) -> Generator[None, None, Uids]:
         drafts: list[Draft] = []
         try:
-            dates = origin._driver.dates([row.uid for row in rows])
-            for row, (date, _) in zip(rows, dates, strict=True):
-                body = self._driver.draft()
-                drafts.append(Draft(body, row.flags, row.keywords, date))
-                _pour(origin.body(row.uid), body)
+            for start in range(0, len(uids), READ_BATCH):
+                rows = self._rows_of(origin, uids[start : start + READ_BATCH])
+                for row in rows:
+                    body = self._driver.draft()
+                    drafts.append(Draft(body, row.flags, row.keywords, row.internaldate))
+                    yield from _pouring(origin.body(row.uid), body)
+                    body.finish(row.internaldate)
             return self.append(drafts).uids
         except BaseException:
             for draft in drafts:
                 draft.body.abandon()
             raise
+
+    def _rows_of(self, origin: Mailbox, uids: Uids) -> list[Row]:
+        dates = origin._driver.dates(uids)
+        rows = origin._rows(uids)
+        if len(rows) < len(uids):
+            raise MessageGone("Some of the requested messages no longer exist.")
+        return [row._replace(internaldate=date) for row, (date, _) in zip(rows, dates, strict=True)]
 
     def replace(self, uid: int, to: Mailbox, draft: Draft) -> Appended:
         """Save a message and expunge another one in its stead (RFC 8508). Raises as `append`, MessageGone."""
@@ -662,14 +712,26 @@ class _Store:
         return row._replace(flags=self.flags, keywords=self.keywords)
 
 
-def _pour(body: Body, draft: DraftBody) -> None:
+def _pouring(body: Body, draft: DraftBody) -> Iterator[None]:
+    """Copy the octets of one message, with a pause behind each piece."""
     at = 0
     try:
         while True:
-            data = body.read(at, 1 << 18)
+            data = body.read(at, POUR)
             if not data:
                 return
             draft.write(data)
             at += len(data)
+            yield
     finally:
         body.close()
+
+
+def _finished(work: Generator[None, None, Copied]) -> Copied:
+    """What work with pauses returns, without the pauses."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as stop:
+            copied: Copied = stop.value
+            return copied

@@ -235,6 +235,10 @@ class ModelMailbox:
         new = [to.box.add(each.data, each.flags, each.keywords, each.date) for each in messages]
         return Copied(to.uidvalidity, uids, new)
 
+    def copying(self, uids: Sequence[int], to: "ModelMailbox") -> Iterator[None]:
+        yield
+        return self.copy(uids, to, move=False)
+
     def expunge(self, uids: Sequence[int]) -> Sequence[int]:
         for uid in uids:
             self.box.remove(uid)

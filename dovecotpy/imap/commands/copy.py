@@ -33,11 +33,19 @@ def copy(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
         target, opened = session.target(name)
     except MailboxNotFound as error:
         raise Refused(str(error), "TRYCREATE") from None
+    copying = view.mailbox.copying(uids, target)
     try:
-        copied = view.mailbox.copy(uids, target, move=False)
+        while True:
+            try:
+                next(copying)
+            except StopIteration as end:
+                copied = end.value
+                break
+            yield b""
     except MessageGone:
         raise Refused("Some of the requested messages no longer exist.", "EXPUNGEISSUED") from None
     finally:
+        copying.close()
         if opened:
             target.close()
     source, destination = render_numbers(copied.source), render_numbers(copied.destination)

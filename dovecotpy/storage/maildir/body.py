@@ -70,12 +70,13 @@ class FileDraft:
     size: octets in CRLF form. Nothing of it is visible before it is placed.
     """
 
-    __slots__ = ("_crlf", "_descriptor", "_directory", "_last", "name", "size", "stored")
+    __slots__ = ("_crlf", "_descriptor", "_directory", "_last", "_sync", "name", "size", "stored")
 
-    def __init__(self, directory: int, name: str, *, crlf: bool, shared: Shared | None) -> None:
+    def __init__(self, directory: int, name: str, *, crlf: bool, sync: bool, shared: Shared | None) -> None:
         self._directory = directory
         self.name = name
         self._crlf = crlf
+        self._sync = sync
         self._last = b""
         self.size = 0
         self.stored = 0
@@ -107,15 +108,17 @@ class FileDraft:
             raise files.translated(error, f"write(tmp/{self.name})") from error
         self.stored += len(data)
 
-    def finish(self, internaldate: int | None, *, sync: bool) -> None:
-        """Everything is written: set the received date, make the octets durable, close. Raises NoSpace, StoreError."""
+    def finish(self, internaldate: int | None) -> None:
+        """Everything is written: set the received date, make the octets durable, close. Idempotent. Raises NoSpace, StoreError."""
+        if self._descriptor < 0:
+            return
         if self._last:
             last, self._last = self._last, b""
             self._put(last)
         try:
             if internaldate is not None:
                 os.utime(self._descriptor, ns=(internaldate * 10**9, internaldate * 10**9))
-            if sync:
+            if self._sync:
                 os.fsync(self._descriptor)
             os.close(self._descriptor)
             self._descriptor = -1

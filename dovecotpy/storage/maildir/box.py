@@ -248,6 +248,11 @@ class MaildirBox(Places):
         else:
             self.known = None
 
+    def absorb_events(self) -> None:
+        """In the midst of many changes of ours: take the watch's events before there are too many of them."""
+        if self._watches is not None and self.take_events() != []:
+            self.known = None
+
     def know(self, marks: Marks, *, clean: bool) -> None:
         """The names are true of these marks."""
         self.known, self.clean = marks, clean
@@ -482,6 +487,7 @@ class MaildirBox(Places):
             self.tmp_directory,
             self.context.names.make(),
             crlf=self.context.options.mail_save_crlf,
+            sync=self.context.sync,
             shared=self.shared,
         )
 

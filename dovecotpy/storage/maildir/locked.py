@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Generator, Iterable, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from dovecotpy import clock
@@ -16,6 +16,7 @@ from dovecotpy.storage.flags import SEEN
 from dovecotpy.storage.maildir import courier, filename, uidlist
 from dovecotpy.storage.maildir.body import FileDraft
 from dovecotpy.storage.maildir.filename import Info
+from dovecotpy.storage.maildir.placing import NO_LINK, PLACES, Placing
 from dovecotpy.storage.maildir.sync import locate
 from dovecotpy.storage.maildir.uidlist import Broken
 
@@ -24,11 +25,8 @@ if TYPE_CHECKING:
 
 KEEP_LINES = 24 * 3600
 """Seconds that the uidlist keeps the line of a message whose file is missing."""
-PLACES = 100
-"""Tries to find a name that is not taken."""
-Put = Callable[[int, str], None]
-"""Links message number `at` under a base name. Raises FileExistsError, Moved, OSError."""
-_NO_LINK = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.EACCES)
+LINKS = 1000
+"""Messages linked between two looks at the client."""
 
 
 class LockedMaildir:
@@ -249,28 +247,35 @@ class LockedMaildir:
         box = self._box
         bodies = [_file_draft(draft) for draft in drafts]
         for draft, body in zip(drafts, bodies, strict=True):
-            body.finish(draft.internaldate, sync=box.context.sync)
+            body.finish(draft.internaldate)
         infos = self._infos([(draft.flags, draft.keywords) for draft in drafts])
         bases = [f"{body.name},S={body.stored},W={body.size}" for body in bodies]
 
-        def put(at: int, base: str) -> None:
-            is_new, name = _target(base, infos[at])
-            box.expect(is_new, True, name)
+        def put(at: int, name: str, directory: int) -> None:
             os.link(
                 bodies[at].name,
                 name,
                 src_dir_fd=box.tmp_directory,
-                dst_dir_fd=box.new_directory if is_new else box.cur_directory,
+                dst_dir_fd=directory,
                 follow_symlinks=False,
             )
 
-        rows = self._place(bases, infos, put)
+        placing = Placing(self, box)
+        try:
+            rows = placing.add(bases, infos, put)
+            placing.finish()
+        except OSError as error:
+            placing.undo()
+            raise files.translated(error, f"link({box.shown})") from error
+        except BaseException:
+            placing.undo()
+            raise
         for body in bodies:
             body.placed()
         rows = self._with_surplus(rows, [draft.keywords for draft in drafts])
         return self._with_seen(rows, [draft.flags for draft in drafts])
 
-    def link(self, source: object, rows: Sequence[Row]) -> list[Row] | None:
+    def link(self, source: object, rows: Iterable[Row]) -> Generator[None, None, list[Row] | None]:
         """Hard links under new names with the flags of `rows`; None where the file system or a setting does not let us.
 
         Raises Moved when a message is not where it was: sync the source, then again.
@@ -280,84 +285,58 @@ class LockedMaildir:
         options = box.context.options
         if from_box is None or not options.maildir_copy_with_hardlinks or box.shared is not None:
             return None
-        places = [from_box.path(row.uid) for row in rows]
+        placing = Placing(self, box)
+        placed: list[Row] = []
+        waiting = iter(rows)
+        try:
+            while part := list(islice(waiting, LINKS)):
+                if placed:
+                    yield
+                placed += self._link_some(placing, from_box, part)
+            placing.finish()
+        except OSError as error:
+            placing.undo()
+            if error.errno in NO_LINK:
+                return None
+            raise files.translated(error, f"link({box.shown})") from error
+        except BaseException:
+            placing.undo()
+            raise
+        return placed
+
+    def _link_some(self, placing: Placing, source: MaildirBox, rows: Sequence[Row]) -> list[Row]:
+        places = [source.path(row.uid) for row in rows]
         if None in places:
             raise Moved
         known = [place for place in places if place is not None]
         infos = self._infos([(row.flags, row.keywords) for row in rows])
-        bases = [self._copy_name(name) for _, name in known]
 
-        def put(at: int, base: str) -> None:
-            is_new, name = _target(base, infos[at])
-            box.expect(is_new, True, name)
+        def put(at: int, name: str, directory: int) -> None:
             try:
                 os.link(
                     known[at][1],
                     name,
                     src_dir_fd=known[at][0],
-                    dst_dir_fd=box.new_directory if is_new else box.cur_directory,
+                    dst_dir_fd=directory,
                     follow_symlinks=False,
                 )
             except FileNotFoundError:
                 raise Moved from None
 
-        try:
-            placed = self._place(bases, infos, put)
-        except OSError as error:
-            if error.errno in _NO_LINK:
-                return None
-            raise files.translated(error, f"link({box.shown})") from error
+        placed = placing.add(self._copy_names([name for _, name in known]), infos, put)
         return self._with_surplus(placed, [row.keywords for row in rows])
 
-    def _copy_name(self, name: str) -> str:
-        base = filename.base_of(name)
-        if self._box.context.options.maildir_copy_preserve_filename and base not in self._box.uidlist.uids:
-            return base
-        return self._box.context.names.make() + filename.sizes_of(base)
-
-    def _place(self, bases: list[str], infos: Sequence[Info], put: Put) -> list[Row]:
-        """Lines first, then the files, then the directories' durability. On any failure nothing stays visible."""
+    def _copy_names(self, names: Sequence[str]) -> list[str]:
         box = self._box
-        all_told = next(reversed(box.uidlist.uids.values()), 0) < box.told
-        keys = f"{uidlist.SAVED}{int(clock.now())}"
-        uids = self.assign(bases, keys=keys)
-        done: list[tuple[bool, str]] = []
-        try:
-            for at, base in enumerate(bases):
-                self._put_one(at, base, uids, bases, put, keys)
-                done.append(_target(bases[at], infos[at]))
-            if box.context.sync:
-                for is_new in {is_new for is_new, _ in done}:
-                    files.sync_directory(box.new_directory if is_new else box.cur_directory)
-        except BaseException as error:
-            box.doubt()
-            for is_new, name in done:
-                box.expect(is_new, False, name)
-                os.unlink(name, dir_fd=box.new_directory if is_new else box.cur_directory)
-            if isinstance(error, OSError) and error.errno not in _NO_LINK:
-                raise files.translated(error, f"link({box.shown})") from error
-            raise
-        if all_told:
-            for uid, (is_new, name) in zip(uids, done, strict=True):
-                box.put(uid, name, is_new=is_new)
-            box.told = uids[-1] + 1
-            box.settle(own=True)
-        else:
-            box.doubt()
-        return [box.row(uid, name) for uid, (_, name) in zip(uids, done, strict=True)]
-
-    def _put_one(self, at: int, base: str, uids: list[int], bases: list[str], put: Put, keys: str) -> None:
-        """A name that is taken gets another one, and a line with its next UID."""
-        for _ in range(PLACES):
-            try:
-                put(at, bases[at])
-                return
-            except FileExistsError:
-                bases[at] = self._box.context.names.make() + filename.sizes_of(base)
-                uids[at] = self.assign([bases[at]], keys=keys)[0]
-                if at + 1 < len(bases):
-                    uids[at + 1 :] = self.assign(bases[at + 1 :], keys=keys)
-        raise Internal.because(f"{self._box.shown}: no free name for a message after {PLACES} tries")
+        bases = [filename.base_of(name) for name in names]
+        fresh = box.context.names.make_many(len(bases))
+        if box.context.options.maildir_copy_preserve_filename:
+            taken = box.uidlist.uids
+            return [
+                made + filename.sizes_of(base) if base in taken else base
+                for made, base in zip(fresh, bases, strict=True)
+            ]
+        return [made + filename.sizes_of(base) for made, base in zip(fresh, bases, strict=True)]
 
     def flags(self, want: Sequence[Row]) -> list[Row | Gone | Changed]:
         """Rename each message to what its row says. A message that somebody else renamed meanwhile is Changed."""
@@ -523,13 +502,6 @@ class LockedMaildir:
         ]
         self._set_seen(wanted)
         return wanted
-
-
-def _target(base: str, info: Info) -> tuple[bool, str]:
-    """Where a message goes: new/ without flags, else cur/."""
-    if not info.flags and not info.keywords:
-        return True, base
-    return False, filename.with_info(base, info)
 
 
 def _file_draft(draft: Draft) -> FileDraft:
