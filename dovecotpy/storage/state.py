@@ -128,15 +128,16 @@ class State:
         lock = fcntl.flock if self._method == "flock" else fcntl.lockf
         lock(self._lock, fcntl.LOCK_UN)
 
-    def reserve(self, guid: str, *, uid: int, count: int = 1, modseq: int = 0) -> Reserve:
+    def reserve(self, guid: str, *, uid: int, count: int = 1, modseq: int = 0, closed: str = "") -> Reserve:
         """Make sure that `count` UIDs from `uid` on are reserved, on disk, before one is used.
 
-        After another boot the UIDs of the old reserve may have been given without a trace, so the first one is beyond it.
+        After another boot the UIDs of the old reserve may have been given without a trace, so the first one is beyond it. closed: the
+        boot at whose end none had been.
         Raises InUse, StoreError.
         """
         with _Transaction(self, self._open()) as connection:
             row = connection.execute("SELECT uid, modseq, boot FROM reserve WHERE guid=?", (guid,)).fetchone()
-            if row is not None and (row[2] != BOOT or not BOOT):
+            if row is not None and (row[2] != BOOT or not BOOT) and (row[2] != closed or not closed):
                 uid = max(uid, row[0])
             end, high = (row[0], row[1]) if row is not None else (0, 0)
             if uid + count > end or row is None or row[2] != BOOT:

@@ -18,6 +18,7 @@ from dovecotpy.storage.errors import (
 )
 from dovecotpy.storage.location import Location
 from dovecotpy.storage.mailbox import CHUNK, Mailbox
+from dovecotpy.storage.maildir.closing import Closings
 from dovecotpy.storage.maildir.context import Context, Options
 from dovecotpy.storage.maildir.filename import Names
 from dovecotpy.storage.maildir.tree import MaildirTree
@@ -93,6 +94,7 @@ class Store:
         self._settings = settings
         self._log = log
         self._watcher = Watcher(lambda text: log(Level.WARNING, text))
+        self._closings = Closings()
         self._states: list[State] = []
         self._trees: list[MaildirTree] = []
         try:
@@ -145,7 +147,15 @@ class Store:
             interval=float(setting.number("mailbox_idle_check_interval")),
         )
         context = Context(
-            options, self._log, self._watcher, _NO_STATE, Names(), self._user.user, _NO_STATE, _never
+            options,
+            self._log,
+            self._watcher,
+            _NO_STATE,
+            Names(),
+            self._user.user,
+            _NO_STATE,
+            _never,
+            self._closings,
         )
         tree = MaildirTree(where, context, inbox=space.inbox)
         self._trees.append(tree)
@@ -347,6 +357,7 @@ class Store:
     def close(self) -> None:
         """Give everything back. Idempotent."""
         self._watcher.close()
+        self._closings.close()
         for state in self._states:
             state.close()
         for tree in self._trees:

@@ -84,6 +84,8 @@ class MaildirBox(Places):
         """UIDs below were told, so that no message may appear among them"""
         self.reserved = 0
         """UIDs below are reserved on disk"""
+        self.gave_uids = False
+        """UIDs that need not be in the list after a power failure"""
         self.list_reread = False
         """the uidlist was read from its start since it was compared with what was told"""
         self.is_fresh = False
@@ -535,6 +537,10 @@ class MaildirBox(Places):
                 watch.close()
             self._watches = None
         self.forget_places()
+        if self.gave_uids and self.control >= 0:
+            self.gave_uids = False
+            exclusive = self.context.options.dotlock_use_excl
+            self.context.closings.add(self.control, self.guid, self.uidlist.uidnext, exclusive=exclusive)
         descriptors = {
             self.directory,
             self.control,

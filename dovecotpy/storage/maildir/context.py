@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from dovecotpy.ipc.record import Level
+from dovecotpy.storage.maildir.closing import Closings
 from dovecotpy.storage.maildir.filename import Names
 from dovecotpy.storage.notify import Watcher
 from dovecotpy.storage.state import State
@@ -41,6 +42,8 @@ class Context(NamedTuple):
     """the user's own, where mailboxes that he shares with others keep what is his alone"""
     is_clash: Callable[[str, str], bool]
     """whether another mailbox than the named one has this GUID too"""
+    closings: Closings
+    """what is due when the session ends"""
 
     @property
     def sync(self) -> bool:

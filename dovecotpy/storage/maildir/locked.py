@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from dovecotpy import clock
 from dovecotpy.ipc.record import Level
-from dovecotpy.storage import files
+from dovecotpy.storage import files, state
 from dovecotpy.storage.driver import Changed, Columns, Delta, Draft, Gone, Moved, Row
 from dovecotpy.storage.errors import Internal, LimitReached, MailboxReplaced, NoSpace, StoreError
 from dovecotpy.storage.flags import SEEN
-from dovecotpy.storage.maildir import courier, filename, uidlist
+from dovecotpy.storage.maildir import closing, courier, filename, uidlist
 from dovecotpy.storage.maildir.body import FileDraft
 from dovecotpy.storage.maildir.filename import Info
 from dovecotpy.storage.maildir.placing import NO_LINK, PLACES, Placing
@@ -87,7 +87,7 @@ class LockedMaildir:
                 self._restore_lines()
             if again and not box.uidlist.guid:
                 box.uidlist.set_guid(os.urandom(16).hex())
-                self._rewrite(sync=box.context.sync)
+                self._rewrite()
             elif not box.uidlist.complete or box.uidlist.duplicates:
                 self._report_duplicates()
                 self._rewrite()
@@ -112,7 +112,7 @@ class LockedMaildir:
         if not lost:
             return
         box.uidlist.uids = dict(sorted((uids | lost).items(), key=_by_uid))
-        self._rewrite(sync=box.context.sync)
+        self._rewrite()
 
     def _check_validity(self) -> None:
         box = self._box
@@ -135,7 +135,7 @@ class LockedMaildir:
         else:
             box.uidlist.start(self._fresh_uidvalidity(), 1, _fresh_guid().decode())
         box.is_fresh = not box.uidvalidity
-        self._rewrite(sync=box.context.sync)
+        self._rewrite()
         if box.context.sync:
             files.sync_directory(box.control)
 
@@ -154,9 +154,9 @@ class LockedMaildir:
                 f"{box.shown}/{uidlist.NAME}: Duplicate file entry at line {line}: {name} (uid {old} -> {new})",
             )
 
-    def _rewrite(self, without: Collection[str] = (), *, sync: bool = False) -> None:
+    def _rewrite(self, without: Collection[str] = ()) -> None:
         box = self._box
-        box.uidlist.rewrite(without=without, sync=sync, shared=box.shared)
+        box.uidlist.rewrite(without=without, sync=box.context.sync, shared=box.shared)
         box.dead.difference_update(without)
         for base in without:
             box.absent.pop(base, None)
@@ -205,13 +205,19 @@ class LockedMaildir:
     def _reserve(self, count: int) -> bool:
         """Reserve UIDs ahead; True if there is no reserve, so that the list itself must be synced."""
         box = self._box
-        if not box.context.sync or box.uidlist.uidnext + count <= box.reserved:
+        if not box.context.sync:
+            return False
+        box.gave_uids = True
+        closed = self._reopen()
+        if box.uidlist.uidnext + count <= box.reserved:
             return False
         if box.context.state.broken:
             return True
         try:
             self._settle_clash()
-            reserve = box.context.state.reserve(box.guid.decode(), uid=box.uidlist.uidnext, count=count)
+            reserve = box.context.state.reserve(
+                box.guid.decode(), uid=box.uidlist.uidnext, count=count, closed=closed
+            )
         except StoreError as error:
             if isinstance(error, NoSpace):
                 raise
@@ -220,6 +226,18 @@ class LockedMaildir:
         box.uidlist.uidnext = min(max(box.uidlist.uidnext, reserve.first), uidlist.MAX_NUMBER)
         box.reserved = reserve.end
         return False
+
+    def _reopen(self) -> str:
+        """The boot in which the mailbox was closed, if that was another one; in this one it is open from now on."""
+        box = self._box
+        try:
+            closed = closing.boot_of(box.control, box.guid, box.uidlist.uidnext)
+            if closed and closed == state.BOOT:
+                closing.take_back(box.control)
+                return ""
+        except OSError as error:
+            raise files.translated(error, f"write({box.shown}/{closing.NAME})") from error
+        return closed
 
     def _settle_clash(self) -> None:
         """A folder copied with its uidlist has the GUID of its original: the copy gets one of its own."""
@@ -230,7 +248,7 @@ class LockedMaildir:
             return
         if owner and box.context.is_clash(guid, owner):
             box.uidlist.set_guid(_fresh_guid().decode())
-            self._rewrite(sync=box.context.sync)
+            self._rewrite()
             box.guid = box.uidlist.guid.encode()
             box.context.state.copy(guid, box.guid.decode())
             guid = box.guid.decode()
