@@ -196,6 +196,9 @@ class BoxDriver(Protocol):
     def stamp(self) -> bytes:
         """Equal to an earlier one: proven unchanged since. Empty: not known."""
 
+    def settled_stamp(self) -> bytes:
+        """As `stamp`, as of the end of our last write, without looking."""
+
     def lock(self, deadline: float) -> "AbstractContextManager[Locked]":
         """The right to write, by `clock.monotonic()` deadline. Raises InUse."""
 

@@ -333,7 +333,7 @@ class Mailbox:
             self._dirty = True
         if rows:
             self._note_unclaimed(rows[0].uid)
-        self._stamp = self._driver.stamp() if self._stamp else b""
+        self._stamp = self._driver.settled_stamp() if self._stamp else b""
 
     def _note_unclaimed(self, uid: int) -> None:
         """Write down from where on nobody claimed anything, where that is not written yet.
@@ -473,7 +473,7 @@ class Mailbox:
                 removed = locked.remove(rows)
                 self._ledger.take((), (), removed)
                 self._dirty = self._dirty or bool(removed)
-                self._stamp = self._driver.stamp() if self._stamp else b""
+                self._stamp = self._driver.settled_stamp() if self._stamp else b""
             for uid in removed:
                 self._messages.forget(uid)
             gone.extend(removed)
@@ -665,7 +665,7 @@ class _Store:
             waiting = self._attempt(waiting)
         if waiting:
             raise InUse("Timeout while waiting for lock")
-        box._stamp = box._driver.stamp() if box._stamp else b""
+        box._stamp = box._driver.settled_stamp() if box._stamp else b""
 
     def _attempt(self, uids: Uids) -> list[int]:
         """Set what can be set; UIDs that somebody else changed meanwhile, to be looked at again."""

@@ -103,7 +103,6 @@ class MaildirBox(Places):
         """what others did since: (in new/, event)"""
         self.news_lost = False
         self._watches: tuple[Watch, Watch] | None = None
-        self._own: set[tuple[bool, bool, str]] = set()
         self._infos: dict[str, tuple[int, frozenset[str]]] = {}
         self._open_directories(writable)
         self.capabilities = Capabilities(True, context.state.usable, True, MAX_KEYWORDS, self.writable)
@@ -183,6 +182,10 @@ class MaildirBox(Places):
         return Marks(
             (new.st_ino, new.st_mtime_ns), (cur.st_ino, cur.st_mtime_ns), (listed.st_ino, listed.st_size)
         )
+
+    def settled_stamp(self) -> bytes:
+        """As `stamp`, as of the end of our last write; what happened since is for the next `stamp` to say."""
+        return b"" if self.known is None else packed(self.known)
 
     def listed_mark(self) -> tuple[int, int]:
         """Of the uidlist as it was read last, as in `marks`."""
@@ -268,7 +271,9 @@ class MaildirBox(Places):
     def doubt(self) -> None:
         """Something is not as we thought it was: only a listing tells."""
         self.known = self.exact = None
-        self._own.clear()
+        for watch in self._watches or ():
+            watch.own_came.clear()
+            watch.own_left.clear()
 
     # The watch
 
@@ -286,7 +291,6 @@ class MaildirBox(Places):
             new.close()
             return False
         self._watches = (new, cur)
-        self._own.clear()
         self.exact = None
         self.news.clear()
         if self.known is not None and self.clean and self.marks() == self.known:
@@ -296,7 +300,8 @@ class MaildirBox(Places):
     def expect(self, is_new: bool, came: bool, name: str) -> None:
         """A change that we are about to make ourselves."""
         if self._watches is not None:
-            self._own.add((is_new, came, name))
+            watch = self._watches[0 if is_new else 1]
+            (watch.own_came if came else watch.own_left).add(os.fsencode(name))
 
     def take_events(self) -> list[tuple[bool, Event]] | None:
         """What others did since the last call: (in new/, event); None if some were lost."""
@@ -311,12 +316,7 @@ class MaildirBox(Places):
             if events is None:
                 lost = True
                 continue
-            for event in events:
-                mine = (is_new, event.came, event.name)
-                if mine in self._own:
-                    self._own.discard(mine)
-                else:
-                    taken.append((is_new, event))
+            taken += [(is_new, event) for event in events]
         self.news += taken
         if lost or len(self.news) > MAX_NEWS:
             self.exact, self.news_lost = None, True

@@ -383,26 +383,26 @@ class LockedMaildir:
         self, row: Row, info: Info, endings: dict[tuple[str, int, str], str]
     ) -> Row | Gone | Changed:
         box = self._box
-        where = box.path(row.uid)
+        where = box.where(row.uid)
         if where is None:
             return self._look_again(row.uid)
-        directory, name = where
+        is_new, name = where
         base, _, old = name.partition(":")
         key = (old, info.flags, info.keywords)
         ending = endings.get(key)
         if ending is None:
             ending = endings[key] = self._ending(old, info)
         target = base + ending
-        is_new = directory == box.new_directory
         if target == name and not is_new:
             return row
+        directory = box.new_directory if is_new else box.cur_directory
         box.expect(is_new, False, name)
         box.expect(False, True, target)
         try:
             os.rename(name, target, src_dir_fd=directory, dst_dir_fd=box.cur_directory)
         except FileNotFoundError:
             return self._look_again(row.uid)
-        box.put(row.uid, target, is_new=False)
+        box.renamed(row.uid, name, target, was_new=is_new)
         return row
 
     def _ending(self, old: str, info: Info) -> str:

@@ -121,6 +121,14 @@ class Places:
             self._enter(uid, name, is_new=is_new)
         self._note(uid, ("new/" if is_new else "cur/") + name)
 
+    def renamed(self, uid: int, name: str, target: str, *, was_new: bool) -> None:
+        """A message went from one name to another one in cur/."""
+        if self._source is None:
+            self.names[uid] = target
+            (self.new if was_new else self.cur).pop(name, None)
+            self.cur[target] = uid
+        self._note(uid, "cur/" + target)
+
     def forget(self, uid: int) -> None:
         """A message is not at its name any more."""
         if self._source is None:

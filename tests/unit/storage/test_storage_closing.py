@@ -109,7 +109,12 @@ def test_of_another_mailbox_or_torn_says_nothing(home: Home, reboot) -> None:  #
     last = session(home)
     path = home.root / closing.NAME
     data = path.read_bytes()
-    for changed in (data[:-1], data[:5] + b"x" + data[6:], b"", data[:-5] + bytes([data[-5] ^ 1]) + data[-4:]):
+    for changed in (
+        data[:-1],
+        data[:5] + b"x" + data[6:],
+        b"",
+        data[:-5] + bytes([data[-5] ^ 1]) + data[-4:],
+    ):
         path.write_bytes(changed)
         directory = os.open(home.root, os.O_RDONLY)
         assert closing.boot_of(directory, data[:32], 99) == ""
