@@ -143,7 +143,8 @@ class Store:
             maildir_copy_preserve_filename=setting.flag("maildir_copy_preserve_filename"),
             maildir_stat_dirs=setting.flag("maildir_stat_dirs"),
             lock_method=setting.text("lock_method"),
-            poll=setting.flag("mail_nfs_storage"),
+            maildir_very_dirty_syncs=setting.flag("maildir_very_dirty_syncs"),
+            mail_nfs_storage=setting.flag("mail_nfs_storage"),
             interval=float(setting.number("mailbox_idle_check_interval")),
         )
         context = Context(
@@ -164,6 +165,7 @@ class Store:
             tree.control_root(),
             method=options.lock_method,
             sync=not options.fsync_disable,
+            exclusive=options.dotlock_use_excl,
         )
         self._states.append(state)
         tree.use(state)

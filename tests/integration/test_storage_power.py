@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dovecotpy.storage import files
+from dovecotpy.storage import dotlock, files
 from dovecotpy.storage import state as state_module
-from dovecotpy.storage.maildir import dotlock
 from dovecotpy.storage.maildir.body import FileDraft
 from dovecotpy.storage.state import State
 from tests.integration.storage_promises import check_all, run, usual

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from dovecotpy import clock
 from dovecotpy.ipc.record import Level
 from dovecotpy.storage import files
+from dovecotpy.storage.dotlock import Dotlock
 from dovecotpy.storage.driver import (
     UNKNOWN_DATE,
     Capabilities,
@@ -33,7 +34,6 @@ from dovecotpy.storage.flags import SEEN
 from dovecotpy.storage.maildir import filename, uidlist
 from dovecotpy.storage.maildir.body import FileBody, FileDraft
 from dovecotpy.storage.maildir.context import Context
-from dovecotpy.storage.maildir.dotlock import Dotlock
 from dovecotpy.storage.maildir.filename import Info
 from dovecotpy.storage.maildir.keywords import Keywords
 from dovecotpy.storage.maildir.listing import Marks
@@ -73,7 +73,7 @@ class MaildirBox(Places):
         self.new_directory = self.cur_directory = self.tmp_directory = -1
         self.guid = b""
         self.uidvalidity = 0
-        self.uidlist = Uidlist(control)
+        self.uidlist = Uidlist(control, afresh=context.options.mail_nfs_storage)
         self.keywords = Keywords(control)
         self.dotlock = Dotlock(control, uidlist.NAME + ".lock", exclusive=context.options.dotlock_use_excl)
         self.dead: set[str] = set()
@@ -171,6 +171,8 @@ class MaildirBox(Places):
 
     def marks(self) -> Marks:
         """Stat of both directories and of the uidlist. Raises MailboxReplaced, OSError."""
+        if self.context.options.mail_nfs_storage:
+            return self._marks_afresh()
         new = os.fstat(self.new_directory)
         cur = os.fstat(self.cur_directory)
         if not cur.st_nlink or not new.st_nlink:
@@ -178,10 +180,20 @@ class MaildirBox(Places):
         try:
             listed = os.stat(uidlist.NAME, dir_fd=self.control, follow_symlinks=False)
         except FileNotFoundError:
-            return Marks((new.st_ino, new.st_mtime_ns), (cur.st_ino, cur.st_mtime_ns), (0, 0))
-        return Marks(
-            (new.st_ino, new.st_mtime_ns), (cur.st_ino, cur.st_mtime_ns), (listed.st_ino, listed.st_size)
-        )
+            return Marks.of(new, cur, None)
+        return Marks.of(new, cur, listed)
+
+    def _marks_afresh(self) -> Marks:
+        try:
+            new = files.stat_afresh(self.directory, "new")
+            cur = files.stat_afresh(self.directory, "cur")
+        except FileNotFoundError:
+            raise MailboxReplaced("Mailbox was deleted") from None
+        try:
+            listed = files.stat_afresh(self.control, uidlist.NAME)
+        except FileNotFoundError:
+            return Marks.of(new, cur, None)
+        return Marks.of(new, cur, listed)
 
     def settled_stamp(self) -> bytes:
         """As `stamp`, as of the end of our last write; what happened since is for the next `stamp` to say."""
@@ -234,7 +246,14 @@ class MaildirBox(Places):
     def lasting_stamp(self) -> bytes:
         """A stamp that still proves something when nobody watches any more; empty: the last change is too fresh."""
         stamp = self.stamp()
-        return stamp if stamp and self.known is not None and self.known.aged else b""
+        if not stamp or self.known is None:
+            return b""
+        return stamp if self.known.aged or (self._alone and self.known.aged_but_cur) else b""
+
+    @property
+    def _alone(self) -> bool:
+        """What other programs do in cur/ may be seen later."""
+        return self.context.options.maildir_very_dirty_syncs
 
     def settle(self, own: bool) -> None:
         """After changes of ours: what is known stays known if the watch saw nothing but them, else a listing is due."""
@@ -242,10 +261,13 @@ class MaildirBox(Places):
             self.doubt()
         if self.known is None:
             return
-        if self._watches is None:
+        if self._watches is None and not self._alone:
             self.known = None
             return
         now = self.marks()
+        if self._watches is None:
+            self.know(now._replace(new=self.known.new), clean=True)
+            return
         if self.take_events() == []:
             self.know(now, clean=False)
             if self.exact is not None and not self.news:
@@ -281,7 +303,7 @@ class MaildirBox(Places):
         """Watch both directories from now on; False: not possible."""
         if self._watches is not None:
             return True
-        if self.context.options.poll:
+        if self.context.options.mail_nfs_storage:
             return False
         new = self.context.watcher.watch(self.directory, "new")
         if new is None:
@@ -456,7 +478,7 @@ class MaildirBox(Places):
         """The list as read, or, where an index made that unnecessary so far, read aside: what is new in it is for the next sync to see."""
         if self.uidlist.identity != files.NOWHERE:
             return self.uidlist
-        aside = Uidlist(self.control)
+        aside = Uidlist(self.control, afresh=self.context.options.mail_nfs_storage)
         try:
             aside.refresh()
         except (uidlist.Broken, OSError):
@@ -522,7 +544,7 @@ class MaildirBox(Places):
         """Forget what was adopted: it was of another mailbox."""
         self.uidvalidity, self.guid, self.told, self.reserved = 0, b"", 0, 0
         self.forget_places()
-        self.uidlist = Uidlist(self.control)
+        self.uidlist = Uidlist(self.control, afresh=self.context.options.mail_nfs_storage)
         self.seen = None
 
     @property

@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 from dovecotpy import clock
 from dovecotpy.storage import files, state
+from dovecotpy.storage.dotlock import Dotlock
 from dovecotpy.storage.errors import StoreError
 from dovecotpy.storage.maildir import uidlist
-from dovecotpy.storage.maildir.dotlock import Dotlock
 
 NAME = "dovecotpy-closed"
 LOCK_SECONDS = 0.2

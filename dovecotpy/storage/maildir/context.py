@@ -22,8 +22,9 @@ class Options(NamedTuple):
     maildir_copy_preserve_filename: bool = False
     maildir_stat_dirs: bool = False
     lock_method: str = "fcntl"
-    poll: bool = False
-    """never inotify: the mail is on a network file system"""
+    maildir_very_dirty_syncs: bool = False
+    mail_nfs_storage: bool = False
+    """never inotify, and stat only what was opened just now"""
     interval: float = 30.0
     """mailbox_idle_check_interval in seconds: how often to look where there is no watch"""
 

@@ -30,6 +30,20 @@ class Marks(NamedTuple):
     uidlist: tuple[int, int]
     """inode and size; zeros where there is none"""
 
+    @classmethod
+    def of(cls, new: os.stat_result, cur: os.stat_result, uidlist: os.stat_result | None) -> Marks:
+        """From what stat gave."""
+        return cls(
+            (new.st_ino, new.st_mtime_ns),
+            (cur.st_ino, cur.st_mtime_ns),
+            (0, 0) if uidlist is None else (uidlist.st_ino, uidlist.st_size),
+        )
+
+    @property
+    def aged_but_cur(self) -> bool:
+        """No later change of new/ can carry its mtime any more."""
+        return abs(clock.file_time() - self.new[1] / 1e9) > TICK
+
     @property
     def aged(self) -> bool:
         """No later change can carry these mtimes any more."""

@@ -39,9 +39,10 @@ class Duplicate(tuple[int, str, int, int]):
 
 
 class Uidlist:
-    """The list as read so far. `control`: descriptor of the directory it is in."""
+    """The list as read so far. control: descriptor of the directory it is in. afresh: that is on a network file system."""
 
     __slots__ = (
+        "_afresh",
         "_control",
         "_lines",
         "_offset",
@@ -56,8 +57,9 @@ class Uidlist:
         "version",
     )
 
-    def __init__(self, control: int) -> None:
+    def __init__(self, control: int, *, afresh: bool = False) -> None:
         self._control = control
+        self._afresh = afresh
         self._forget()
         self.identity = NOWHERE
 
@@ -87,7 +89,7 @@ class Uidlist:
 
         Raises Broken, OSError.
         """
-        found = files.identify(self._control, NAME)
+        found = self._identify()
         same_file = found.inode == self.identity.inode and found.device == self.identity.device
         if found == NOWHERE:
             again = self.identity != NOWHERE
@@ -107,6 +109,14 @@ class Uidlist:
             self.identity = NOWHERE
             raise
         return True
+
+    def _identify(self) -> Identity:
+        if not self._afresh:
+            return files.identify(self._control, NAME)
+        try:
+            return files.identity(files.stat_afresh(self._control, NAME))
+        except FileNotFoundError:
+            return NOWHERE
 
     def _read_all(self) -> None:
         data, found = files.read(self._control, NAME)
