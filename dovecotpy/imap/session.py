@@ -123,8 +123,8 @@ class ImapSession:
 
     @property
     def working(self) -> bool:
-        """Whether a command is at work, so that `pull` should be called again soon even if it gave nothing."""
-        return self.ended is None and self._running is not None
+        """Whether a command is at work or input waits that was not looked at: `pull` should be called again soon even if it gave nothing."""
+        return self.ended is None and (self._running is not None or not self._starved)
 
     def feed(self, data: bytes) -> None:
         """Octets from the client."""
@@ -172,7 +172,7 @@ class ImapSession:
     def wait(self) -> Wait:
         """What to watch besides the client, and in how many seconds `tick` is wanted."""
         now = clock.monotonic()
-        if self._running is not None or self._output:
+        if self.working or self._output:
             return Wait(None, 0.0)
         if not self._idle_tag:
             return Wait(None, max(0.0, self._last_input + INACTIVITY - now))

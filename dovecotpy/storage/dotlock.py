@@ -25,8 +25,10 @@ Less than the shortest wait for a lock. A maker that was only slow notices that 
 TOUCH = 10.0
 MAX_CONTENT = 512
 FULL = (errno.ENOSPC, errno.EDQUOT)
-_FIRST_PAUSE = 0.002
-_LONGEST_PAUSE = 0.1
+_LONGEST_PAUSE = 0.02
+_SHORTEST_PAUSE = 0.0005
+_IMPATIENCE = 20.0
+"""How fast the pauses get shorter, per second of waiting: who waits longest looks most often, so that nobody starves among many."""
 
 
 class Dotlock:
@@ -56,17 +58,16 @@ class Dotlock:
 
         Raises InUse(text), NoSpace when no file can be made, PermissionDenied.
         """
-        pause = _FIRST_PAUSE
+        began = clock.monotonic()
         while True:
             if self._create():
                 return
             if self._break_stale():
                 continue
-            left = deadline - clock.monotonic()
-            if left <= 0:
+            now = clock.monotonic()
+            if now >= deadline:
                 raise InUse(text)
-            time.sleep(min(pause, left))
-            pause = min(2 * pause, _LONGEST_PAUSE)
+            time.sleep(min(_pause(now, now - began), deadline - now))
 
     def keep(self) -> bool:
         """Touch the lock when it is due; False when somebody broke it, so that nothing may be written on its strength."""
@@ -171,6 +172,12 @@ class Dotlock:
                 return watched >= NAMELESS
             return watched >= OBSERVED and abs(clock.file_time() - found.st_mtime) >= self._stale
         return True
+
+
+def _pause(now: float, waited: float) -> float:
+    """Seconds until the next look; the clock's last digits keep those who wait from looking in step."""
+    jitter = 0.5 + now * 1e6 % 1.0
+    return max(_SHORTEST_PAUSE, jitter * _LONGEST_PAUSE / (1.0 + _IMPATIENCE * waited))
 
 
 def _abandoned_by_dead(content: bytes) -> bool:

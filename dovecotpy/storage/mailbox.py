@@ -235,7 +235,7 @@ class Mailbox:
         try:
             with self._driver.lock(clock.monotonic() + LOCK_SECONDS):
                 claimed = self.recent()
-                self._note_claimed(columns.uidnext)
+                self._note_claimed(max(columns.uidnext, self._unclaimed_from()))
                 return claimed
         except StoreError:
             return self.recent()

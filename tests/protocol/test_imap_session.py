@@ -49,6 +49,15 @@ def test_the_whole_conversation() -> None:
     assert tagged == [(bytes((letter,)), b"OK") for letter in b"abcdefghijklmno"]
 
 
+def test_a_store_that_takes_longer_than_a_slice_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However soon a pull gives up, whoever calls again while the session is working hears every answer."""
+    monkeypatch.setattr(imap_session, "SLICE", -1.0)
+    client = Client(store_with(), settings())
+    answers = [check(response) for response in responses(client.send(CONVERSATION))]
+    tagged = [(tag, text[:2]) for tag, text in answers if tag not in (b"*", b"+", b"login")]
+    assert tagged == [(bytes((letter,)), b"OK") for letter in b"abcdefghijklmno"]
+
+
 def test_cut_off_at_every_octet() -> None:
     """Whatever the place, the answers so far are sound, nothing stays open, and no half message is stored."""
     for at in range(len(CONVERSATION)):

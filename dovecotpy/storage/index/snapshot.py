@@ -153,21 +153,31 @@ def read_recent(directory: int, uidvalidity: int) -> int | None:
 
 
 def start_recent(directory: int, uidvalidity: int, uid: int) -> None:
-    """Note from where on messages are unclaimed, where nothing is noted yet. Needs no lock. Raises OSError."""
+    """Note from where on messages are unclaimed, where nothing is noted yet. Needs no lock, and never replaces what a claim wrote. Raises OSError."""
+    temporary = f"{RECENT}.tmp.{os.getpid()}.{os.urandom(4).hex()}"
+    descriptor = os.open(temporary, files.CREATE, 0o666, dir_fd=directory)
     try:
-        os.close(os.open(RECENT, files.CREATE, 0o666, dir_fd=directory))
+        os.pwrite(descriptor, _packed_recent(uidvalidity, uid), 0)
+        os.link(temporary, RECENT, src_dir_fd=directory, dst_dir_fd=directory, follow_symlinks=False)
     except FileExistsError:
-        if read_recent(directory, uidvalidity) is not None:
-            return
-    write_recent(directory, uidvalidity, uid)
+        return
+    finally:
+        os.close(descriptor)
+        os.unlink(temporary, dir_fd=directory)
 
 
 def write_recent(directory: int, uidvalidity: int, uid: int) -> None:
     """Note that every message below a UID is claimed. Under the mailbox's lock. Raises OSError."""
-    data = struct.pack("<IQ", uidvalidity, uid)
     mode = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     descriptor = os.open(RECENT, mode, 0o666, dir_fd=directory)
     try:
-        os.pwrite(descriptor, data + struct.pack("<I", zlib.crc32(data)), 0)
+        if os.fstat(descriptor).st_size > _RECENT.size:
+            os.ftruncate(descriptor, _RECENT.size)
+        os.pwrite(descriptor, _packed_recent(uidvalidity, uid), 0)
     finally:
         os.close(descriptor)
+
+
+def _packed_recent(uidvalidity: int, uid: int) -> bytes:
+    data = struct.pack("<IQ", uidvalidity, uid)
+    return data + struct.pack("<I", zlib.crc32(data))

@@ -256,12 +256,16 @@ class MaildirBox(Places):
         return self.context.options.maildir_very_dirty_syncs
 
     def settle(self, own: bool) -> None:
-        """After changes of ours: what is known stays known if the watch saw nothing but them, else a listing is due."""
+        """After changes of ours: what is known stays known if the watch saw nothing but them, else a listing is due.
+
+        No watch shows what others wrote into State, so that a mailbox with anything there is always looked at again.
+        """
         if not own:
             self.doubt()
         if self.known is None:
             return
-        if self._watches is None and not self._alone:
+        unseen = self.keywords.full or self.shared is not None
+        if unseen or (self._watches is None and not self._alone):
             self.known = None
             return
         now = self.marks()
@@ -315,8 +319,11 @@ class MaildirBox(Places):
         self._watches = (new, cur)
         self.exact = None
         self.news.clear()
-        if self.known is not None and self.clean and self.marks() == self.known:
-            self.exact = self.known
+        if self.known is not None:
+            if self.marks() != self.known:
+                self.known = None
+            elif self.clean:
+                self.exact = self.known
         return True
 
     def expect(self, is_new: bool, came: bool, name: str) -> None:
@@ -384,6 +391,7 @@ class MaildirBox(Places):
 
     def rows(self, named: Sequence[tuple[int, str]]) -> list[Row]:
         """What names say of their messages. Rows are found again by UID, so that refs are empty."""
+        self.load_surplus()
         infos, surplus = self._infos, self.surplus
         seen = self.private_seen()
         rows = []
@@ -483,6 +491,8 @@ class MaildirBox(Places):
             aside.refresh()
         except (uidlist.Broken, OSError):
             return self.uidlist
+        finally:
+            aside.close()
         return aside
 
     # Messages
@@ -544,6 +554,7 @@ class MaildirBox(Places):
         """Forget what was adopted: it was of another mailbox."""
         self.uidvalidity, self.guid, self.told, self.reserved = 0, b"", 0, 0
         self.forget_places()
+        self.uidlist.close()
         self.uidlist = Uidlist(self.control, afresh=self.context.options.mail_nfs_storage)
         self.seen = None
 
@@ -554,6 +565,7 @@ class MaildirBox(Places):
 
     def close(self) -> None:
         """Give back descriptors and watches. Idempotent."""
+        self.uidlist.close()
         if self._watches is not None:
             for watch in self._watches:
                 watch.close()

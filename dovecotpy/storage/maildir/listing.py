@@ -64,6 +64,8 @@ class Listing(NamedTuple):
     """the events meanwhile are in it"""
     touched: frozenset[str]
     """base names that came or went meanwhile"""
+    missed: bool
+    """events from before it were taken, which nothing but this listing shows"""
     taken: int = 0
     """events of `MaildirBox.news` that are in it"""
 
@@ -77,29 +79,29 @@ def look(box: MaildirBox) -> Listing:
 
     cur/ is not read where its mtime proves that it is what is known of it.
     """
+    known = box.known if box.clean and box.loaded else None
     watched = box.watch()
-    if watched:
-        box.take_events()
+    missed = watched and box.take_events() != []
     before = box.marks()
     aged = before.aged
-    same = box.loaded and box.clean and box.known is not None and box.known.cur == before.cur
+    same = known is not None and known.cur == before.cur
     new: Iterable[str] = os.listdir(box.new_directory)
     cur: Iterable[str] = box.cur if same else os.listdir(box.cur_directory)
     after = box.marks()
     if not watched:
-        return Listing(new, cur, before, after, aged and before == after, False, frozenset())
+        return Listing(new, cur, before, after, aged and before == after, False, frozenset(), missed)
     events = box.take_events()
     if events is None:
-        return Listing(new, cur, before, after, False, False, frozenset())
+        return Listing(new, cur, before, after, False, False, frozenset(), missed)
     taken = len(box.news)
     still = before[:2] == after[:2]
     if not events:
-        return Listing(new, cur, before, after, still, still, frozenset(), taken)
+        return Listing(new, cur, before, after, still, still, frozenset(), missed, taken)
     in_new, in_cur = set(new), set(cur)
     for is_new, event in events:
         _apply(in_new if is_new else in_cur, event)
     touched = frozenset(event.name.partition(":")[0] for _, event in events)
-    return Listing(in_new, in_cur, before, after, False, True, touched, taken)
+    return Listing(in_new, in_cur, before, after, False, True, touched, missed, taken)
 
 
 def _apply(names: set[str], event: Event) -> None:

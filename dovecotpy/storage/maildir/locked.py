@@ -365,9 +365,12 @@ class LockedMaildir:
         answers: list[Row | Gone | Changed] = []
         endings: dict[tuple[str, int, str], str] = {}
         renamed = False
+        outdated = self._outdated_surplus()
         for row, info in zip(want, infos, strict=True):
             try:
-                answer = self._set_flags(row, info, endings)
+                answer = (
+                    self._look_again(row.uid) if row.uid in outdated else self._set_flags(row, info, endings)
+                )
             except OSError as error:
                 box.settle(own=False)
                 raise files.translated(error, f"rename({box.shown})") from error
@@ -375,9 +378,20 @@ class LockedMaildir:
             answers.append(answer)
         if renamed:
             box.settle(own=True)
-        self._set_surplus(want)
-        self._set_seen([row for row, answer in zip(want, answers, strict=True) if isinstance(answer, Row)])
+        done = [row for row, answer in zip(want, answers, strict=True) if isinstance(answer, Row)]
+        self._set_surplus(done)
+        self._set_seen(done)
         return answers
+
+    def _outdated_surplus(self) -> set[int]:
+        """UIDs whose keywords beyond the letters are not what the rows were made from."""
+        box = self._box
+        before, box.surplus = box.surplus, None
+        box.load_surplus()
+        if before is None or box.surplus is None:
+            return set()
+        now = box.surplus
+        return {uid for uid in before.keys() | now.keys() if before.get(uid) != now.get(uid)}
 
     def _set_flags(
         self, row: Row, info: Info, endings: dict[tuple[str, int, str], str]
@@ -421,6 +435,7 @@ class LockedMaildir:
         name = locate(box, uid)
         if name is None:
             return Gone(uid)
+        box.refresh_keywords()
         return Changed(box.row(uid, name))
 
     def remove(self, rows: Sequence[Row]) -> list[int]:

@@ -49,6 +49,8 @@ class Sync:
         """known messages that were found, be it at the name that they had before"""
         self.surplus_before: dict[int, frozenset[str]] = {}
         self.complete = True
+        self.listed = 0
+        """the next UID before the listing was begun: of files with later lines it proves nothing"""
         self.moved_files = False
         self.missing: list[tuple[int, str]] = []
         self.new: dict[str, str] = {}
@@ -60,10 +62,10 @@ class Sync:
         """Raises MailboxReplaced, InUse, StoreError, OSError."""
         box = self.box
         box.load_names()
-        self._keywords()
         listing = self._from_events() or self._list()
+        self._keywords()
         self._read_list(listing)
-        self._write_if_needed(listing)
+        listing = self._write_if_needed(listing)
         self._surplus()
         self._private()
         self._take_moved()
@@ -74,6 +76,7 @@ class Sync:
         return Delta(self.appeared, rows, self.vanished, box.stamp(), self.recent, box.told, self.complete)
 
     def _keywords(self) -> None:
+        """After the listing, because a keyword gets its letter before a name shows it."""
         box = self.box
         self.surplus_before = box.surplus or {}
         meanings = box.keywords.names
@@ -111,6 +114,9 @@ class Sync:
     def _from_events(self) -> Listing | None:
         """What the watch says that others did, where that is all of it and leaves nothing open; None: a listing is due."""
         box = self.box
+        if box.exact is None:
+            return None
+        self._read_lines_first()
         marks = box.marks()
         box.take_events()
         if box.exact is None or not box.news:
@@ -140,12 +146,19 @@ class Sync:
         if twice or left - came:
             self.missing, self.new, self.cur = [], {}, {}
             return None
-        return Listing((), (), marks, marks, False, True, frozenset(came), len(box.news))
+        return Listing((), (), marks, marks, False, True, frozenset(came), False, len(box.news))
+
+    def _read_lines_first(self) -> None:
+        """The lines of the uidlist that what follows can say anything about."""
+        if self.box.uidlist.identity != NOWHERE or not self.box.names:
+            self._read_lines()
+        self.listed = self.box.uidlist.uidnext
 
     def _list(self) -> Listing:
         if self.box.exact is None:
             self.box.news.clear()
             self.box.news_lost = False
+        self._read_lines_first()
         for attempt in range(LISTINGS):
             listing = look(self.box)
             self._compare(listing)
@@ -203,6 +216,10 @@ class Sync:
             and listing.after.uidlist == self.box.listed_mark()
         ):
             return
+        self._read_lines()
+
+    def _read_lines(self) -> None:
+        box = self.box
         try:
             again = box.uidlist.refresh()
         except Broken:
@@ -233,34 +250,50 @@ class Sync:
 
     # What must be written
 
-    def _write_if_needed(self, listing: Listing) -> None:
+    def _write_if_needed(self, listing: Listing) -> Listing:
+        """The listing to go on with."""
         box = self.box
         doubles = self._real_doubles(listing)
         moves = box.writable and bool(self.new or box.new)
         unassigned = self._unassigned()
         if not (doubles or moves or unassigned or not box.guid or not box.uidlist.complete):
-            return
+            return listing
         first = not box.uidvalidity
         deadline = clock.monotonic() + (FIRST_LOCK_SECONDS if first else LOCK_SECONDS)
         try:
             with box.lock(deadline) as locked:
                 if box.uidlist.identity != NOWHERE:
+                    if self._is_outdated():
+                        listing = self._list()
+                        self._keywords()
+                        doubles = self._real_doubles(listing)
                     self._assign(locked)
                     self._fix_doubles(doubles)
                     if moves:
                         self._move_new()
                     locked.tidy()
-                    return
+                    return listing
         except InUse:
             if first:
                 raise
         except (PermissionDenied, NoSpace) as error:
             self._assign_in_memory(error)
-            return
+            return listing
         if first:
             self._assign_in_memory(NoSpace("Not enough disk space"))
-            return
+            return listing
         self._leave_unassigned()
+        return listing
+
+    def _is_outdated(self) -> bool:
+        """Under the lock: lines were added after the listing was begun, of files that it could not show and proves nothing of."""
+        box = self.box
+        for base, uid in reversed(box.uidlist.uids.items()):
+            if uid < max(self.listed, box.told):
+                return False
+            if base not in self.new and base not in self.cur and base not in box.absent:
+                return True
+        return False
 
     def _unassigned(self) -> list[str]:
         """Base names that need a UID: unknown ones, and those that come back after their absence was told."""
@@ -457,7 +490,7 @@ class Sync:
                 break
             if uid in found or uid in box.names or (uid < box.told and uid not in box.ghosts):
                 continue
-            if uid > highest and uid >= box.told and base not in box.absent:
+            if uid > min(highest, self.listed - 1) and uid >= box.told and base not in box.absent:
                 trailing.append((uid, base))
             elif listing.proves_gone(base):
                 box.absent.setdefault(base, since)
@@ -475,13 +508,15 @@ class Sync:
         self._tell(found, limit, cold)
 
     def _first_in_flight(self, trailing: list[tuple[int, str]], since: int) -> int:
-        """Lines at the end without files: a writer puts the line first, then the file. The first UID that may still come."""
+        """Late lines without files: a writer puts the line first, then the file. The first UID that may still come."""
         box = self.box
         held = files.identify(box.control, uidlist.NAME + ".lock") != NOWHERE
         if held and not box.dotlock.held:
             self.complete = False
             return min(uid for uid, _ in trailing)
         again = look(box)
+        if again.missed or again.touched or not again.watched:
+            self.complete = False
         there = {name.partition(":")[0] for names in (again.new, again.cur) for name in names}
         limit = 1 << 32
         for uid, base in trailing:
@@ -564,6 +599,7 @@ def locate(box: MaildirBox, uid: int) -> str | None:
     base = filename.base_of(old)
     for _ in range(SEARCHES):
         listing = look(box)
+        box.known = None
         for is_new, names in ((True, listing.new), (False, listing.cur)):
             for name in names:
                 if name.partition(":")[0] == base:

@@ -408,13 +408,14 @@ class MaildirTree:
             control = self._control_of(disk)
         except (OSError, StoreError):
             return ""
+        listed = Uidlist(control)
         try:
-            listed = Uidlist(control)
             listed.refresh()
             return listed.guid
         except (Broken, OSError):
             return ""
         finally:
+            listed.close()
             os.close(control)
 
     def _control_of(self, disk: bytes) -> int:

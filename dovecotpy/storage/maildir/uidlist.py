@@ -44,6 +44,7 @@ class Uidlist:
     __slots__ = (
         "_afresh",
         "_control",
+        "_held",
         "_lines",
         "_offset",
         "complete",
@@ -60,6 +61,7 @@ class Uidlist:
     def __init__(self, control: int, *, afresh: bool = False) -> None:
         self._control = control
         self._afresh = afresh
+        self._held = -1
         self._forget()
         self.identity = NOWHERE
 
@@ -84,6 +86,26 @@ class Uidlist:
                 return word[1:].lower()
         return ""
 
+    def close(self) -> None:
+        """Let go of the file. Idempotent."""
+        if self._held >= 0:
+            os.close(self._held)
+            self._held = -1
+
+    def _hold(self) -> None:
+        """Keep the file that was read or written open, so that no other one can get its inode and pass for it.
+
+        Where another one took its place meanwhile, the next `refresh` reads that from its start.
+        """
+        self.close()
+        try:
+            self._held = os.open(NAME, os.O_PATH | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=self._control)
+        except FileNotFoundError:
+            self.identity = self.identity._replace(inode=0)
+            return
+        if os.fstat(self._held).st_ino != self.identity.inode:
+            self.identity = self.identity._replace(inode=0)
+
     def refresh(self) -> bool:
         """Read what is new in the file; True if it was read from its start (another file, or none).
 
@@ -93,6 +115,7 @@ class Uidlist:
         same_file = found.inode == self.identity.inode and found.device == self.identity.device
         if found == NOWHERE:
             again = self.identity != NOWHERE
+            self.close()
             self._forget()
             self.identity = NOWHERE
             return again
@@ -129,6 +152,7 @@ class Uidlist:
         self._offset = len(head) + 1
         self._lines = 1
         self._parse(body)
+        self._hold()
 
     def _read_tail(self) -> None:
         data, found = files.read(self._control, NAME, self._offset)
@@ -245,6 +269,7 @@ class Uidlist:
             lines.append(os.fsencode("".join([f"{uid} :{base}\n" for base, uid in self.uids.items()])))
         data = b"".join(lines)
         self.identity = files.replace(self._control, NAME, data, sync=sync, shared=shared)
+        self._hold()
         self._offset = len(data)
         self._lines = len(self.uids) + 1
         self.complete = True
