@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import os
+import time
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -59,6 +60,10 @@ POUR = 1 << 18
 """Octets of a message that are copied at a time."""
 RETRIES = 20
 """Looks for a message that is renamed while we try to open it."""
+PATIENCE = 3
+"""Looks before there is a pause between them."""
+PAUSE = 0.005
+"""Seconds; all pauses together are longer than a tick of the file system's clock."""
 SAVE_SNAPSHOT_FROM = 1000
 """A mailbox of so many messages is written to the index as soon as it was read for the first time."""
 MAX_KEYWORDS = 2000
@@ -263,13 +268,19 @@ class Mailbox:
         """A message's octets. Raises MessageGone, StoreError."""
         if not self._synced:
             self.refresh()
-        for _ in range(RETRIES):
+        for attempt in range(RETRIES):
             try:
                 return self._driver.body(uid)
             except Moved:
-                self._stamp = b""
-                self.refresh()
+                self._look_again(attempt)
         raise InUse("Timeout while waiting for lock")
+
+    def _look_again(self, attempt: int) -> None:
+        """A message is not where it was. Without a watch, a change of just now proves nothing before the clock has ticked."""
+        if attempt >= PATIENCE:
+            time.sleep(PAUSE)
+        self._stamp = b""
+        self.refresh()
 
     def fetch(self, uids: Uids, items: frozenset[Item]) -> Iterator[Batch]:
         """ENVELOPE, BODY, BODYSTRUCTURE, RFC822.SIZE, ready to send and valid in every mode. Raises StoreError."""
@@ -378,12 +389,11 @@ class Mailbox:
 
         Closed before its end, nothing is placed. Raises MessageGone, NoSpace, InUse, StoreError.
         """
-        for _ in range(RETRIES):
+        for attempt in range(RETRIES):
             try:
                 return (yield from self._copying(uids, to))
             except Moved:
-                self._stamp = b""
-                self.refresh()
+                self._look_again(attempt)
         raise InUse("Timeout while waiting for lock")
 
     def moving(self, uids: Uids, to: Mailbox) -> Iterator[Copied | None]:

@@ -140,3 +140,17 @@ def test_a_polled_session_lists_new_alone_when_cur_is_as_it_was(
     assert driver.cur_directory not in directories[:1]  # type: ignore[attr-defined]
     assert len(directories) == 1
     home.close()
+
+
+def test_a_message_that_is_gone_is_gone_without_a_watch_too(home: Home) -> None:
+    """Right after a change, when no listing proves anything, its body is waited for until one does."""
+    from dovecotpy.storage.errors import MessageGone
+
+    box = home.inbox(mail_nfs_storage=True)
+    add(box, count=2, flags=flags.SEEN)
+    state(box)
+    for path in (home.root / "cur").iterdir():
+        path.unlink()
+    with pytest.raises(MessageGone):
+        box.body(1)
+    home.close()
