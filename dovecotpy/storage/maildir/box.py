@@ -326,6 +326,11 @@ class MaildirBox(Places):
                 self.exact = self.known
         return True
 
+    @property
+    def watched(self) -> bool:
+        """There is a watch, which must be told of our own changes."""
+        return self._watches is not None
+
     def expect(self, is_new: bool, came: bool, name: str) -> None:
         """A change that we are about to make ourselves."""
         if self._watches is not None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from dovecotpy import clock
 from dovecotpy.ipc.record import Level
 from dovecotpy.storage import files, state
-from dovecotpy.storage.driver import Changed, Columns, Delta, Draft, Gone, Moved, Row
+from dovecotpy.storage.driver import UNKNOWN_DATE, Changed, Columns, Delta, Draft, Gone, Moved, Row
 from dovecotpy.storage.errors import Internal, LimitReached, MailboxReplaced, NoSpace, StoreError
 from dovecotpy.storage.flags import SEEN
 from dovecotpy.storage.maildir import closing, courier, filename, uidlist
@@ -197,7 +197,7 @@ class LockedMaildir:
         try:
             if again:
                 self._rewrite(again)
-            box.uidlist.append([(first + at, keys, base) for at, base in enumerate(bases)], sync=sync)
+            box.uidlist.append(first, bases, keys, sync=sync)
         except OSError as error:
             raise files.translated(error, f"write({box.shown}/{uidlist.NAME})") from error
         return list(range(first, first + len(bases)))
@@ -269,18 +269,10 @@ class LockedMaildir:
         infos = self._infos([(draft.flags, draft.keywords) for draft in drafts])
         bases = [f"{body.name},S={body.stored},W={body.size}" for body in bodies]
 
-        def put(at: int, name: str, directory: int) -> None:
-            os.link(
-                bodies[at].name,
-                name,
-                src_dir_fd=box.tmp_directory,
-                dst_dir_fd=directory,
-                follow_symlinks=False,
-            )
-
+        sources = [(box.tmp_directory, body.name) for body in bodies]
         placing = Placing(self, box)
         try:
-            rows = placing.add(bases, infos, put)
+            rows = box.rows(placing.add(sources, bases, infos))
             placing.finish()
         except OSError as error:
             placing.undo()
@@ -328,21 +320,16 @@ class LockedMaildir:
             raise Moved
         known = [place for place in places if place is not None]
         infos = self._infos([(row.flags, row.keywords) for row in rows])
-
-        def put(at: int, name: str, directory: int) -> None:
-            try:
-                os.link(
-                    known[at][1],
-                    name,
-                    src_dir_fd=known[at][0],
-                    dst_dir_fd=directory,
-                    follow_symlinks=False,
-                )
-            except FileNotFoundError:
-                raise Moved from None
-
-        placed = placing.add(self._copy_names([name for _, name in known]), infos, put)
-        return self._with_surplus(placed, [row.keywords for row in rows])
+        try:
+            placed = placing.add(known, self._copy_names([name for _, name in known]), infos)
+        except FileNotFoundError:
+            raise Moved from None
+        copies = [
+            Row(uid, row.ref, row.flags, row.keywords, UNKNOWN_DATE, None, b"", filename.crlf_size(name))
+            for row, (uid, name) in zip(rows, placed, strict=True)
+        ]
+        self._set_surplus(copies)
+        return copies
 
     def _copy_names(self, names: Sequence[str]) -> list[str]:
         box = self._box
@@ -410,8 +397,9 @@ class LockedMaildir:
         if target == name and not is_new:
             return row
         directory = box.new_directory if is_new else box.cur_directory
-        box.expect(is_new, False, name)
-        box.expect(False, True, target)
+        if box.watched:
+            box.expect(is_new, False, name)
+            box.expect(False, True, target)
         try:
             os.rename(name, target, src_dir_fd=directory, dst_dir_fd=box.cur_directory)
         except FileNotFoundError:
@@ -479,10 +467,11 @@ class LockedMaildir:
     def _infos(self, wanted: Sequence[tuple[int, frozenset[str]]]) -> list[Info]:
         """What names will say; letters are given to keywords that have none yet. Raises LimitReached, StoreError."""
         box = self._box
+        distinct = set(wanted)
         try:
             box.refresh_keywords()
             missing = sorted(
-                {word for _, words in wanted for word in words if word not in box.keywords.letters}
+                {word for _, words in distinct for word in words if word not in box.keywords.letters}
             )
             if missing and not box.keywords.full and not self._bare:
                 box.keywords.define(missing, sync=box.context.sync, shared=box.shared)
@@ -493,14 +482,19 @@ class LockedMaildir:
             raise LimitReached("Too many keywords in this mailbox")
         letters = box.keywords.letters
         shown = ~SEEN if box.shared is not None else ~0
-        return [
-            Info(flags & shown, "".join(letters[word] for word in words if word in letters), "", "")
-            for flags, words in wanted
-        ]
+        made = {
+            (flags, words): Info(
+                flags & shown, "".join(letters[word] for word in words if word in letters), "", ""
+            )
+            for flags, words in distinct
+        }
+        return [made[each] for each in wanted]
 
     def _set_surplus(self, want: Sequence[Row]) -> None:
         box = self._box
         letters = box.keywords.letters
+        if not box.keywords.full and all(words.issubset(letters) for words in {row.keywords for row in want}):
+            return
         beyond = {row.uid: frozenset(word for word in row.keywords if word not in letters) for row in want}
         box.load_surplus()
         before = box.surplus or {}

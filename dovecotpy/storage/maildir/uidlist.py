@@ -221,12 +221,13 @@ class Uidlist:
                 return int(word[1:])
         return None
 
-    def append(self, entries: Sequence[tuple[int, str, str]], *, sync: bool) -> None:
-        """Add lines `(uid, keys, base)` with rising UIDs at the end. Under the lock, after `refresh`. Raises OSError.
+    def append(self, first: int, bases: Sequence[str], keys: str, *, sync: bool) -> None:
+        """Add lines with UIDs from `first` on at the end. Under the lock, after `refresh`. Raises OSError.
 
         keys: `K<value>` words joined by blanks, or empty. What could be written only in part is taken back.
         """
-        data = b"".join(self._line(uid, keys, base) for uid, keys, base in entries)
+        entries = dict(zip(bases, range(first, first + len(bases)), strict=True))
+        data = self._rendered(entries, keys)
         descriptor = os.open(
             NAME, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=self._control
         )
@@ -241,13 +242,18 @@ class Uidlist:
             self.identity = files.identity(os.fstat(descriptor))
         finally:
             os.close(descriptor)
-        for uid, keys, base in entries:
-            self.uids[base] = uid
-            if keys:
-                self.extra[uid] = keys
-            self.uidnext = uid + 1
+        self.uids.update(entries)
+        if keys:
+            self.extra.update(dict.fromkeys(entries.values(), keys))
+        self.uidnext = first + len(bases)
         self._offset += len(data)
-        self._lines += len(entries)
+        self._lines += len(bases)
+
+    def _rendered(self, entries: dict[str, int], keys: str) -> bytes:
+        if self.version == 1:
+            return os.fsencode("".join([f"{uid} {base}\n" for base, uid in entries.items()]))
+        words = f" {keys} :" if keys else " :"
+        return os.fsencode("".join([f"{uid}{words}{base}\n" for base, uid in entries.items()]))
 
     def _line(self, uid: int, keys: str, base: str) -> bytes:
         if self.version == 1:
