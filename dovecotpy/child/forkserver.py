@@ -2,6 +2,10 @@
 
 It has imported what its kind needs and given up what it can before it comes here. Each worker gets one end of a control socketpair
 made before its fork; the master gets the other with the pid.
+
+After each fork, every page that the fork server writes is one that the kernel copies, and each function, type or name that it uses is on
+one. So between two forks it does little and that plainly: an order to fork is read, and a birth is told, without the ways of `control`
+and without socket objects of Python's own, and the ends of workers are gathered for a moment.
 """
 
 from __future__ import annotations
@@ -11,14 +15,31 @@ import os
 import select
 import signal
 import socket
+import struct
 import sys
+from _socket import socketpair
 from collections.abc import Callable
 from typing import NamedTuple
 
 import dovecotpy
+from dovecotpy import clock
 from dovecotpy.child import worker
 from dovecotpy.ipc import control, fdpass
 from dovecotpy.sandbox import kernel
+
+GATHER_SECONDS = 0.05
+"""From one look who has ended to the next: the first end is told at once, those that follow close together."""
+MAX_ENDS = 100
+"""Ends told in one packet."""
+
+_FORK = control.encode(control.Verb.FORK) + b"\t"
+_FORKED = control.encode(control.Verb.FORKED) + b"\t%d"
+_UNIX = int(socket.AF_UNIX)
+_SEQPACKET = int(socket.SOCK_SEQPACKET)
+_SOCKET = int(socket.SOL_SOCKET)
+_RIGHTS = int(socket.SCM_RIGHTS)
+_NOSIGNAL = int(socket.MSG_NOSIGNAL)
+_pack = struct.Struct("i").pack
 
 
 class Birth(NamedTuple):
@@ -45,6 +66,7 @@ class ForkServer:
         self._keep = keep
         self._children: set[int] = set()
         self._poll = select.poll()
+        self._buffer = bytearray(control.MAX_PACKET)
 
     def serve(self) -> None:
         """Freeze the heap, say READY, then serve. Returns when told to retire or when the master has gone. Raises OSError."""
@@ -66,17 +88,39 @@ class ForkServer:
             return  # the master has gone while we spoke to it
 
     def _loop(self, wakeup_read: int) -> None:
+        orders = select.poll()
+        orders.register(self._channel, select.POLLIN)
+        due = looked = 0.0  # when those that have ended are looked for, 0: nobody has; when they last were
         while True:
-            ready = {descriptor for descriptor, _ in self._poll.poll()}
-            if wakeup_read in ready:
+            ready = orders.poll(max(0.0, due - clock.monotonic()) * 1000) if due else self._poll.poll()
+            for number, _ in ready:
+                if number == wakeup_read:
+                    due = max(clock.monotonic(), looked + GATHER_SECONDS)
+                elif not self._obey():
+                    return
+            now = clock.monotonic() if due else 0.0
+            if due and now >= due:
+                due, looked = 0.0, now
                 os.read(wakeup_read, 4096)
                 self._reap()
-            if self._channel.fileno() in ready and not self._obey():
-                return
 
     def _obey(self) -> bool:
-        message = control.receive(self._channel)
-        if message is None or message.verb is control.Verb.RETIRE:
+        try:
+            size, ancillary, flags, _ = self._channel.recvmsg_into(
+                [self._buffer], fdpass.ROOM, fdpass.CLOEXEC
+            )
+        except ConnectionResetError:
+            return False
+        if size and not ancillary and self._buffer.startswith(_FORK):
+            for _ in range(int(self._buffer[len(_FORK) : size])):
+                self._fork(())
+            return True
+        packet = fdpass.packet(bytes(self._buffer[:size]), ancillary, flags)
+        return bool(size) and self._obey_another(control.decode(packet))
+
+    def _obey_another(self, message: control.Message) -> bool:
+        """What is seldom asked for."""
+        if message.verb is control.Verb.RETIRE:
             return False
         if message.verb is control.Verb.FORK:
             for _ in range(message.number(0)):
@@ -88,7 +132,7 @@ class ForkServer:
         return True
 
     def _fork(self, descriptors: tuple[int, ...]) -> None:
-        ours, theirs = fdpass.pair()
+        ours, theirs = socketpair(_UNIX, _SEQPACKET)
         try:
             pid = os.fork()
         except OSError as error:
@@ -98,10 +142,11 @@ class ForkServer:
             return
         if pid == 0:
             ours.close()
-            self._become(theirs, descriptors)
+            self._become(fdpass.taken_over(theirs.detach()), descriptors)
         theirs.close()
         self._children.add(pid)
-        control.send(self._channel, control.Verb.FORKED, pid, descriptors=(ours.fileno(),))
+        rights = (_SOCKET, _RIGHTS, _pack(ours.fileno()))
+        self._channel.sendmsg((_FORKED % pid,), (rights,), _NOSIGNAL)
         ours.close()
 
     def _become(self, own: socket.socket, descriptors: tuple[int, ...]) -> None:
@@ -118,15 +163,19 @@ class ForkServer:
             worker.leave(status)
 
     def _reap(self) -> None:
-        while True:
+        ends: list[int] = []
+        while len(ends) < 2 * MAX_ENDS:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
-                return
+                break
             if pid == 0:
-                return
+                break
             self._children.discard(pid)
-            control.send(self._channel, control.Verb.EXITED, pid, status)
+            ends += (pid, status)
+        if ends:
+            control.send(self._channel, control.Verb.EXITED, *ends)
+            self._reap()
 
 
 def _noticed(number: int, frame: object) -> None:

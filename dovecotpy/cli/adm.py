@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from dovecotpy import config
+from dovecotpy.cli import mailboxes
 from dovecotpy.ipc import authclient
 
 DEFAULT_CONFIGURATION = "/etc/dovecot/dovecot.conf"
@@ -31,7 +32,7 @@ class Running:
     """The server that runs with a configuration. Raises NotRunning, config.ConfigurationError."""
 
     def __init__(self, path: str) -> None:
-        server = config.load(path).servers[0]
+        self.server = server = config.load(path).servers[0]
         self.settings = server.imap.settings
         self.base = Path(self.settings.text("base_dir"))
         pid_file = self.base / "master.pid"
@@ -119,6 +120,21 @@ def auth_test(running: Running, options: argparse.Namespace) -> int:
     return _EXIT_TEMPORARY if temporary else _EXIT_FAILED
 
 
+def on_mailboxes(work: Callable[[mailboxes.Mailboxes], int]) -> Callable[[Running, argparse.Namespace], int]:
+    """A command that does something to a user's mailboxes."""
+
+    def run(running: Running, options: argparse.Namespace) -> int:
+        try:
+            found = mailboxes.Mailboxes(running.server, running.base, options.user, options.mask)
+            return _EXIT_FAILED if work(found) else 0
+        except mailboxes.MailboxError as error:
+            print(f"dovecotpy-adm: {error}", file=sys.stderr)
+            return _EXIT_TEMPORARY if error.temporary else _EXIT_FAILED
+
+    run.__doc__ = (work.__doc__ or "").partition(":")[0] + "."
+    return run
+
+
 def _ask(sock: socket.socket, user: str, password: str, service: str) -> authclient.Ok | authclient.Fail:
     client = authclient.AuthClient()
     response = b"\0" + user.encode() + b"\0" + password.encode()
@@ -158,6 +174,15 @@ def _parser() -> argparse.ArgumentParser:
     test.add_argument("user")
     test.add_argument("password", nargs="?", help="asked for when it is not given")
     test.add_argument("--service", default="imap", help="service to ask for (%(default)s)")
+    for name, work in (
+        ("index", mailboxes.index),
+        ("rebuild", mailboxes.rebuild),
+        ("verify", mailboxes.verify),
+    ):
+        command = add(name, on_mailboxes(work))
+        command.add_argument("mask", help="of mailbox names, * for anything, %% for one level")
+        command.add_argument("for", choices=["for"], metavar="for")
+        command.add_argument("user")
     test.add_argument("--section", default="default", help="name of the auth section (%(default)s)")
     return parser
 

@@ -10,7 +10,7 @@ fields (`fields.pack`). The socket is the identity: a slot belongs to it, and it
 | exec'ed child → master | FAILED text | | it cannot serve and ends; text is one log line |
 | master → fork server | FORK count | for an auth worker: its connection | fork so many workers |
 | fork server → master | FORKED pid | the master's end of the worker's control socket | |
-| fork server → master | EXITED pid status | | one of its workers ended; status as from waitpid |
+| fork server → master | EXITED pid status [pid status …] | | workers of its ended; status as from waitpid |
 | master → fork server | KILL pid | | end a worker of its own that is not reaped yet |
 | master → any | RETIRE | | take nothing new, finish what is held, end |
 | master → worker | GO | | touch queue or listener from now on |
@@ -22,7 +22,6 @@ fields (`fields.pack`). The socket is the identity: a slot belongs to it, and it
 | master → spare | YES | the inbox of an idle worker with that key, if any | the slot is the asker's, or the worker's whose inbox came |
 | master → spare | NO reason | | reason: see Refusal |
 | spare → master | FORGED pid | | a hand-over that no honest login process sends |
-| mail worker → master | END | | its session ended; the slot is free |
 | mail worker → master | IDLE key | the sending end of its inbox | it waits for another session of the same credentials |
 | auth → master | WORKER | the worker's end of a fresh stream pair | a worker process wanted for this connection |
 | master → log | REOPEN | | open the log files anew |
@@ -63,7 +62,6 @@ class Verb(enum.StrEnum):
     YES = "YES"
     NO = "NO"
     FORGED = "FORGED"
-    END = "END"
     IDLE = "IDLE"
     WORKER = "WORKER"
     REOPEN = "REOPEN"

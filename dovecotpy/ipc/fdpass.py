@@ -12,7 +12,7 @@ MAX_DESCRIPTORS = 16
 """File descriptors accepted in one packet; more than the caller wants are closed by the caller."""
 
 _CREDENTIALS = struct.Struct("iII")
-_CLOEXEC = int(socket.MSG_CMSG_CLOEXEC)
+CLOEXEC = int(socket.MSG_CMSG_CLOEXEC)
 _NOSIGNAL = int(socket.MSG_NOSIGNAL)
 _CUT = int(socket.MSG_TRUNC) | int(socket.MSG_CTRUNC)
 _SOCKET = int(socket.SOL_SOCKET)
@@ -21,7 +21,8 @@ _SENDER = int(socket.SCM_CREDENTIALS)
 _UNIX = socket.AF_UNIX
 _SEQPACKET = socket.SOCK_SEQPACKET
 """As plain numbers: joining the enum's members costs more than the call that they are for."""
-_ROOM = socket.CMSG_SPACE(MAX_DESCRIPTORS * 4) + socket.CMSG_SPACE(_CREDENTIALS.size)
+ROOM = socket.CMSG_SPACE(MAX_DESCRIPTORS * 4) + socket.CMSG_SPACE(_CREDENTIALS.size)
+"""Octets of ancillary data that a packet may bring."""
 
 
 class Credentials(NamedTuple):
@@ -60,14 +61,14 @@ def receive(sock: socket.socket, size: int = 8192, flags: int = 0) -> Packet:
 
     Descriptors are close-on-exec. Credentials are there when the socket has SO_PASSCRED.
     """
-    data, ancillary, message_flags, _ = sock.recvmsg(size, _ROOM, int(flags) | _CLOEXEC)
-    return _packet(data, ancillary, message_flags)
+    data, ancillary, message_flags, _ = sock.recvmsg(size, ROOM, int(flags) | CLOEXEC)
+    return packet(data, ancillary, message_flags)
 
 
 def receive_into(sock: socket.socket, buffer: bytearray, flags: int = 0) -> Packet:
     """As `receive`, through a buffer that is kept: where packets may be large, each would be a mapping of its own."""
-    size, ancillary, message_flags, _ = sock.recvmsg_into([buffer], _ROOM, int(flags) | _CLOEXEC)
-    return _packet(bytes(memoryview(buffer)[:size]), ancillary, message_flags)
+    size, ancillary, message_flags, _ = sock.recvmsg_into([buffer], ROOM, int(flags) | CLOEXEC)
+    return packet(bytes(memoryview(buffer)[:size]), ancillary, message_flags)
 
 
 def taken_over(number: int) -> socket.socket:
@@ -75,7 +76,8 @@ def taken_over(number: int) -> socket.socket:
     return socket.socket(_UNIX, _SEQPACKET, 0, number)
 
 
-def _packet(data: bytes, ancillary: list[tuple[int, int, bytes]], message_flags: int) -> Packet:
+def packet(data: bytes, ancillary: list[tuple[int, int, bytes]], message_flags: int) -> Packet:
+    """What recvmsg gave, with room for ROOM octets of ancillary data."""
     descriptors: tuple[int, ...] = ()
     credentials = None
     for level, kind, payload in ancillary:

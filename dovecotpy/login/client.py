@@ -12,9 +12,11 @@ from dovecotpy.ipc.authclient import Ok
 from dovecotpy.ipc.handover import Accepted, Denied, HandOver
 from dovecotpy.log import client as log_client
 from dovecotpy.login import session as sessions
-from dovecotpy.login.authlink import Question, Request
+from dovecotpy.login.asking import Asking
+from dovecotpy.login.authlink import Question
 from dovecotpy.login.keeper import Keeper
-from dovecotpy.login.logline import line_values
+from dovecotpy.login.logline import line_values, transport_of
+from dovecotpy.login.luggage import Luggage
 from dovecotpy.login.proxy import Proxy
 from dovecotpy.login.session import Peer
 from dovecotpy.login.stream import PlainStream, StreamLost
@@ -84,12 +86,9 @@ class Client:
         "_ended",
         "_counted_tls",
         "_tls_error",
-        "_request",
-        "_question",
+        "_asking",
         "_tag",
-        "_message",
-        "_inner",
-        "_passed",
+        "_luggage",
         "_proxy",
         "_mail_pid",
         "_logged",
@@ -111,12 +110,9 @@ class Client:
         self._ended = False
         self._counted_tls = tls
         self._tls_error = ""
-        self._request: Request | None = None
-        self._question: Question | None = None
+        self._asking = Asking(self, keeper.auths)
         self._tag = ""
-        self._message: bytes | None = None
-        self._inner: socket.socket | None = None
-        self._passed: socket.socket | None = None
+        self._luggage = Luggage()
         self._proxy: Proxy | None = None
         self._mail_pid = 0
         self._logged = False
@@ -185,7 +181,7 @@ class Client:
             self._write()
 
     def _awaits_auth(self) -> bool:
-        return self._state == _WAITING or self._request is not None and self.session.busy
+        return self._state == _WAITING or self._asking.request is not None and self.session.busy
 
     def fault(self, error: Exception) -> None:
         """A fault of ours: log it, end this client, and it alone."""
@@ -223,15 +219,11 @@ class Client:
     @_contained
     def auth_failed(self, user: str, fields: Mapping[str, str]) -> None:
         """See authlink.Asker. A plaintext password is tried with the next auth section, where there is one."""
-        request, question = self._request, self._question
-        self._request = self._question = None
         if self._state != _TALKING:
+            self._asking.forget()
             return
-        if request is not None and question is not None:
-            self._request = self._keeper.auths.ask(self, question, after=request.link)
-            if self._request is not None:
-                self._question = question
-                return
+        if self._asking.ask_next():
+            return
         self.session.failed(user, fields)
         self._proceed()
 
@@ -239,38 +231,29 @@ class Client:
 
     def message(self) -> bytes:
         """See mailqueue.Passenger."""
-        if self._message is None:
-            self._message = handover.encode(self._hand_over())
-        return self._message
+        if self._luggage.message is None:
+            self._luggage.message = handover.encode(self._hand_over())
+        return self._luggage.message
 
     def descriptor(self) -> int:
         """See mailqueue.Passenger."""
-        if self._tls is None:
-            return self._socket.fileno()
-        if self._passed is None:
-            self._inner, self._passed = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        return self._passed.fileno()
+        return self._socket.fileno() if self._tls is None else self._luggage.plaintext_end()
 
     def departed(self) -> None:
         """See mailqueue.Passenger."""
-        self._message = None
-        if self._passed is not None:
-            self._passed.close()
-            self._passed = None
+        self._luggage.departed()
 
     @_contained
     def answered(self, answer: Accepted | Denied) -> None:
         """See mailqueue.Passenger."""
         if self._state != _LEAVING:
             return
-        self.departed()
+        self._luggage.departed()
         if isinstance(answer, Accepted):
             self._mail_pid = answer.pid
             self._let_go()
             return
-        if self._inner is not None:
-            self._inner.close()
-            self._inner = None
+        self._luggage.unload()
         self._state = _TALKING
         self.session.refused(answer)
         self._proceed()
@@ -363,16 +346,15 @@ class Client:
             self._ask(action)
         elif isinstance(action, sessions.HandOver):
             self._tag = action.tag
-            self._question = None
+            self._asking.succeeded()
             self._state = _DEPARTING
         elif isinstance(action, sessions.Note):
             self._say(action.text)
         elif isinstance(action, sessions.Respond):
             self._since = self._keeper.now()
-            if self._request is not None:
-                self._request.link.answer(self._request.id, action.data)
+            self._asking.respond(action.data)
         elif isinstance(action, sessions.Cancel):
-            self._cancel()
+            self._asking.cancel()
         elif isinstance(action, sessions.StartTls):
             self._state = _STARTING_TLS
         else:
@@ -471,11 +453,8 @@ class Client:
         )
         self._since = keeper.now()
         self._told = False
-        self._request = keeper.auths.ask(self, question)
-        if self._request is None:
+        if not self._asking.ask(question):
             self.session.failed("", _TEMPORARY)
-        elif attempt.mechanism == "PLAIN" and attempt.initial is not None and keeper.auths.several:
-            self._question = question
 
     def _certificate(self) -> tuple[bool, str]:
         """Whether the client's certificate is valid, and whom it names."""
@@ -484,11 +463,6 @@ class Client:
             return False, ""
         return contexts.certificate(self._tls, self._keeper.certificate_field)
 
-    def _cancel(self) -> None:
-        if self._request is not None:
-            self._request.link.cancel(self._request.id)
-        self._request = self._question = None
-
     def _leave(self) -> None:
         """Everything is written that is due before the mail process speaks: hand the client over."""
         self._state = _LEAVING
@@ -496,7 +470,7 @@ class Client:
         self._keeper.queue.submit(self)
 
     def _hand_over(self) -> HandOver:
-        session, peer, request = self.session, self.session.peer, self._request
+        session, peer, request = self.session, self.session.peer, self._asking.request
         assert request is not None
         return HandOver(
             session.policy.service,
@@ -518,14 +492,14 @@ class Client:
         """A mail process has the client: nothing is written to it here any more but what comes out of the mail process."""
         self._say("Login")
         self._logged = True
-        self._request = None
-        if self._inner is None:
+        self._asking.forget()
+        inner = self._luggage.take_inner()
+        if inner is None:
             self._state = _CLOSED
             self._socket.close()
             self._keeper.client_logged_in(self, tls=False)
             return
         self._state = _PROXYING
-        inner, self._inner = self._inner, None
         keeper = self._keeper
         self._proxy = Proxy(
             keeper.poller, self._stream, self._socket.fileno(), inner, self._proxy_over, keeper.now()
@@ -552,7 +526,7 @@ class Client:
         self._close()
 
     def _finish(self, message: str) -> None:
-        self._cancel()
+        self._asking.cancel()
         if not self._logged:
             self._logged = True
             self._say(message)
@@ -567,12 +541,9 @@ class Client:
             self._proxy.close()
             return
         self._state = _CLOSED
-        self._cancel()
+        self._asking.cancel()
         self._unwatch()
-        for sock in (self._inner, self._passed):
-            if sock is not None:
-                sock.close()
-        self._inner = self._passed = None
+        self._luggage.unload()
         self._discard_input()
         self._stream.close()
         self._keeper.client_ended(self, tls=self._counted_tls)
@@ -588,28 +559,10 @@ class Client:
         except StreamLost:
             self._ended = True
 
-    # The log.
-
     def _say(self, message: str) -> None:
         keeper, session = self._keeper, self.session
-        line = keeper.format.line(message, self._values())
-        keeper.log.info(line, user=session.user, session=self.id, address=session.peer.remote_address)
-
-    def _values(self) -> dict[str, str]:
-        session = self.session
+        security, cipher = transport_of(session, self._tls, self._tls_error, keeper.format)
         values = line_values(session.policy.service, session.user, session.mechanism, session.peer)
-        values["p"] = str(self._keeper.pid)
-        values["c"] = self._security()
-        values["k"] = self._cipher()
-        values["e"] = str(self._mail_pid) if self._mail_pid else ""
-        return values
-
-    def _security(self) -> str:
-        if self._tls is not None:
-            return "TLS" if self._tls.established else "TLS handshaking" + self._tls_error
-        return "secured" if self.session.local else ""
-
-    def _cipher(self) -> str:
-        if self._tls is None or not self._keeper.format.uses("k"):
-            return ""
-        return self._tls.cipher()
+        values |= {"p": str(keeper.pid), "c": security, "k": cipher, "e": str(self._mail_pid or "")}
+        line = keeper.format.line(message, values)
+        keeper.log.info(line, user=session.user, session=self.id, address=session.peer.remote_address)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from dovecotpy.config.variables import Literal, Variable, parse, used
-from dovecotpy.login.session import Peer
+from dovecotpy.login.session import LoginSession, Peer
+
+if TYPE_CHECKING:
+    from dovecotpy.login.tlsstream import TlsStream
 
 MAX_USER = 80
 """Characters of a user name in a line; of a longer one the beginning and `...`."""
@@ -77,6 +81,16 @@ def line_values(service: str, user: str, mechanism: str, peer: Peer) -> dict[str
         "b": str(peer.remote_port),
         "m": sanitised(mechanism, MAX_MECHANISM),
     }
+
+
+def transport_of(
+    session: LoginSession, tls: TlsStream | None, tls_error: str, format: LogFormat
+) -> tuple[str, str]:
+    """%c and %k of a client: how its connection is secured, and by which cipher."""
+    if tls is None:
+        return "secured" if session.local else "", ""
+    secured = "TLS" if tls.established else "TLS handshaking" + tls_error
+    return secured, tls.cipher() if format.uses("k") else ""
 
 
 def sanitised(text: str, size: int) -> str:

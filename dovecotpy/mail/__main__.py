@@ -11,7 +11,7 @@ import socket
 import sys
 
 import dovecotpy
-from dovecotpy.child import bootstrap
+from dovecotpy.child import bootstrap, gathering
 from dovecotpy.child.forkserver import ForkServer
 from dovecotpy.child.title import set_title
 from dovecotpy.config.values import Namespace, Settings
@@ -41,6 +41,7 @@ def main() -> int:
         control.send(channel, Verb.FAILED, str(error))
         return EXIT_FATAL
     preload()
+    gathering.gather(lambda: rehearse(prepared, 2))
     rehearse(prepared)
     if os.geteuid() == 0 and not prepared.executable:
         kernel.limit_capabilities(CAPABILITIES)

@@ -20,10 +20,11 @@ from dovecotpy.log import client as log_client
 from dovecotpy.mail import execute, intake
 from dovecotpy.mail.account import Account, AccountError, resolve
 from dovecotpy.mail.asking import REQUEST_SECONDS, Asker, AskError
+from dovecotpy.mail.identity import descend
 from dovecotpy.mail.intake import Offer
 from dovecotpy.mail.prepared import Prepared
 from dovecotpy.mail.serving import Guest
-from dovecotpy.mail.tenure import Tenure
+from dovecotpy.mail.tenure import Become, Tenure
 
 PATIENCE = 0.02
 """Seconds for the auth process to answer before the next spare is asked for, where an idle process may serve the client anyway."""
@@ -64,11 +65,12 @@ def work(prepared: Prepared, birth: Birth) -> int:
 
 
 class Spare:
-    """One worker, until it becomes a user's."""
+    """One worker, until it becomes a user's. become: how it does."""
 
-    def __init__(self, prepared: Prepared, lifeline: socket.socket) -> None:
+    def __init__(self, prepared: Prepared, lifeline: socket.socket, become: Become = descend) -> None:
         self._prepared = prepared
         self._lifeline = lifeline
+        self._become = become
         self._settings = prepared.settings
         self._log = prepared.log
         self._asker = Asker(self._settings.text("base_dir"), prepared.auth_uids)
@@ -135,7 +137,7 @@ class Spare:
         self._prepared.queue.close()
         if self._prepared.executable:
             return execute.execute(self._prepared, guest, self._lifeline)
-        return Tenure(self._prepared, self._lifeline).serve(guest)
+        return Tenure(self._prepared, self._lifeline, self._become).serve(guest)
 
     def _still(self) -> int | None:
         """What `_serve` returns when the client is gone: who said `TAKEN` was replaced already and ends."""

@@ -9,6 +9,7 @@ import contextlib
 import os
 import select
 import socket
+from collections.abc import Callable
 
 from dovecotpy import clock
 from dovecotpy.ipc import control, fdpass, handover, reuse
@@ -17,6 +18,7 @@ from dovecotpy.ipc.handover import Refused
 from dovecotpy.mail import identity
 from dovecotpy.mail.account import Account
 from dovecotpy.mail.prepared import Prepared
+from dovecotpy.mail.rules import Rules
 from dovecotpy.mail.serving import Guest, Host
 from dovecotpy.sandbox.privileges import PrivilegeError
 
@@ -27,13 +29,18 @@ REUSE_SESSIONS = 1000
 EXIT_FATAL = 89
 """The line was logged; the master says nothing more."""
 
+Become = Callable[[Account, Rules], None]
+
 _NOW = int(socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
 
 
 class Tenure:
-    """A process that becomes one identity for good. lifeline: its control socket."""
+    """A process that becomes one identity for good. lifeline: its control socket; become: how, see `identity.descend`."""
 
-    def __init__(self, prepared: Prepared, lifeline: socket.socket) -> None:
+    def __init__(
+        self, prepared: Prepared, lifeline: socket.socket, become: Become = identity.descend
+    ) -> None:
+        self._become = become
         self._prepared = prepared
         self._lifeline = lifeline
         self._reuse = prepared.settings.flag("mail_process_reuse")
@@ -43,7 +50,7 @@ class Tenure:
         """Become the guest's user and serve him, then those that are passed on; returns the exit status."""
         account = guest.account
         try:
-            identity.descend(account, self._prepared.rules)
+            self._become(account, self._prepared.rules)
         except (PrivilegeError, OSError) as error:
             self._fatal(guest, f"{error} (user {account.user})")
             return EXIT_FATAL

@@ -22,7 +22,7 @@ MAY_SAY: Mapping[str, frozenset[Verb]] = {
     "auth": frozenset((Verb.READY, Verb.FAILED, Verb.WORKER)),
     "fork server": frozenset((Verb.READY, Verb.FAILED, Verb.FORKED, Verb.EXITED)),
     "login worker": frozenset((Verb.STATE,)),
-    "mail worker": frozenset((Verb.TAKEN, Verb.SLOT, Verb.FORGED, Verb.END, Verb.IDLE)),
+    "mail worker": frozenset((Verb.TAKEN, Verb.SLOT, Verb.FORGED, Verb.IDLE)),
     "auth worker": frozenset(),
 }
 """What each role may ask of the master; anything else is a breach and ends the connection."""

@@ -101,8 +101,6 @@ class MailService(ForkService):
             self._slot(worker, message)
         elif message.verb is Verb.FORGED:
             self.host.kill_login(message.number(0))
-        elif message.verb is Verb.END:
-            self.host.slots.free(worker)
         elif message.verb is Verb.IDLE:
             self._rest(worker, message)
             return

@@ -259,7 +259,8 @@ class ForkService(Service):
         if message.verb is Verb.FORKED:
             self._born(server, message)
         elif message.verb is Verb.EXITED:
-            self.host.exited(server, message.number(0), message.number(1))
+            for index in range(0, len(message.fields), 2):
+                self.host.exited(server, message.number(index), message.number(index + 1))
         elif message.verb is Verb.FAILED and server.ready:
             self._could_not_fork(message.text(0))
         else:

@@ -237,6 +237,15 @@ class BoxDriver(Protocol):
     def kept(self) -> None:
         """An index wrote it down."""
 
+    def heard(self, came: Sequence[int], went: Sequence[int], uidnext: int) -> None:
+        """Other sessions told of new messages, and of some that are gone, and that none will appear below `uidnext` any more."""
+
+    def still(self, uids: Sequence[int]) -> list[int]:
+        """Those of these messages that are what the last sync or write of this session saw: nobody changed them since."""
+
+    def known_rows(self) -> list[Row]:
+        """Every message as the last sync saw it."""
+
     def lasting_stamp(self) -> bytes:
         """A stamp that still proves something after this process has gone; empty: not yet."""
 

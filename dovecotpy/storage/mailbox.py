@@ -15,7 +15,7 @@ from dovecotpy.ipc.record import Level
 from dovecotpy.search.evaluate import Found, Progress, evaluate
 from dovecotpy.search.query import Query
 from dovecotpy.storage import source
-from dovecotpy.storage.columns import Ledger
+from dovecotpy.storage.columns import FLAGS, KEYWORDS, MODSEQS, SIZES, UIDS, LateColumns, late
 from dovecotpy.storage.driver import (
     UNKNOWN_DATE,
     Body,
@@ -43,8 +43,7 @@ from dovecotpy.storage.errors import (
 )
 from dovecotpy.storage.flags import SEEN
 from dovecotpy.storage.index import names, snapshot
-from dovecotpy.storage.index.modseq import Modseqs
-from dovecotpy.storage.index.snapshot import Snapshot, Unusable
+from dovecotpy.storage.index.history import History, Noted
 from dovecotpy.storage.source import Messages
 
 Uids = Sequence[int]
@@ -56,18 +55,19 @@ CHUNK = 1000
 BATCH = 200
 """Messages of one batch of answers that are at hand; of those that must be read, READ_BATCH."""
 READ_BATCH = 32
-POUR = 1 << 18
-"""Octets of a message that are copied at a time."""
 RETRIES = 20
 """Looks for a message that is renamed while we try to open it."""
 PATIENCE = 3
 """Looks before there is a pause between them."""
 PAUSE = 0.005
 """Seconds; all pauses together are longer than a tick of the file system's clock."""
-SAVE_SNAPSHOT_FROM = 1000
-"""A mailbox of so many messages is written to the index as soon as it was read for the first time."""
+POUR = 1 << 18
+"""Octets of a message that are copied at a time."""
+READ_LOCK_SECONDS = 0.25
+"""How long a look waits for the index lock; without it, what was known serves on."""
+SAVE_NAMES_FROM = 1000
+"""Where so many messages are is written down as soon as they were found for the first time."""
 MAX_KEYWORDS = 2000
-_NOT_SEEN = bytes(bits & ~SEEN for bits in range(256))
 
 
 class Operation(enum.Enum):
@@ -142,24 +142,24 @@ class Mailbox:
         self.writable = writable and driver.capabilities.writable
         self._index = index
         self._say = say
-        self._modseqs = Modseqs(index, driver)
-        self._ledger = Ledger(driver.dates, self._modseqs.next)
+        self._history = History(index, driver, self._heard, self._complain)
+        self._overlaid: tuple[LateColumns, frozenset[int], Columns] | None = None
         self._stamp = b""
         self._synced = False
         self._first_recent: int | None = None
         self._recent_noted = False
         self._messages = Messages(self.body, self._learn_size)
-        self._saved_stamp = b""
         self._generation = b""
-        self._dirty = False
+        """of the names that the driver was given, or that were kept since"""
         self._index_failed = False
+        self._shown_seen: frozenset[int] = frozenset()
         self._opened = False
 
     @property
     def capabilities(self) -> Capabilities:
         """What it can keep; `modseq` only if the numbers mean the same to later sessions."""
         found = self._driver.capabilities
-        return found._replace(modseq=found.modseq and self._modseqs.lasting)
+        return found._replace(modseq=found.modseq and self._history.lasting)
 
     @property
     def guid(self) -> bytes:
@@ -178,41 +178,100 @@ class Mailbox:
     def refresh(self) -> int:
         """Take note of what happened in the store; the modseq reached. Raises MailboxReplaced, StoreError."""
         if not self._opened:
-            self._open_snapshot()
+            self._open_index()
             if self._stamp:
-                return self._ledger.columns.modseq
+                self._history.served = True
+                return self._history.ledger.modseq
+        self._history.follow()
         stamp = self._driver.stamp() if self._stamp else b""
         if not stamp or stamp != self._stamp:
-            self._take(self._driver.sync(self._ledger.columns, self._stamp))
-        return self._ledger.columns.modseq
+            self._take(self._driver.sync(self.columns(), self._stamp))
+        elif self._history.stale and self._history.lasting:
+            self._note((), (), ())
+        if self._history.owed:
+            self._compare_all()
+        self._history.served = True
+        return self._history.ledger.modseq
 
-    def _take(self, delta: Delta) -> None:
+    def _take(self, delta: Delta, wait: float = READ_LOCK_SECONDS) -> None:
         first = not self._synced
         self._synced = True
-        if self._ledger.take(delta.appeared, delta.changed, delta.vanished):
-            self._dirty = True
-        self._ledger.reach(self._driver.uidvalidity, delta.uidnext)
+        self._stamp = delta.stamp
+        if first and not self._history.ledger.modseq:
+            wait = LOCK_SECONDS
+        self._note(delta.appeared, delta.changed, delta.vanished, delta.uidnext, wait=wait)
         for uid in delta.vanished:
             self._messages.forget(uid)
-        self._stamp = delta.stamp
         if self._first_recent is None:
             self._first_recent = min(delta.recent, default=delta.uidnext)
             self._note_unclaimed(self._first_recent)
-        if first and len(delta.appeared) >= SAVE_SNAPSHOT_FROM:
-            self._save_snapshot()
+        if first and len(delta.appeared) >= SAVE_NAMES_FROM:
+            self._keep_index()
+
+    def _note(
+        self,
+        appeared: Sequence[Row],
+        changed: Sequence[Row],
+        vanished: Sequence[int],
+        uidnext: int = 0,
+        *,
+        wait: float = READ_LOCK_SECONDS,
+    ) -> Noted:
+        """Give what was found or done its modseq. What cannot be noted is found again by a comparison."""
+        seen, bumped = self._driver.private_seen(), frozenset[int]()
+        if seen is not None:
+            before = self._shown_seen
+            bumped = frozenset(row.uid for row in changed if (row.uid in before) != bool(row.flags & SEEN))
+            appeared = [row._replace(flags=row.flags & ~SEEN) for row in appeared]
+            changed = [row._replace(flags=row.flags & ~SEEN) for row in changed]
+            self._shown_seen = seen
+        noted = self._history.note(appeared, changed, vanished, uidnext, bumped=bumped, wait=wait)
+        if noted is Noted.HELD and not self._history.ledger.modseq:
+            self._history.alone()
+            noted = self._history.note(appeared, changed, vanished, uidnext, bumped=bumped)
+        elif noted is Noted.HELD:
+            self._history.owed = True
+        if noted is Noted.DOUBTFUL:
+            self._stamp = b""
+        return noted
+
+    def _compare_all(self) -> None:
+        """Note what the format knows and the index does not."""
+        rows = self._driver.known_rows()
+        if self._driver.private_seen() is not None:
+            rows = [row._replace(flags=row.flags & ~SEEN) for row in rows]
+        if self._history.reconcile(rows, self._driver.told) is Noted.DOUBTFUL:
+            self._stamp = b""
+
+    def _heard(self, came: Sequence[int], went: Sequence[int]) -> None:
+        """Other sessions noted messages that came and went."""
+        if not self._synced:
+            return
+        self._driver.heard(came, went, self._history.ledger.uidnext)
+        for uid in went:
+            self._messages.forget(uid)
 
     def columns(self) -> Columns:
         """The mailbox as of the last refresh."""
-        return self._ledger.columns
+        columns = self._history.ledger.columns
+        seen = self._driver.private_seen()
+        if seen is None:
+            return columns
+        if self._overlaid is None or self._overlaid[:2] != (columns, seen):
+            self._overlaid = columns, seen, _with_private(columns, seen)
+        return self._overlaid[2]
 
     def keywords(self) -> frozenset[str]:
         """Every keyword that a message has or had since the mailbox was opened, and those that the format has names for."""
-        return self._ledger.keywords() | self._driver.defined_keywords()
+        return self._history.ledger.keywords() | self._driver.defined_keywords()
 
     def changes(self, since: int) -> Changes:
-        """What happened after a modseq that `refresh` or `columns` gave."""
-        appeared, changed, vanished, complete = self._ledger.changes(since)
-        return Changes(self._ledger.columns.modseq, appeared, changed, vanished, complete)
+        """What happened after a modseq that `refresh` or `columns` gave, in whichever session.
+
+        Not complete where `since` is from before what is remembered; then `changed` are all that changed or came since.
+        """
+        appeared, changed, vanished, complete = self._history.ledger.changes(since)
+        return Changes(self._history.ledger.modseq, appeared, changed, vanished, complete)
 
     def wait(self) -> Wait:
         """How to notice changes."""
@@ -227,20 +286,20 @@ class Mailbox:
     def recent(self) -> frozenset[int]:
         """UIDs that no session claimed yet."""
         first = self._unclaimed_from()
-        uids = self._ledger.columns.uids
+        uids = self._history.ledger.column(UIDS)
         return frozenset(uids[bisect_left(uids, first) :])
 
     def claim_recent(self) -> frozenset[int]:
         """UIDs that are \\Recent to the caller alone from now on."""
         if not self.writable:
             return self.recent()
-        columns = self._ledger.columns
-        if self._unclaimed_from() >= columns.uidnext:
+        uidnext = self._history.ledger.uidnext
+        if self._unclaimed_from() >= uidnext:
             return frozenset()
         try:
             with self._driver.lock(clock.monotonic() + LOCK_SECONDS):
                 claimed = self.recent()
-                self._note_claimed(max(columns.uidnext, self._unclaimed_from()))
+                self._note_claimed(max(uidnext, self._unclaimed_from()))
                 return claimed
         except StoreError:
             return self.recent()
@@ -251,7 +310,7 @@ class Mailbox:
             found = snapshot.read_recent(self._index, self._driver.uidvalidity)
         if found is not None:
             return found
-        return self._ledger.columns.uidnext if self._first_recent is None else self._first_recent
+        return self._history.ledger.uidnext if self._first_recent is None else self._first_recent
 
     def _note_claimed(self, uid: int) -> None:
         self._first_recent = uid
@@ -308,17 +367,17 @@ class Mailbox:
     def _at_hand(self, uid: int, item: Item) -> bytes | None:
         if item != source.SIZE:
             return self._messages.cached(item, uid)
-        place = self._ledger.place(uid)
-        size = self._ledger.columns.sizes[place] if place >= 0 else -1
+        ledger = self._history.ledger
+        place = ledger.place(uid)
+        size = ledger.column(SIZES)[place] if place >= 0 else -1
         return b"%d" % size if size >= 0 else None
 
     def _learn_size(self, uid: int, size: int) -> None:
-        if self._ledger.learn_size(uid, size):
-            self._dirty = True
+        self._history.ledger.learn_size(uid, size)
 
     def search(self, query: Query, within: Uids, budget: float) -> Iterator[Progress | Found]:
         """Evaluate a query; yields at least each 50 ms of work, the answer last. Raises StoreError."""
-        return evaluate(query, self._ledger.columns, self._messages, within, clock.monotonic)
+        return evaluate(query, self.columns(), self._messages, within, clock.monotonic)
 
     # Writing
 
@@ -332,16 +391,18 @@ class Mailbox:
         return clock.monotonic() + LOCK_SECONDS
 
     def _catch_up(self, locked: Locked) -> None:
-        """Under the lock: know what others did before anything is changed."""
-        if self._synced and (not self._stamp or self._driver.stamp() != self._stamp):
-            self._take(locked.sync(self._ledger.columns, self._stamp))
+        """Under the lock: know what others did before anything is changed. Raises InUse if nothing could be noted."""
+        if not self._synced:
+            return
+        self._history.follow()
+        if not self._stamp or self._driver.stamp() != self._stamp:
+            self._take(locked.sync(self.columns(), self._stamp), LOCK_SECONDS)
+        self._history.probe(LOCK_SECONDS)
 
     def _merge_placed(self, rows: Sequence[Row]) -> None:
         """Take what was saved into the columns, if everything before it was told."""
         if self._synced and rows and rows[-1].uid < self._driver.told:
-            self._ledger.take(rows, (), ())
-            self._ledger.reach(self._driver.uidvalidity, self._driver.told)
-            self._dirty = True
+            self._note(rows, (), (), self._driver.told, wait=LOCK_SECONDS)
         if rows:
             self._note_unclaimed(rows[0].uid)
         self._stamp = self._driver.settled_stamp() if self._stamp else b""
@@ -419,7 +480,7 @@ class Mailbox:
     def _copying(self, uids: Uids, to: Mailbox) -> Generator[None, None, Copied]:
         if not self._synced:
             self.refresh()
-        if not set(uids).issubset(self._ledger.columns.uids):
+        if not set(uids).issubset(self._history.ledger.column(UIDS)):
             raise MessageGone("Some of the requested messages no longer exist.")
         with to._driver.lock(to._lock()) as locked:
             to._catch_up(locked)
@@ -481,8 +542,7 @@ class Mailbox:
                 self._catch_up(locked)
                 rows = self._rows(uids[start : start + CHUNK])
                 removed = locked.remove(rows)
-                self._ledger.take((), (), removed)
-                self._dirty = self._dirty or bool(removed)
+                self._note((), (), removed, wait=LOCK_SECONDS)
                 self._stamp = self._driver.settled_stamp() if self._stamp else b""
             for uid in removed:
                 self._messages.forget(uid)
@@ -512,13 +572,15 @@ class Mailbox:
 
     def _rows(self, uids: Uids) -> list[Row]:
         """The messages that are there, as the columns have them."""
-        columns = self._ledger.columns
+        ledger = self._history.ledger
+        flags, keywords, seen = ledger.column(FLAGS), ledger.column(KEYWORDS), self._driver.private_seen()
         rows = []
         for uid in uids:
-            place = self._ledger.place(uid)
+            place = ledger.place(uid)
             if place >= 0:
-                words = columns.keyword_sets[columns.keywords[place]]
-                rows.append(Row(uid, Ref(b""), columns.flags[place], words, UNKNOWN_DATE, None, b"", None))
+                bits = flags[place] if seen is None else flags[place] & ~SEEN | (SEEN if uid in seen else 0)
+                words = ledger.sets[keywords[place]]
+                rows.append(Row(uid, Ref(b""), bits, words, UNKNOWN_DATE, None, b"", None))
         return rows
 
     def _spelled(self, keywords: frozenset[str]) -> frozenset[str]:
@@ -534,98 +596,65 @@ class Mailbox:
 
     # The index
 
-    def _open_snapshot(self) -> None:
+    def discard_index(self) -> None:
+        """Before the first refresh: believe nothing of the index; it is written anew from the store, with modseqs beyond all that were given."""
         self._opened = True
-        if self._index is None:
-            return
-        try:
-            found = snapshot.read(self._index)
-        except Unusable as error:  # the next snapshot takes its place
-            self._say(
-                Level.WARNING, f"Mailbox {os.fsdecode(self.name)}: {snapshot.NAME} is not used: {error}"
-            )
-            return
-        except OSError as error:
-            self._complain(f"{snapshot.NAME} is not used: {error}")
-            return
-        if found is None or not found.columns.uidvalidity:
-            return
-        remembered = names.Names(self._index, found.generation)
-        columns = found.columns
-        unchanged = self._driver.adopt(
-            found.stamp, columns.uidvalidity, found.guid, columns.uidnext, columns.uids, remembered
-        )
-        columns = self._with_private(columns)
-        self._ledger.restore(columns)
-        self._saved_stamp = found.stamp
-        self._generation = found.generation
-        self._synced = True
-        if self._modseqs.highest() != columns.modseq:
-            self._ledger.rebase()
-            self._dirty = True
-        if unchanged:
-            self._stamp = found.stamp
-        else:
-            self._recover_from_replaced(columns)
+        self._history.discard()
 
-    def _recover_from_replaced(self, columns: Columns) -> None:
-        """A mailbox of the same name may be another one by now: then the snapshot is worth nothing."""
+    def check_index(self) -> list[str]:
+        """What is damaged in the index's files, a line each."""
+        return self._history.check()
+
+    def measure(self, uid: int) -> None:
+        """Read a message for its true size. Raises StoreError."""
+        self._messages.size(uid)
+
+    def forget_answers(self, uids: Uids) -> None:
+        """What was rendered of these messages is to be rendered again."""
+        for uid in uids:
+            self._messages.forget(uid)
+
+    def _open_index(self) -> None:
+        self._opened = True
+        if self._index is None or not self._history.open():
+            return
+        ledger = self._history.ledger
+        uids = ledger.column(UIDS)
+        self._generation = self._history.names
+        remembered = names.Names(self._index, self._generation)
+        self._synced = True
+        guid = self._history.guid
+        if self._driver.adopt(
+            self._history.stamp, ledger.uidvalidity, guid, ledger.uidnext, uids, remembered
+        ):
+            self._stamp = self._history.stamp
+            return
         try:
-            self._take(self._driver.sync(columns, b""))
-        except MailboxReplaced:
+            self._take(self._driver.sync(self.columns(), b""))
+        except MailboxReplaced:  # of the same name, but another one: the index is worth nothing
             self._driver.disown()
-            self._ledger = Ledger(self._driver.dates, self._modseqs.next)
+            self._history.reset()
             self._synced = False
-            self._saved_stamp = b""
             self._generation = b""
 
-    def _save_snapshot(self) -> None:
+    def _keep_index(self) -> None:
+        """Note where messages are and what the store looked like, so that the next session need not look for itself."""
         if self._index is None or self._index_failed or not self._synced or not self._driver.uidvalidity:
             return
-        if not self._dirty and self._stamp and self._stamp == self._saved_stamp:
-            return
         try:
-            stamp = self._driver.lasting_stamp()
-            if not self._dirty and (not stamp or stamp == self._saved_stamp):
-                return
-            self._keep_names(self._index)
-            stamp = self._driver.lasting_stamp()
-            columns = self._columns_to_keep()
-            snapshot.write(self._index, Snapshot(columns, self._driver.guid, stamp, self._generation))
-            self._saved_stamp = stamp
-            self._dirty = False
+            moved, everything = self._driver.moved(), self._driver.remembered
+            self._generation = names.keep(self._index, self._generation, moved, everything)
+            self._driver.kept()
+            stamp = b"" if self._history.owed or not self._stamp else self._driver.lasting_stamp()
+            self._history.keep(stamp, self._generation)
+        except FileNotFoundError:  # the mailbox was deleted, and its index with it
+            return
         except OSError as error:
-            self._complain(f"write({snapshot.NAME}) failed: {error.strerror}")
+            self._complain(f"write({names.NAME}) failed: {error.strerror}")
         except MailboxReplaced:
             return
         except StoreError as error:
             self._complain(f"{snapshot.NAME} is not written: {error}")
-
-    def _keep_names(self, index: int) -> None:
-        """Raises OSError."""
-        self._generation = names.keep(index, self._generation, self._driver.moved(), self._driver.remembered)
-        self._driver.kept()
-
-    def _with_private(self, columns: Columns) -> Columns:
-        """The index of a shared mailbox, which may be shared too, says nothing of \\Seen."""
-        seen = self._driver.private_seen()
-        if seen is None:
-            return columns
-        marked = [
-            bits | SEEN if uid in seen else bits & ~SEEN
-            for uid, bits in zip(columns.uids, columns.flags, strict=True)
-        ]
-        return columns._replace(flags=array("B", marked))
-
-    def _columns_to_keep(self) -> Columns:
-        """What changed at numbers that others gave is not known here: to later sessions everything counts as changed by then."""
-        columns = self._ledger.known_columns()
-        if self._driver.private_seen() is not None:
-            columns = columns._replace(flags=array("B", columns.flags.tobytes().translate(_NOT_SEEN)))
-        floor = self._modseqs.floor
-        if not floor:
-            return columns
-        return columns._replace(modseqs=array("Q", [max(modseq, floor) for modseq in columns.modseqs]))
 
     def _complain(self, text: str) -> None:
         """The index cannot be used: said once, and then this session does without."""
@@ -637,7 +666,8 @@ class Mailbox:
         """Write the index if it is worth it, give everything back. Idempotent, never raises."""
         if self._driver.closed:
             return
-        self._save_snapshot()
+        self._keep_index()
+        self._history.close()
         self._driver.close()
         if self._index is not None:
             os.close(self._index)
@@ -680,7 +710,7 @@ class _Store:
     def _attempt(self, uids: Uids) -> list[int]:
         """Set what can be set; UIDs that somebody else changed meanwhile, to be looked at again."""
         box = self.mailbox
-        columns = box._ledger.columns
+        ledger = box._history.ledger
         wanted: list[Row] = []
         there = box._rows(uids)
         present = {row.uid for row in there}
@@ -688,7 +718,7 @@ class _Store:
         for row in there:
             if (
                 self.unchanged_since is not None
-                and columns.modseqs[box._ledger.place(row.uid)] > self.unchanged_since
+                and ledger.column(MODSEQS)[ledger.place(row.uid)] > self.unchanged_since
             ):
                 self.modified.append(row.uid)
                 continue
@@ -710,8 +740,8 @@ class _Store:
             else:
                 done.append(target)
                 self.changed.append(target.uid)
-        box._ledger.take((), done, ())
-        box._dirty = True
+        if done and box._note((), done, (), wait=LOCK_SECONDS) is Noted.HELD:
+            raise InUse("Timeout while waiting for lock")
         return again
 
     def _target(self, row: Row) -> Row:
@@ -745,3 +775,19 @@ def _finished(work: Generator[None, None, Copied]) -> Copied:
         except StopIteration as stop:
             copied: Copied = stop.value
             return copied
+
+
+def _with_private(columns: LateColumns, seen: frozenset[int]) -> Columns:
+    """The index of a shared mailbox, which may be shared too, says nothing of \\Seen."""
+
+    def load(number: int) -> array[int]:
+        column = columns.load(number)
+        if number != FLAGS:
+            return column
+        marked = [
+            bits | SEEN if uid in seen else bits & ~SEEN
+            for uid, bits in zip(columns.uids, column, strict=True)
+        ]
+        return array("B", marked)
+
+    return late(columns.modseq, columns.uidvalidity, columns.uidnext, columns.keyword_sets, load)

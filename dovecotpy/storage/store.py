@@ -238,8 +238,8 @@ class Store:
         space, disk = self._find(name)
         return bool(disk) and space.tree.exists(disk)
 
-    def open(self, name: bytes, *, writable: bool) -> Mailbox:
-        """Raises MailboxNotFound, InvalidMailboxName, StoreError."""
+    def open(self, name: bytes, *, writable: bool, index: bool = True) -> Mailbox:
+        """index False: as if it had none. Raises MailboxNotFound, InvalidMailboxName, StoreError."""
         space, disk = self._find(name)
         if not disk:
             raise MailboxNotFound(f"Mailbox doesn't exist: {os.fsdecode(name)}")
@@ -247,7 +247,8 @@ class Store:
             driver = space.tree.open(disk, writable=writable)
         except MailboxNotFound:
             raise MailboxNotFound(f"Mailbox doesn't exist: {os.fsdecode(name)}") from None
-        return Mailbox(driver, name, space.tree.index_directory(disk), self._log, writable=writable)
+        directory = space.tree.index_directory(disk) if index else None
+        return Mailbox(driver, name, directory, self._log, writable=writable)
 
     def status(self, name: bytes) -> Status:
         """Numbers of a mailbox; \\Recent is not claimed. Raises as `open`."""

@@ -135,7 +135,7 @@ class Rig:
         elif message.verb is Verb.FORKED:
             self.workers.add(message.number(0))
         elif message.verb is Verb.EXITED:
-            self.workers.discard(message.number(0))
+            self.workers -= {message.number(index) for index in range(0, len(message.fields), 2)}
         if message.verb is not Verb.FORKED:
             for descriptor in message.descriptors:
                 os.close(descriptor)

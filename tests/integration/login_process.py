@@ -130,7 +130,8 @@ class LoginProcess:
                     self.workers[message.number(0)] = sock
                     self.states[message.number(0)] = []
                 elif message.verb is Verb.EXITED:
-                    self.exits[message.number(0)] = message.number(1)
+                    for index in range(0, len(message.fields), 2):
+                        self.exits[message.number(index)] = message.number(index + 1)
 
     def _hear_worker(self, pid: int, sock: socket.socket) -> None:
         with contextlib.suppress(BlockingIOError, ConnectionResetError):

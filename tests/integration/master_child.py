@@ -171,10 +171,7 @@ def spare(own: socket.socket, queue: socket.socket) -> int | None:
         control.send(own, Verb.TAKEN)
     misbehave(own, user)
     session(own, client, user)
-    if not reuse:
-        control.send(own, Verb.END)
-        return 0
-    return rest(own, user)
+    return rest(own, user) if reuse else 0
 
 
 def misbehave(own: socket.socket, user: str) -> None:

@@ -71,3 +71,54 @@ def test_stop_waits_for_the_end(tmp_path: Path) -> None:
         assert adm(server, "stop").returncode == 0
         assert not server.processes()
         assert not (server.base / "master.pid").exists()
+
+
+def snapshot(server: Server) -> Path:
+    return next(server.directory.glob("**/dovecotpy.index"))
+
+
+def with_mail(server: Server) -> Path:
+    """joe's INBOX with two messages; where its index is."""
+    with server.connect() as client:
+        client.login("joe", "secret")
+        for number in range(2):
+            client.command(b"APPEND INBOX {22+}\r\nSubject: %d\r\n\r\nbody.\r\n\r\n" % number)
+        assert b"EXISTS" in b"".join(client.command("SELECT INBOX"))
+        client.command("LOGOUT")
+    return snapshot(server)
+
+
+def status_of(server: Server) -> bytes:
+    with server.connect() as client:
+        client.login("joe", "secret")
+        return client.command("STATUS INBOX (MESSAGES UIDNEXT UIDVALIDITY UNSEEN)")[0]
+
+
+def test_indexes_are_brought_up_to_date_made_anew_and_verified_as_the_user(server: Server) -> None:
+    path = with_mail(server)
+    before = status_of(server)
+    for command in ("index", "verify", "rebuild", "verify"):
+        done = adm(server, command, "IN*", "for", "joe")
+        assert (done.returncode, done.stdout, done.stderr) == (0, "INBOX: ok\n", ""), command
+        assert path.stat().st_uid == path.parent.stat().st_uid
+    assert status_of(server) == before
+
+
+def test_verify_says_what_does_not_agree_and_repairs_it(server: Server) -> None:
+    path = with_mail(server)
+    adm(server, "index", "*", "for", "joe")
+    before = status_of(server)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(bytes(data))
+    done = adm(server, "verify", "*", "for", "joe")
+    assert done.returncode in (0, 1)
+    assert adm(server, "verify", "*", "for", "joe").stdout == "INBOX: ok\n"
+    assert status_of(server) == before
+
+
+def test_what_cannot_be_done_to_mailboxes_is_said(server: Server) -> None:
+    done = adm(server, "index", "*", "for", "nobody.knows")
+    assert (done.returncode, done.stderr) == (1, "dovecotpy-adm: no such user: nobody.knows\n")
+    done = adm(server, "index", "Nothing*", "for", "joe")
+    assert (done.returncode, done.stderr) == (1, "dovecotpy-adm: no mailbox matches\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -297,7 +298,10 @@ def settled(pid: int) -> list[str]:
     """The descriptors of a process at rest, but for the one inotify instance that it may have."""
     own: list[str] = []
     for _ in range(100):
-        held = [os.readlink(entry.path) for entry in os.scandir(f"/proc/{pid}/fd")]
+        held: list[str] = []
+        for name in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+                held.append(os.readlink(f"/proc/{pid}/fd/{name}"))
         own = [link for link in held if link != "anon_inode:inotify"]
         if len(own) <= 6 and len(held) - len(own) <= 1:
             break
@@ -311,9 +315,11 @@ def test_reuse_with_real_sessions(world: Server) -> None:
     server = world.ready()
     worker = world.worker(server)
     client = world.hand_over(world.account(home=world.home()))
-    worker.expect(Verb.SLOT)
+    first = worker.hear()
     worker.say(Verb.YES)
-    worker.expect(Verb.TAKEN)
+    second = worker.hear()
+    assert first is not None and second is not None
+    assert {first.verb, second.verb} == {Verb.SLOT, Verb.TAKEN}  # on a busy machine the other way round
     pids = set()
     spare = world.worker(server)
     for _ in range(5):
@@ -327,7 +333,11 @@ def test_reuse_with_real_sessions(world: Server) -> None:
         own = settled(worker.pid)
         assert len(own) == 6, f"0-2, control, log and inbox, nothing of the session: {own}"
         client = world.hand_over(world.account("jim", home=world.home("jim")))
-        assert spare.expect(Verb.SLOT).fields[3] == idle.fields[0]
+        asked = spare.hear()
+        slow = asked is not None and asked.verb is Verb.TAKEN  # a busy machine: the spare is replaced
+        asked = spare.expect(Verb.SLOT) if slow else asked
+        assert asked is not None and asked.verb is Verb.SLOT and asked.fields[3] == idle.fields[0]
         spare.say(Verb.YES, descriptors=idle.descriptors)
         os.close(idle.descriptors[0])
+        spare = world.worker(server) if slow else spare
     assert pids == {worker.pid}

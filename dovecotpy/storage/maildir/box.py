@@ -243,6 +243,48 @@ class MaildirBox(Places):
             raise PermissionDenied("Permission denied")
         return self.context.state.reserve_modseqs(self.guid.decode(), least)
 
+    def heard(self, came: Sequence[int], went: Sequence[int], uidnext: int) -> None:
+        """Other sessions told of new messages, and of some that are gone, and that none will appear below `uidnext` any more."""
+        self.load_names()
+        for uid in went:
+            name = self.names.get(uid)
+            if name is not None:
+                self.dead.add(filename.base_of(name))
+                self.forget(uid)
+            self.ghosts.pop(uid, None)
+        for uid in came:
+            if uid not in self.names:
+                self.ghosts.setdefault(uid, "")
+        if came or went:
+            self.known = None
+        self.told = max(self.told, uidnext)
+
+    def still(self, uids: Sequence[int]) -> list[int]:
+        """Those of these messages that stand under the name that is known."""
+        self.load_names()
+        found = []
+        for uid in uids:
+            where = self.path(uid)
+            try:
+                if where is not None:
+                    os.stat(where[1], dir_fd=where[0], follow_symlinks=False)
+                    found.append(uid)
+            except OSError:
+                continue
+        if len(found) < len(uids):
+            self.known = None
+        return found
+
+    def known_rows(self) -> list[Row]:
+        """Every message whose name is known. Raises StoreError."""
+        self.load_names()
+        try:
+            self.refresh_keywords()
+        except OSError as error:
+            raise files.translated(error, f"read({self.shown}/dovecot-keywords)") from error
+        self.load_surplus()
+        return self.rows(sorted(self.names.items()))
+
     def lasting_stamp(self) -> bytes:
         """A stamp that still proves something when nobody watches any more; empty: the last change is too fresh."""
         stamp = self.stamp()
@@ -511,7 +553,11 @@ class MaildirBox(Places):
                 if uid in self.ghosts
                 else MessageGone("Some of the requested messages no longer exist.")
             )
-        return self._open_body(*where)
+        try:
+            return self._open_body(*where)
+        except Moved:
+            self.doubt()
+            raise
 
     def _open_body(self, directory: int, name: str) -> FileBody:
         return FileBody(

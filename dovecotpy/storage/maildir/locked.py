@@ -323,6 +323,7 @@ class LockedMaildir:
         try:
             placed = placing.add(known, self._copy_names([name for _, name in known]), infos)
         except FileNotFoundError:
+            source.doubt()
             raise Moved from None
         copies = [
             Row(uid, row.ref, row.flags, row.keywords, UNKNOWN_DATE, None, b"", filename.crlf_size(name))

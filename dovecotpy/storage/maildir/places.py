@@ -49,7 +49,8 @@ class Places:
         if source is None:
             return
         try:
-            pairs = [(uid, path[:_FOLDER], path[_FOLDER:]) for uid, path in source.all()]
+            adopted = frozenset(self._adopted)
+            pairs = [(uid, path[:_FOLDER], path[_FOLDER:]) for uid, path in source.all() if uid in adopted]
         except Lost:
             pairs = []
             self._moved = None

@@ -50,7 +50,9 @@ class Sync:
         self.surplus_before: dict[int, frozenset[str]] = {}
         self.complete = True
         self.listed = 0
-        """the next UID before the listing was begun: of files with later lines it proves nothing"""
+        """the next UID, as far as lines were read before the listing was begun"""
+        self.nobody_wrote = True
+        """nobody was at work on those lines any more"""
         self.moved_files = False
         self.missing: list[tuple[int, str]] = []
         self.new: dict[str, str] = {}
@@ -152,21 +154,44 @@ class Sync:
         """The lines of the uidlist that what follows can say anything about."""
         if self.box.uidlist.identity != NOWHERE or not self.box.names:
             self._read_lines()
-        self.listed = self.box.uidlist.uidnext
+        self.listed, self.nobody_wrote = self.box.uidlist.uidnext, not self._others_write()
 
     def _list(self) -> Listing:
-        if self.box.exact is None:
-            self.box.news.clear()
-            self.box.news_lost = False
+        box = self.box
+        if box.exact is None:
+            box.news.clear()
+            box.news_lost = False
         self._read_lines_first()
         for attempt in range(LISTINGS):
-            listing = look(self.box)
+            listing = look(box)
             self._compare(listing)
             if self._is_certain(listing):
                 break
             if attempt + 1 < LISTINGS:
                 time.sleep(PAUSE)
         return listing
+
+    def _settled(self) -> int:
+        """Of files with lines below this UID, the listing proves that they are not there.
+
+        A writer puts lines at the end, then the files, and only then lets go of the lock: under its hands the last lines without a file
+        are open, and whatever came later is.
+        """
+        box = self.box
+        settled = self.listed
+        if self.nobody_wrote:
+            return settled
+        for base, uid in reversed(box.uidlist.uids.items()):
+            if uid >= self.listed:
+                continue
+            if uid < box.told or uid in box.names or base in self.new or base in self.cur:
+                break
+            settled = uid
+        return settled
+
+    def _others_write(self) -> bool:
+        box = self.box
+        return not box.dotlock.held and files.identify(box.control, uidlist.NAME + ".lock") != NOWHERE
 
     def _compare(self, listing: Listing) -> None:
         """Which names are not known, and which known names are not there."""
@@ -286,10 +311,11 @@ class Sync:
         return listing
 
     def _is_outdated(self) -> bool:
-        """Under the lock: lines were added after the listing was begun, of files that it could not show and proves nothing of."""
+        """Under the lock: there are lines of files that the listing may have come too early for."""
         box = self.box
+        least = max(self._settled(), box.told)
         for base, uid in reversed(box.uidlist.uids.items()):
-            if uid < max(self.listed, box.told):
+            if uid < least:
                 return False
             if base not in self.new and base not in self.cur and base not in box.absent:
                 return True
@@ -482,6 +508,7 @@ class Sync:
         found = self._found()
         cold = not box.told and not box.ghosts
         highest = max(found, default=0)
+        settled = self._settled()
         limit = 1 << 32
         since = int(clock.now())
         trailing: list[tuple[int, str]] = []
@@ -490,7 +517,7 @@ class Sync:
                 break
             if uid in found or uid in box.names or (uid < box.told and uid not in box.ghosts):
                 continue
-            if uid > min(highest, self.listed - 1) and uid >= box.told and base not in box.absent:
+            if (uid > highest or uid >= settled) and uid >= box.told and base not in box.absent:
                 trailing.append((uid, base))
             elif listing.proves_gone(base):
                 box.absent.setdefault(base, since)
@@ -510,8 +537,7 @@ class Sync:
     def _first_in_flight(self, trailing: list[tuple[int, str]], since: int) -> int:
         """Late lines without files: a writer puts the line first, then the file. The first UID that may still come."""
         box = self.box
-        held = files.identify(box.control, uidlist.NAME + ".lock") != NOWHERE
-        if held and not box.dotlock.held:
+        if self._others_write():
             self.complete = False
             return min(uid for uid, _ in trailing)
         again = look(box)

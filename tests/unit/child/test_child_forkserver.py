@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 import dovecotpy
-from dovecotpy.child import worker
+from dovecotpy.child import forkserver, worker
 from dovecotpy.child.forkserver import Birth, ForkServer
 from dovecotpy.ipc import control, fdpass
 from dovecotpy.ipc.control import Message, Verb
@@ -89,6 +89,46 @@ def test_the_end_of_a_worker_is_reported_with_its_status(server: Running) -> Non
     message = server.next()
     assert (message.verb, message.number(0)) == (Verb.EXITED, pid)
     assert os.waitstatus_to_exitcode(message.number(1)) == 7
+
+
+def test_ends_that_come_together_are_told_together(server: Running) -> None:
+    born = server.fork(3)
+    for _, sock in born:
+        assert control.receive(sock) is not None
+        sock.close()
+    ends: dict[int, int] = {}
+    packets = 0
+    while len(ends) < 3:
+        message = server.next()
+        packets += 1
+        assert message.verb is Verb.EXITED
+        numbers = [message.number(index) for index in range(len(message.fields))]
+        ends.update(zip(numbers[::2], numbers[1::2], strict=True))
+    assert set(ends) == {pid for pid, _ in born}
+    assert {os.waitstatus_to_exitcode(status) for status in ends.values()} == {7}
+    assert packets <= 3
+
+
+def test_more_ends_than_a_packet_holds_are_all_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forkserver, "MAX_ENDS", 2)
+    monkeypatch.setattr(forkserver, "GATHER_SECONDS", 0.5)
+    running = Running(lambda birth: 0)
+    running.next()
+    born = {pid for pid, _ in running.fork(5)}
+    packets: list[tuple[str, ...]] = []
+    while sum(map(len, packets)) < 10:
+        packets.append(running.next().fields)
+    assert max(map(len, packets)) <= 4
+    assert {int(pid) for fields in packets for pid in fields[::2]} == born
+    assert running.ended()
+
+
+def test_an_order_that_comes_with_nothing_and_one_with_a_descriptor_are_both_obeyed(server: Running) -> None:
+    read, write = os.pipe()
+    assert len(server.fork(2)) == 2
+    assert len(server.fork(1, (write,))) == 1
+    os.close(write)
+    os.close(read)
 
 
 def test_a_killed_worker_is_reported_with_its_signal(server: Running) -> None:

@@ -43,8 +43,8 @@ class NotingStore(Store):
         super().__init__(*arguments)
         self.opened: list[Mailbox] = []
 
-    def open(self, name: bytes, *, writable: bool) -> Mailbox:
-        mailbox = super().open(name, writable=writable)
+    def open(self, name: bytes, *, writable: bool, index: bool = True) -> Mailbox:
+        mailbox = super().open(name, writable=writable, index=index)
         self.opened.append(mailbox)
         return mailbox
 

@@ -11,11 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dovecotpy.storage import location, names
-from dovecotpy.storage.columns import empty_columns
+from dovecotpy.storage import location, names, state
 from dovecotpy.storage.errors import InvalidMailboxName, StoreError
 from dovecotpy.storage.index import snapshot
-from dovecotpy.storage.index.snapshot import Snapshot, Unusable
+from dovecotpy.storage.index.snapshot import Head, Unusable
 from dovecotpy.storage.location import Location
 from dovecotpy.storage.maildir import courier
 from dovecotpy.storage.maildir.keywords import Keywords
@@ -95,46 +94,104 @@ class TestCourier:
         assert courier.keywords(directory) == {"msg1": ["$Label1", "work"], "msg2": ["work"]}
 
 
+COLUMNS = [
+    array("I", [3, 8]),
+    array("B", [1, 8]),
+    array("I", [0, 1]),
+    array("Q", [6, 7]),
+    array("q", [-1, 100]),
+    array("q", [10, -20]),
+    array("q", [-1, -1]),
+]
+EXPUNGES = [(3, 1, 2), (5, 4, 7)]
+ARRIVALS = [(1, 1), (6, 3)]
+
+
 class TestSnapshot:
-    def some(self) -> Snapshot:
-        columns = empty_columns()._replace(
-            modseq=7,
-            uidvalidity=5,
-            uidnext=9,
-            uids=array("I", [3, 8]),
-            flags=array("B", [1, 8]),
-            keywords=array("I", [0, 1]),
-            modseqs=array("Q", [6, 7]),
-            sizes=array("q", [-1, 100]),
-            dates=array("q", [10, -20]),
-            savedates=array("q", [-1, 5]),
-            keyword_sets=(frozenset(), frozenset({"a", "é"})),
+    def write(self, directory: int, columns: list[array[int]] = COLUMNS) -> Head:
+        sets = (frozenset[str](), frozenset({"a", "é"}))
+        boot = state.BOOT.encode()
+        head = Head(
+            b"h" * 8,
+            b"g" * 8,
+            boot,
+            b"f" * 32,
+            5,
+            9,
+            7,
+            2,
+            (4, 99),
+            b"12345678",
+            b"stamp",
+            sets,
+            len(columns[0]),
         )
-        return Snapshot(columns, b"f" * 32, b"stamp", b"12345678")
+        snapshot.write(directory, head, columns.__getitem__, EXPUNGES, ARRIVALS)
+        return head
 
     def test_round_trip(self, directory: int) -> None:
-        assert snapshot.read(directory) is None
-        snapshot.write(directory, self.some())
-        assert snapshot.read(directory) == self.some()
+        assert snapshot.open_snapshot(directory) is None
+        head = self.write(directory)
+        found = snapshot.open_snapshot(directory)
+        assert found is not None
+        assert found.head == head
+        assert found.head.of_this_boot
+        assert [found.column(number) for number in range(7)] == COLUMNS
+        assert found.expunges() == EXPUNGES
+        assert found.arrivals() == ARRIVALS
+        assert found.changed_since(6) == [(8, 7)]
+        assert found.tail(found.log) == b""
+
+    @pytest.mark.parametrize("count", [0, 1, 8191, 8192, 8193, 30000])
+    def test_segments(self, directory: int, count: int) -> None:
+        columns = [
+            array("I", range(1, count + 1)),
+            array("B", [at % 32 for at in range(count)]),
+            array("I", [at % 2 for at in range(count)]),
+            array("Q", range(count, 0, -1)),
+            array("q", [-1]) * count,
+            array("q", range(count)),
+            array("q", range(count)),
+        ]
+        self.write(directory, columns)
+        found = snapshot.open_snapshot(directory)
+        assert found is not None
+        assert [found.column(number) for number in range(7)] == columns
+        since = count - 5
+        assert found.changed_since(since) == [
+            (at + 1, count - at) for at in range(count) if count - at > since
+        ]
+        assert found.expunges() == EXPUNGES
 
     def test_every_flipped_bit_and_every_cut_is_noticed(self, tmp_path: Path, directory: int) -> None:
-        snapshot.write(directory, self.some())
+        self.write(directory)
         path = tmp_path / snapshot.NAME
         data = path.read_bytes()
+
+        def everything() -> object:
+            found = snapshot.open_snapshot(directory)
+            assert found is not None
+            return found.head, [found.column(at) for at in range(7)], found.expunges(), found.arrivals()
+
+        expected = everything()
+        silent = 0
         for at in range(len(data)):
             for changed in (data[:at] + bytes([data[at] ^ 4]) + data[at + 1 :], data[:at]):
                 path.write_bytes(changed)
-                if at in (6, 7) and len(changed) == len(data):
-                    continue  # two octets of padding that say nothing
-                with pytest.raises(Unusable):
-                    snapshot.read(directory)
+                try:
+                    assert everything() == expected
+                    silent += 1
+                except Unusable:
+                    continue
+        assert silent < 60, "more than the padding says nothing"
 
     def test_another_boot_takes_the_stamp(self, directory: int, monkeypatch: pytest.MonkeyPatch) -> None:
-        snapshot.write(directory, self.some())
+        self.write(directory)
         monkeypatch.setattr(snapshot, "BOOT", "another")
-        found = snapshot.read(directory)
+        found = snapshot.open_snapshot(directory)
         assert found is not None
-        assert found.stamp == b""
+        assert found.head.stamp == b""
+        assert not found.head.of_this_boot
 
     def test_recent(self, tmp_path: Path, directory: int) -> None:
         assert snapshot.read_recent(directory, 5) is None

@@ -365,10 +365,19 @@ class TestExpunge:
         home.deliver("2.b.h:2,", folder="cur")
         uids(home.inbox())
         path.rename(home.path / "away")
+        (home.root / "dovecot-uidlist").write_text((home.root / "dovecot-uidlist").read_text())
+        (home.path / "away").rename(path)
+        assert uids(home.inbox()) == [1, 2]
+
+    def test_a_name_that_was_told_to_be_gone_gets_a_new_uid(self, home: Home) -> None:
+        path = home.deliver("1.a.h:2,", folder="cur")
+        home.deliver("2.b.h:2,", folder="cur")
+        uids(home.inbox())
+        path.rename(home.path / "away")
         time.sleep(0.1)
         assert uids(home.inbox()) == [2]
         (home.path / "away").rename(path)
-        assert uids(home.inbox()) == [1, 2]
+        assert uids(home.inbox()) == [2, 3]
 
 
 class TestCopy:

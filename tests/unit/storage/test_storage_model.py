@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -71,6 +72,32 @@ class Session:
         self.modseq = modseq
 
 
+class Client(NamedTuple):
+    """What a client that went away was told, and the highest modseq with it."""
+
+    modseq: int
+    view: dict[int, tuple[int, frozenset[str]]]
+
+    def comes_back(self, mailbox: Mailbox, lost_at: int) -> None:
+        """With nothing but what it was told it learns everything; completely, if the index was not lost since."""
+        now = state(mailbox)
+        columns = mailbox.columns()
+        changes = mailbox.changes(self.modseq)
+        assert changes.complete or self.modseq <= lost_at
+        told = {*changes.appeared, *changes.changed}
+        modseqs = dict(zip(columns.uids, columns.modseqs, strict=True))
+        assert told == {uid for uid, modseq in modseqs.items() if modseq > self.modseq}
+        view = dict(self.view)
+        if changes.complete:
+            for first, last in changes.vanished:
+                for uid in range(first, last + 1):
+                    view.pop(uid, None)
+        else:
+            view = {uid: found for uid, found in view.items() if uid in now}
+        view.update((uid, now[uid]) for uid in told)
+        assert view == now
+
+
 class Mailboxes(RuleBasedStateMachine):
     """Two sessions, deliveries, foreign renames and removals, lost indexes."""
 
@@ -82,6 +109,8 @@ class Mailboxes(RuleBasedStateMachine):
         self.changes = {"mail_nfs_storage": poll}
         self.sessions = [self._session(), self._session()]
         self.number = 0
+        self.clients: list[Client] = []
+        self.lost_at = 0
 
     def _session(self) -> Session:
         return Session(self.home.inbox(**self.changes))
@@ -177,10 +206,25 @@ class Mailboxes(RuleBasedStateMachine):
         lose=st.sampled_from(["", "dovecotpy.index", "dovecotpy.index.names", "dovecotpy.recent"]),
     )
     def leave_and_come_back(self, who: int, lose: str) -> None:
+        self.clients.append(Client(self.sessions[who].modseq, dict(self.sessions[who].view)))
         self.sessions[who].mailbox.close()
         if lose:
             (self.home.root / lose).unlink(missing_ok=True)
         self.sessions[who] = self._session()
+        if lose == "dovecotpy.index":
+            self.lost_at = max(session.mailbox.refresh() for session in self.sessions)
+
+    @precondition(lambda self: self.clients)
+    @rule(data=st.data(), die=st.booleans())
+    def client_comes_back(self, data: st.DataObject, die: bool) -> None:
+        mailbox = self.home.inbox(**self.changes)
+        mailbox.refresh()
+        for session in self.sessions:
+            self._wait_for_proof(session, self._expected())
+        mailbox.refresh()
+        data.draw(st.sampled_from(self.clients)).comes_back(mailbox, self.lost_at)
+        if not die:
+            mailbox.close()
 
     @rule()
     def rest(self) -> None:
@@ -195,11 +239,14 @@ class Mailboxes(RuleBasedStateMachine):
             time.sleep(0.02)
             session.look()
 
+    def _expected(self) -> dict[int, tuple[int, frozenset[str]]]:
+        return {uid: (bits, words) for uid, (_, bits, words) in self.model.messages.items()}
+
     @invariant()
     def agree(self) -> None:
         if not hasattr(self, "model"):
             return
-        expected = {uid: (bits, words) for uid, (_, bits, words) in self.model.messages.items()}
+        expected = self._expected()
         for session in self.sessions:
             self._wait_for_proof(session, expected)
             assert state(session.mailbox) == session.view == expected
@@ -207,6 +254,9 @@ class Mailboxes(RuleBasedStateMachine):
             if self.model.messages:
                 last = max(self.model.messages)
                 assert octets(session.mailbox, last) == self.model.messages[last][0]
+        numbered = [session.mailbox.columns() for session in self.sessions if session.mailbox.refresh()]
+        assert numbered[0].modseq == numbered[1].modseq
+        assert numbered[0].modseqs == numbered[1].modseqs
 
     def teardown(self) -> None:
         if hasattr(self, "home"):
@@ -219,7 +269,7 @@ class Mailboxes(RuleBasedStateMachine):
 
 TestMailboxes = Mailboxes.TestCase
 TestMailboxes.settings = settings(
-    max_examples=30,
+    max_examples=40,
     stateful_step_count=20,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

@@ -10,11 +10,14 @@ from pathlib import Path
 import pytest
 
 from dovecotpy.storage import flags
-from dovecotpy.storage.index import modseq, names, snapshot
-from dovecotpy.storage.index.modseq import Modseqs
+from dovecotpy.storage.errors import InUse
+from dovecotpy.storage.index import history, names, snapshot
+from dovecotpy.storage.index.history import History
+from dovecotpy.storage.index.lock import IndexLock
 from dovecotpy.storage.mailbox import Mailbox, Operation
+from dovecotpy.storage.maildir.box import MaildirBox
 from dovecotpy.storage.state import MODSEQS_AHEAD
-from tests.unit.storage.storage_kit import Home, add, state, uids
+from tests.unit.storage.storage_kit import Home, add, octets, state, uids
 
 NONE: frozenset[str] = frozenset()
 Seen = tuple[int, dict[int, tuple[int, frozenset[str]]]]
@@ -82,7 +85,7 @@ def live(home: Home, chance: random.Random, steps: int) -> None:
         elif deed == "rename":
             rename_behind(home, chance)
         elif deed == "forget" and chance.random() < 0.4:
-            for name in (snapshot.NAME, names.NAME, modseq.NAME):
+            for name in (snapshot.NAME, names.NAME):
                 if chance.random() < 0.7:
                     (home.root / name).unlink(missing_ok=True)
         elif sessions:
@@ -108,11 +111,12 @@ def test_a_client_that_comes_back_misses_nothing(home: Home, seed: int) -> None:
 
 
 def _trusting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dovecotpy.storage.columns.Ledger.rebase", lambda ledger: None)
+    monkeypatch.setattr(MaildirBox, "reserve_modseqs", lambda box, least: (least, least + MODSEQS_AHEAD))
 
 
 def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Modseqs, "next", lambda modseqs, above: above + 1)
+    monkeypatch.setattr(History, "follow", lambda history: None)
+    monkeypatch.setattr(History, "_catch_up", lambda history: history._snapshot or history._join())
 
 
 @pytest.mark.parametrize("plant", [_trusting, _alone])
@@ -155,12 +159,6 @@ def test_what_only_another_session_saw(home: Home) -> None:
     flag_and_back(home)
 
 
-def test_the_test_of_what_only_another_session_saw(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Mailbox, "_columns_to_keep", lambda mailbox: mailbox._ledger.known_columns())
-    with pytest.raises(AssertionError):
-        flag_and_back(home)
-
-
 def test_numbers_last_over_sessions(home: Home) -> None:
     inbox = home.inbox()
     assert inbox.capabilities.modseq
@@ -180,7 +178,7 @@ def test_a_lost_index_begins_beyond_the_reserve(home: Home) -> None:
     add(inbox, count=2)
     highest = inbox.refresh()
     inbox.close()
-    for name in (snapshot.NAME, names.NAME, modseq.NAME):
+    for name in (snapshot.NAME, names.NAME):
         (home.root / name).unlink()
     again = home.inbox()
     base = again.refresh()
@@ -206,7 +204,8 @@ def test_another_boot(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     add(inbox)
     highest = inbox.refresh()
     inbox.close()
-    monkeypatch.setattr(modseq, "BOOT", "another")
+    for module in (snapshot, history):
+        monkeypatch.setattr(module, "BOOT", "another")
     again = home.inbox()
     assert again.refresh() >= highest + MODSEQS_AHEAD
     assert set(again.columns().modseqs) == {again.columns().modseq}
@@ -237,21 +236,51 @@ def test_a_stopped_holder_of_the_numbers_does_not_stop_reads(home: Home) -> None
     inbox = home.inbox()
     add(inbox)
     before = inbox.refresh()
-    held = os.open(home.root / modseq.NAME, os.O_RDWR)
-    modseq._lock(held)
+    directory = os.open(home.root, os.O_RDONLY)
+    holder = IndexLock(directory)
+    holder.take(0)
     try:
-        add(inbox)
-        assert uids(inbox) == [1, 2]
-        assert inbox.columns().modseq >= before + MODSEQS_AHEAD - 1
+        home.deliver("1.x.h")
+        assert inbox.refresh() == before
+        assert octets(inbox, 1)
+        with pytest.raises(InUse):
+            inbox.store([1], Operation.ADD, flags.SEEN, NONE)
+        late = home.inbox()
+        assert uids(late) == [1]
+        assert late.capabilities.modseq
+        first = home.store()
+        first.create(b"A")
     finally:
-        os.close(held)
+        holder.close()
+        os.close(directory)
+    assert uids(inbox) == [1, 2]
+    assert inbox.columns().modseq == before + 1
+    assert list(inbox.changes(before).appeared) == [2]
+    assert uids(late) == [1, 2]
+    assert late.columns().modseq == before + 1
+
+
+def test_a_mailbox_of_which_nothing_is_known_is_shown_without_numbers_while_somebody_holds_the_lock(
+    home: Home,
+) -> None:
+    home.deliver("1.a.h:2,S", folder="cur")
+    directory = os.open(home.root, os.O_RDONLY)
+    holder = IndexLock(directory)
+    holder.take(0)
+    try:
+        inbox = home.inbox()
+        assert state(inbox) == {1: (flags.SEEN, NONE)}
+        assert not inbox.capabilities.modseq
+    finally:
+        holder.close()
+        os.close(directory)
 
 
 @pytest.mark.parametrize("damage", [b"", b"x" * 20, b"\0" * 88])
-def test_a_damaged_record_is_not_believed(home: Home, damage: bytes) -> None:
+def test_a_damaged_index_is_not_believed(home: Home, damage: bytes) -> None:
     inbox = home.inbox()
     add(inbox)
     highest = inbox.refresh()
     inbox.close()
-    (home.root / modseq.NAME).write_bytes(damage)
+    (home.root / snapshot.NAME).write_bytes(damage)
     assert home.inbox().refresh() > highest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from dovecotpy.storage.index import snapshot
 from dovecotpy.storage.mailbox import Mailbox, Operation
-from dovecotpy.storage.maildir import box, sync
+from dovecotpy.storage.maildir import box, placing, sync
 from tests.unit.storage.storage_kit import Home, add, octets, uids
 
 NONE: frozenset[str] = frozenset()
@@ -74,6 +75,39 @@ def test_a_message_saved_after_our_listing_while_another_session_gave_the_next_u
         mailbox.refresh()
         assert uids(mailbox) == [1, 2]
         assert octets(mailbox, given[0]) == b"Subject: theirs\n\n"
+
+
+@pytest.mark.parametrize("open_before", [True, False])
+def test_a_message_whose_line_is_there_before_its_file(
+    home: Home, monkeypatch: pytest.MonkeyPatch, open_before: bool
+) -> None:
+    """We list while its writer has put the line and not yet the file, and read the list when later messages have their lines."""
+    ours, theirs, thirds = home.inbox(), home.inbox(), home.inbox()
+    thirds.refresh()
+    if open_before:
+        ours.refresh()
+    home.deliver("1700000000.M1P1.outside:2,S", folder="cur")
+    line_written, go_on = threading.Event(), threading.Event()
+
+    def pause() -> None:
+        line_written.set()
+        assert go_on.wait(30)
+
+    def meanwhile() -> None:
+        go_on.set()
+        writer.join()
+        thirds.refresh()
+
+    once_before(monkeypatch, placing.Placing, "_ending", pause)
+    once_before(monkeypatch, sync.Sync, "_read_list", meanwhile)
+    writer = threading.Thread(target=add, args=(theirs, b"Subject: theirs\r\n\r\n"))
+    writer.start()
+    assert line_written.wait(30)
+    ours.refresh()
+    for mailbox in (ours, home.inbox()):
+        mailbox.refresh()
+        assert uids(mailbox) == [1, 2]
+        assert octets(mailbox, 1) == b"Subject: theirs\n\n"
 
 
 def test_a_list_that_was_written_anew_is_known_by_its_file(home: Home) -> None:
