@@ -8,7 +8,7 @@ the format's own spelling on disk (modified UTF-7) with the real hierarchy separ
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
@@ -114,6 +114,23 @@ class Moved(Exception):
     """A ref does not lead to its message any more: sync, then try again."""
 
 
+class Lost(Exception):
+    """What an index remembered cannot be read any more."""
+
+
+class Remembered(Protocol):
+    """Where an index says that messages were, by UID: paths as `BoxDriver.remembered` gave them."""
+
+    def find(self, uid: int) -> str | None:
+        """One message's; None where none is remembered. Raises Lost."""
+
+    def all(self) -> Iterator[tuple[int, str]]:
+        """All of them, by rising UID. Raises Lost."""
+
+    def close(self) -> None:
+        """Give back descriptors. Idempotent."""
+
+
 class Gone(NamedTuple):
     """Answer for a row that is not there any more."""
 
@@ -181,6 +198,9 @@ class BoxDriver(Protocol):
     def stamp(self) -> bytes:
         """Equal to an earlier one: proven unchanged since. Empty: not known."""
 
+    def settled_stamp(self) -> bytes:
+        """As `stamp`, as of the end of our last write, without looking."""
+
     def lock(self, deadline: float) -> "AbstractContextManager[Locked]":
         """The right to write, by `clock.monotonic()` deadline. Raises InUse."""
 
@@ -209,12 +229,18 @@ class BoxDriver(Protocol):
         guid: bytes,
         told: int,
         uids: Sequence[int],
-        load: Callable[[], Sequence[tuple[int, str]] | None],
+        names: Remembered,
     ) -> bool:
-        """Take what an index remembers; True if the mailbox is proven unchanged since. load: gives what `remembered` gave, or None."""
+        """Take what an index remembers, `names` included; True if the mailbox is proven unchanged since."""
 
-    def remembered(self) -> list[tuple[int, str]] | None:
-        """What an index should keep for `adopt`; None: the same as was adopted."""
+    def remembered(self) -> Iterable[tuple[int, str]]:
+        """What an index should keep of each message for `adopt`, by any order of UIDs."""
+
+    def moved(self) -> Mapping[int, str] | None:
+        """What of that changed since `adopt` or `kept`, empty where a message is gone; None: it is all new."""
+
+    def kept(self) -> None:
+        """An index wrote it down."""
 
     def heard(self, came: Sequence[int], went: Sequence[int], uidnext: int) -> None:
         """Other sessions told of new messages, and of some that are gone, and that none will appear below `uidnext` any more."""
@@ -263,8 +289,11 @@ class Locked(Protocol):
     def save(self, drafts: Sequence[Draft]) -> list[Row]:
         """All or none, durable as an OK promises. Raises NoSpace, StoreError."""
 
-    def link(self, source: BoxDriver, rows: Sequence[Row]) -> list[Row] | None:
-        """Copies without copying octets, in the order of `rows`; None: copy the octets instead. All or none, durable."""
+    def link(self, source: BoxDriver, rows: "Iterable[Row]") -> "Generator[None, None, list[Row] | None]":
+        """Copies without copying octets, in the order of `rows`; returns None: copy the octets instead. All or none, durable.
+
+        Pauses now and then; closed or thrown into before its end, it takes back what it placed.
+        """
 
     def flags(self, want: Sequence[Row]) -> list[Row | Gone | Changed]:
         """Set flags and keywords to what each row says; an answer for each, in order."""

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
 
 from dovecotpy.storage.errors import Internal, NoSpace, PermissionDenied, StoreError
 
 READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
+STALE_TRIES = 3
+Result = TypeVar("Result")
 _CHUNK = 1 << 20
 
 
@@ -41,8 +44,36 @@ def identify(directory: int, name: str) -> Identity:
         return NOWHERE
 
 
+def _patient(call: Callable[[], Result]) -> Result:
+    """A call on a file that another machine may replace meanwhile (ESTALE): then once more."""
+    for _ in range(STALE_TRIES):
+        try:
+            return call()
+        except OSError as error:
+            if error.errno != errno.ESTALE:
+                raise
+    return call()
+
+
+def stat_afresh(directory: int, name: str) -> os.stat_result:
+    """What a network file system's server says now: opening asks it, stat may answer from memory. Raises OSError."""
+    return _patient(lambda: _stat_once(directory, name))
+
+
+def _stat_once(directory: int, name: str) -> os.stat_result:
+    descriptor = os.open(name, READ, dir_fd=directory)
+    try:
+        return os.fstat(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def read(directory: int, name: str, start: int = 0) -> tuple[bytes, Identity]:
     """Content from a place on, and what it was read of. Raises OSError."""
+    return _patient(lambda: _read_once(directory, name, start))
+
+
+def _read_once(directory: int, name: str, start: int) -> tuple[bytes, Identity]:
     descriptor = os.open(name, READ, dir_fd=directory)
     try:
         found = os.fstat(descriptor)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import enum
 import os
+import time
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import NamedTuple
 
 from dovecotpy import clock
@@ -16,7 +17,7 @@ from dovecotpy.search.evaluate import Found, Progress, evaluate
 from dovecotpy.search.query import Query, needs_text
 from dovecotpy.search.sort import Program
 from dovecotpy.search.thread import Algorithm
-from dovecotpy.storage.answers import Batch, answers
+from dovecotpy.storage.answers import READ_BATCH, Batch, answers
 from dovecotpy.storage.columns import FLAGS, KEYWORDS, MODSEQS, SIZES, UIDS, LateColumns, late
 from dovecotpy.storage.driver import (
     UNKNOWN_DATE,
@@ -44,7 +45,7 @@ from dovecotpy.storage.errors import (
     StoreError,
 )
 from dovecotpy.storage.flags import SEEN
-from dovecotpy.storage.index import snapshot
+from dovecotpy.storage.index import names, snapshot
 from dovecotpy.storage.index.history import History, Noted
 from dovecotpy.storage.index.rendered import Owner, Rendered
 from dovecotpy.storage.index.text import TextIndex
@@ -60,6 +61,12 @@ RETRIES = 20
 """Looks for a message that is renamed while we try to open it."""
 CHORE_SLICE = 0.01
 """Seconds of work between two looks at a quiet client."""
+PATIENCE = 3
+"""Looks before there is a pause between them."""
+PAUSE = 0.005
+"""Seconds; all pauses together are longer than a tick of the file system's clock."""
+POUR = 1 << 18
+"""Octets of a message that are copied at a time."""
 READ_LOCK_SECONDS = 0.25
 """How long a look waits for the index lock; without it, what was known serves on."""
 SAVE_NAMES_FROM = 1000
@@ -151,7 +158,8 @@ class Mailbox:
         )
         self._messages = Messages(self.body, self._learn_size, rendered, caching.kept)
         self._messages.email_id = lambda uid: self.email_ids((uid,))[0]
-        self._dirty_names = False
+        self._generation = b""
+        """of the names that the driver was given, or that were kept since"""
         self._index_failed = False
         self._warned = False
         self._shown_seen: frozenset[int] = frozenset()
@@ -205,8 +213,6 @@ class Mailbox:
     def _take(self, delta: Delta, wait: float = READ_LOCK_SECONDS) -> None:
         first = not self._synced
         self._synced = True
-        if delta.appeared or delta.changed or delta.vanished:
-            self._dirty_names = True
         self._stamp = delta.stamp
         if first and not self._history.ledger.modseq:
             wait = LOCK_SECONDS
@@ -266,7 +272,6 @@ class Mailbox:
         self._driver.heard(came, went, self._history.ledger.uidnext)
         for uid in went:
             self._messages.forget(uid)
-        self._dirty_names = True
 
     def columns(self) -> Columns:
         """The mailbox as of the last refresh."""
@@ -345,13 +350,19 @@ class Mailbox:
         """A message's octets. Raises MessageGone, StoreError."""
         if not self._synced:
             self.refresh()
-        for _ in range(RETRIES):
+        for attempt in range(RETRIES):
             try:
                 return self._driver.body(uid)
             except Moved:
-                self._stamp = b""
-                self.refresh()
+                self._look_again(attempt)
         raise InUse("Timeout while waiting for lock")
+
+    def _look_again(self, attempt: int) -> None:
+        """A message is not where it was. Without a watch, a change of just now proves nothing before the clock has ticked."""
+        if attempt >= PATIENCE:
+            time.sleep(PAUSE)
+        self._stamp = b""
+        self.refresh()
 
     def fetch(self, uids: Uids, items: frozenset[Item]) -> Iterator[Batch]:
         """ENVELOPE, BODY, BODYSTRUCTURE, RFC822.SIZE and what `source.fields_item` names, ready to send and valid in every mode.
@@ -457,11 +468,10 @@ class Mailbox:
     def _merge_placed(self, rows: Sequence[Row]) -> None:
         """Take what was saved into the columns, if everything before it was told."""
         if self._synced and rows and rows[-1].uid < self._driver.told:
-            self._dirty_names = True
             self._note(rows, (), (), self._driver.told, wait=LOCK_SECONDS)
         if rows:
             self._note_unclaimed(rows[0].uid)
-        self._stamp = self._driver.stamp() if self._stamp else b""
+        self._stamp = self._driver.settled_stamp() if self._stamp else b""
 
     def _note_unclaimed(self, uid: int) -> None:
         """Write down from where on nobody claimed anything, where that is not written yet.
@@ -479,7 +489,10 @@ class Mailbox:
 
     def append(self, drafts: Sequence[Draft]) -> Appended:
         """Save messages, all or none; durable when it returns. Raises NoSpace, InUse, LimitReached, StoreError."""
-        with self._driver.lock(self._lock()) as locked:
+        deadline = self._lock()
+        for draft in drafts:
+            draft.body.finish(draft.internaldate)
+        with self._driver.lock(deadline) as locked:
             self._catch_up(locked)
             drafts = [draft._replace(keywords=self._spelled(draft.keywords)) for draft in drafts]
             rows = locked.save(drafts)
@@ -487,54 +500,98 @@ class Mailbox:
         return Appended(self._driver.uidvalidity, array("I", [row.uid for row in rows]))
 
     def copy(self, uids: Uids, to: Mailbox, *, move: bool) -> Copied:
-        """Copy messages, all or none; with move, the originals go when the copies are durable.
+        """As `copying` to its end; with move, the originals go when all copies are durable.
 
         Raises MessageGone, NoSpace, InUse, StoreError.
         """
         if move and not self.writable:
             raise PermissionDenied("Permission denied")
-        for _ in range(RETRIES):
+        copied = _finished(self.copying(uids, to))
+        if move:
+            self.expunge(uids)
+        return copied
+
+    def copying(self, uids: Uids, to: Mailbox) -> Generator[None, None, Copied]:
+        """Copy messages, all or none, durable; pauses at least each 50 ms of work and returns what became of them.
+
+        Closed before its end, nothing is placed. Raises MessageGone, NoSpace, InUse, StoreError.
+        """
+        for attempt in range(RETRIES):
             try:
-                return self._copy(uids, to, move)
+                return (yield from self._copying(uids, to))
             except Moved:
-                self._stamp = b""
-                self.refresh()
+                self._look_again(attempt)
         raise InUse("Timeout while waiting for lock")
 
-    def _copy(self, uids: Uids, to: Mailbox, move: bool) -> Copied:
+    def moving(self, uids: Uids, to: Mailbox) -> Iterator[Copied | None]:
+        """Move messages, CHUNK of them at a time: None is a pause, each Copied is what was moved, durably, and is no longer here.
+
+        Closed before its end, what was not told yet stays where it was. Raises as `copying`; what was moved before stays moved.
+        """
+        if not self.writable:
+            raise PermissionDenied("Permission denied")
+        for start in range(0, len(uids), CHUNK):
+            part = uids[start : start + CHUNK]
+            copying = self.copying(part, to)
+            while True:
+                try:
+                    next(copying)
+                except StopIteration as stop:
+                    copied: Copied = stop.value
+                    break
+                yield None
+            self.expunge(part)
+            yield copied
+
+    def _copying(self, uids: Uids, to: Mailbox) -> Generator[None, None, Copied]:
         if not self._synced:
             self.refresh()
-        rows = self._rows(uids)
-        if len(rows) < len(uids):
+        if not set(uids).issubset(self._history.ledger.column(UIDS)):
             raise MessageGone("Some of the requested messages no longer exist.")
         with to._driver.lock(to._lock()) as locked:
             to._catch_up(locked)
-            spelled = [row._replace(keywords=to._spelled(row.keywords)) for row in rows]
-            placed = locked.link(self._driver, spelled)
+            placed = yield from locked.link(self._driver, self._rows_for(to, uids))
             if placed is not None:
                 to._merge_placed(placed)
         if placed is None:
-            destination = to._copy_octets(self, rows)
+            destination = yield from to._copying_octets(self, uids)
         else:
             destination = array("I", [row.uid for row in placed])
-        if move:
-            self.expunge(uids)
         return Copied(to._driver.uidvalidity, array("I", uids), destination)
 
-    def _copy_octets(self, origin: Mailbox, rows: Sequence[Row]) -> Uids:
+    def _rows_for(self, to: Mailbox, uids: Uids) -> Iterator[Row]:
+        """Rows with keywords as the other mailbox spells them, looked up as they are needed."""
+        spelled: dict[frozenset[str], frozenset[str]] = {}
+        for start in range(0, len(uids), CHUNK):
+            for row in self._rows(uids[start : start + CHUNK]):
+                words = row.keywords
+                if words not in spelled:
+                    spelled[words] = to._spelled(words)
+                yield row._replace(keywords=spelled[words]) if words else row
+
+    def _copying_octets(self, origin: Mailbox, uids: Uids) -> Generator[None, None, Uids]:
         drafts: list[Draft] = []
         try:
-            dates = origin._driver.dates([row.uid for row in rows])
-            identities = origin._driver.identities([row.uid for row in rows])
-            for row, (date, _), identity in zip(rows, dates, identities, strict=True):
-                body = self._driver.draft()
-                drafts.append(Draft(body, row.flags, row.keywords, date, identity))
-                _pour(origin.body(row.uid), body)
+            for start in range(0, len(uids), READ_BATCH):
+                rows = self._rows_of(origin, uids[start : start + READ_BATCH])
+                identities = origin._driver.identities([row.uid for row in rows])
+                for row, identity in zip(rows, identities, strict=True):
+                    body = self._driver.draft()
+                    drafts.append(Draft(body, row.flags, row.keywords, row.internaldate, identity))
+                    yield from _pouring(origin.body(row.uid), body)
+                    body.finish(row.internaldate)
             return self.append(drafts).uids
         except BaseException:
             for draft in drafts:
                 draft.body.abandon()
             raise
+
+    def _rows_of(self, origin: Mailbox, uids: Uids) -> list[Row]:
+        dates = origin._driver.dates(uids)
+        rows = origin._rows(uids)
+        if len(rows) < len(uids):
+            raise MessageGone("Some of the requested messages no longer exist.")
+        return [row._replace(internaldate=date) for row, (date, _) in zip(rows, dates, strict=True)]
 
     def replace(self, uid: int, to: Mailbox, draft: Draft) -> Appended:
         """Save a message and expunge another one in its stead (RFC 8508). Raises as `append`, MessageGone."""
@@ -553,8 +610,7 @@ class Mailbox:
                 rows = self._rows(uids[start : start + CHUNK])
                 removed = locked.remove(rows)
                 self._note((), (), removed, wait=LOCK_SECONDS)
-                self._dirty_names = self._dirty_names or bool(removed)
-                self._stamp = self._driver.stamp() if self._stamp else b""
+                self._stamp = self._driver.settled_stamp() if self._stamp else b""
             for uid in removed:
                 self._messages.forget(uid)
                 self._keys.forget(uid)
@@ -631,12 +687,15 @@ class Mailbox:
         self._opened = True
         if self._index is None or not self._history.open():
             return
-        ledger, names = self._history.ledger, self._history.names
+        ledger = self._history.ledger
         uids = ledger.column(UIDS)
-        load = snapshot.names_loader(self._index, names)
+        self._generation = self._history.names
+        remembered = names.Names(self._index, self._generation)
         self._synced = True
         guid = self._history.guid
-        if self._driver.adopt(self._history.stamp, ledger.uidvalidity, guid, ledger.uidnext, uids, load):
+        if self._driver.adopt(
+            self._history.stamp, ledger.uidvalidity, guid, ledger.uidnext, uids, remembered
+        ):
             self._stamp = self._history.stamp
             self._shown_seen = self._driver.private_seen() or frozenset()
             return
@@ -647,22 +706,22 @@ class Mailbox:
             self._driver.disown()
             self._history.reset()
             self._synced = False
+            self._generation = b""
 
     def _keep_index(self) -> None:
         """Note where messages are and what the store looked like, so that the next session need not look for itself."""
         if self._index is None or self._index_failed or not self._synced or not self._driver.uidvalidity:
             return
         try:
+            moved, everything = self._driver.moved(), self._driver.remembered
+            self._generation = names.keep(self._index, self._generation, moved, everything)
+            self._driver.kept()
             stamp = b"" if self._history.owed or not self._stamp else self._driver.lasting_stamp()
-            generation = self._history.names
-            names = self._driver.remembered() if self._dirty_names or not generation else None
-            if names is not None:
-                generation = os.urandom(8)
-                snapshot.write_names(self._index, generation, names)
-                self._dirty_names = False
-            self._history.keep(stamp, generation)
+            self._history.keep(stamp, self._generation)
+        except FileNotFoundError:  # the mailbox was deleted, and its index with it
+            return
         except OSError as error:
-            self._complain(f"write({snapshot.NAMES}) failed: {error.strerror}")
+            self._complain(f"write({names.NAME}) failed: {error.strerror}")
         except MailboxReplaced:
             return
         except StoreError as error:
@@ -726,7 +785,7 @@ class _Store:
             waiting = self._attempt(waiting)
         if waiting:
             raise InUse("Timeout while waiting for lock")
-        box._stamp = box._driver.stamp() if box._stamp else b""
+        box._stamp = box._driver.settled_stamp() if box._stamp else b""
 
     def _attempt(self, uids: Uids) -> list[int]:
         """Set what can be set; UIDs that somebody else changed meanwhile, to be looked at again."""
@@ -761,7 +820,6 @@ class _Store:
             else:
                 done.append(target)
                 self.changed.append(target.uid)
-        box._dirty_names = True
         if done and box._note((), done, (), wait=LOCK_SECONDS) is Noted.HELD:
             raise InUse("Timeout while waiting for lock")
         return again
@@ -774,17 +832,29 @@ class _Store:
         return row._replace(flags=self.flags, keywords=self.keywords)
 
 
-def _pour(body: Body, draft: DraftBody) -> None:
+def _pouring(body: Body, draft: DraftBody) -> Iterator[None]:
+    """Copy the octets of one message, with a pause behind each piece."""
     at = 0
     try:
         while True:
-            data = body.read(at, 1 << 18)
+            data = body.read(at, POUR)
             if not data:
                 return
             draft.write(data)
             at += len(data)
+            yield
     finally:
         body.close()
+
+
+def _finished(work: Generator[None, None, Copied]) -> Copied:
+    """What work with pauses returns, without the pauses."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as stop:
+            copied: Copied = stop.value
+            return copied
 
 
 def _with_private(columns: LateColumns, seen: frozenset[int]) -> Columns:

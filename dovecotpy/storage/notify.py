@@ -22,6 +22,7 @@ _IGNORED = 0x8000
 _ONLY_DIRECTORY = 0x01000000
 _DONT_FOLLOW = 0x02000000
 _MASK = CAME_NEW | LEFT_FOR_GOOD | LEFT | CAME | _DELETED_SELF | _ONLY_DIRECTORY | _DONT_FOLLOW
+_COMING = CAME | CAME_NEW
 _HEAD = struct.Struct("iIII")
 _BUFFER = 65536
 MAX_PENDING = 65536
@@ -45,13 +46,17 @@ class Event(NamedTuple):
 class Watch:
     """The events of one directory since they were last taken."""
 
-    __slots__ = ("_events", "_lost", "_watcher", "number")
+    __slots__ = ("_events", "_lost", "_watcher", "number", "own_came", "own_left")
 
     def __init__(self, watcher: Watcher, number: int) -> None:
         self._watcher = watcher
         self.number = number
         self._events: list[Event] = []
         self._lost = False
+        self.own_came: set[bytes] = set()
+        """names that we are about to put there ourselves; their events are passed over, each once"""
+        self.own_left: set[bytes] = set()
+        """names that we are about to take away"""
 
     def add(self, event: Event | None) -> None:
         """Keep an event; None: some were lost."""
@@ -161,22 +166,26 @@ class Watcher:
 
     def _distribute(self, data: bytes) -> None:
         at = 0
-        while at < len(data):
-            number, mask, _, length = _HEAD.unpack_from(data, at)
-            at += _HEAD.size
-            name = data[at : at + length].rstrip(b"\0")
-            at += length
+        end = len(data)
+        watched = self._watches
+        unpack, size = _HEAD.unpack_from, _HEAD.size
+        while at < end:
+            number, mask, _, length = unpack(data, at)
+            at += size + length
             if mask & _OVERFLOW:
-                for watches in self._watches.values():
+                for watches in watched.values():
                     for watch in watches:
                         watch.add(None)
-            elif mask & (_DELETED_SELF | _IGNORED):
-                for watch in self._watches.get(number, ()):
+                continue
+            name = data[at - length : at].rstrip(b"\0")
+            for watch in watched.get(number, ()):
+                own = watch.own_came if mask & _COMING else watch.own_left
+                if name in own:
+                    own.remove(name)
+                elif mask & (_DELETED_SELF | _IGNORED):
                     watch.add(None)
-            else:
-                event = Event(mask & (CAME | CAME_NEW | LEFT | LEFT_FOR_GOOD), os.fsdecode(name))
-                for watch in self._watches.get(number, ()):
-                    watch.add(event)
+                else:
+                    watch.add(Event(mask & (CAME | CAME_NEW | LEFT | LEFT_FOR_GOOD), os.fsdecode(name)))
 
     def remove(self, watch: Watch) -> None:
         """Forget a watch; the last one of a directory ends it in the kernel too."""

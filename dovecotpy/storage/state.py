@@ -1,8 +1,8 @@
 """`dovecotpy-state`: what cannot be rebuilt from the mail itself, one SQLite file in the CONTROL root.
 
 Rows are keyed by mailbox GUID. The file is opened only when something in it is needed: a login that selects a known mailbox never opens
-it. Each write is one transaction (journal_mode=DELETE, synchronous=FULL) under an flock or fcntl lock on `dovecotpy-state.lock`, because
-SQLite's own waiting starves writers.
+it. Each write is one transaction (journal_mode=DELETE, synchronous=FULL) under the lock_method's lock on `dovecotpy-state.lock`,
+because SQLite's own waiting starves writers.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from dovecotpy import clock
 from dovecotpy.storage import files
+from dovecotpy.storage.dotlock import Dotlock
 from dovecotpy.storage.errors import Internal, InUse
 
 NAME = "dovecotpy-state"
@@ -57,11 +58,17 @@ class Reserve(NamedTuple):
 
 
 class State:
-    """The State of one CONTROL root. directory: its descriptor, kept by the caller. path: the same directory's path, for SQLite."""
+    """The State of one CONTROL root. directory: its descriptor, kept by the caller. path: the same directory's path, for SQLite.
 
-    __slots__ = ("_connection", "_directory", "_failure", "_lock", "_method", "_path", "_sync")
+    method: as lock_method. exclusive: how a dotlock is made.
+    """
 
-    def __init__(self, directory: int, path: str, *, method: str = "fcntl", sync: bool = True) -> None:
+    __slots__ = ("_connection", "_directory", "_dotlock", "_failure", "_lock", "_method", "_path", "_sync")
+
+    def __init__(
+        self, directory: int, path: str, *, method: str = "fcntl", sync: bool = True, exclusive: bool = True
+    ) -> None:
+        self._dotlock = Dotlock(directory, LOCK, exclusive=exclusive)
         self._directory = directory
         self._path = path
         self._method = method
@@ -91,8 +98,9 @@ class State:
             raise self._failure
         if self._connection is None:
             try:
-                mode = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-                self._lock = os.open(LOCK, mode, 0o666, dir_fd=self._directory)
+                if self._method != "dotlock":
+                    mode = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+                    self._lock = os.open(LOCK, mode, 0o666, dir_fd=self._directory)
                 path = os.path.join(self._path, NAME)
                 connection = sqlite3.connect(
                     path, timeout=LOCK_SECONDS, isolation_level=None, cached_statements=32
@@ -117,6 +125,9 @@ class State:
 
     def _take(self) -> None:
         deadline = clock.monotonic() + LOCK_SECONDS
+        if self._method == "dotlock":
+            self._dotlock.take(deadline, "Timeout while waiting for lock")
+            return
         lock = fcntl.flock if self._method == "flock" else fcntl.lockf
         while True:
             try:
@@ -128,18 +139,22 @@ class State:
                 time.sleep(0.005)
 
     def _give_back(self) -> None:
+        if self._method == "dotlock":
+            self._dotlock.release()
+            return
         lock = fcntl.flock if self._method == "flock" else fcntl.lockf
         lock(self._lock, fcntl.LOCK_UN)
 
-    def reserve(self, guid: str, *, uid: int, count: int = 1, modseq: int = 0) -> Reserve:
+    def reserve(self, guid: str, *, uid: int, count: int = 1, modseq: int = 0, closed: str = "") -> Reserve:
         """Make sure that `count` UIDs from `uid` on are reserved, on disk, before one is used.
 
-        After another boot the UIDs of the old reserve may have been given without a trace, so the first one is beyond it.
+        After another boot the UIDs of the old reserve may have been given without a trace, so the first one is beyond it. closed: the
+        boot at whose end none had been.
         Raises InUse, StoreError.
         """
         with _Transaction(self, self._open()) as connection:
             row = connection.execute("SELECT uid, modseq, boot FROM reserve WHERE guid=?", (guid,)).fetchone()
-            if row is not None and (row[2] != BOOT or not BOOT):
+            if row is not None and (row[2] != BOOT or not BOOT) and (row[2] != closed or not closed):
                 uid = max(uid, row[0])
             end, high = (row[0], row[1]) if row is not None else (0, 0)
             if uid + count > end or row is None or row[2] != BOOT:

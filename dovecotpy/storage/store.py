@@ -19,6 +19,7 @@ from dovecotpy.storage.errors import (
 )
 from dovecotpy.storage.location import Location
 from dovecotpy.storage.mailbox import CHUNK, Mailbox
+from dovecotpy.storage.maildir.closing import Closings
 from dovecotpy.storage.maildir.context import Context, Options
 from dovecotpy.storage.maildir.filename import Names
 from dovecotpy.storage.maildir.tree import MaildirTree
@@ -105,6 +106,7 @@ class Store:
         if settings.flag("mail_text_index"):
             self._text_limit = settings.number("mail_text_index_max_size")
         self._watcher = Watcher(lambda text: log(Level.WARNING, text))
+        self._closings = Closings()
         self._states: list[State] = []
         self._trees: list[MaildirTree] = []
         try:
@@ -155,11 +157,20 @@ class Store:
             maildir_copy_preserve_filename=setting.flag("maildir_copy_preserve_filename"),
             maildir_stat_dirs=setting.flag("maildir_stat_dirs"),
             lock_method=setting.text("lock_method"),
-            poll=setting.flag("mail_nfs_storage"),
+            maildir_very_dirty_syncs=setting.flag("maildir_very_dirty_syncs"),
+            mail_nfs_storage=setting.flag("mail_nfs_storage"),
             interval=float(setting.number("mailbox_idle_check_interval")),
         )
         context = Context(
-            options, self._log, self._watcher, _NO_STATE, Names(), self._user.user, _NO_STATE, _never
+            options,
+            self._log,
+            self._watcher,
+            _NO_STATE,
+            Names(),
+            self._user.user,
+            _NO_STATE,
+            _never,
+            self._closings,
         )
         tree = MaildirTree(where, context, inbox=space.inbox)
         self._trees.append(tree)
@@ -168,6 +179,7 @@ class Store:
             tree.control_root(),
             method=options.lock_method,
             sync=not options.fsync_disable,
+            exclusive=options.dotlock_use_excl,
         )
         self._states.append(state)
         tree.use(state)
@@ -388,6 +400,7 @@ class Store:
     def close(self) -> None:
         """Give everything back. Idempotent."""
         self._watcher.close()
+        self._closings.close()
         for state in self._states:
             state.close()
         for tree in self._trees:

@@ -14,10 +14,10 @@ import pytest
 from dovecotpy import clock
 from dovecotpy.storage import flags
 from dovecotpy.storage import mailbox as mailbox_module
+from dovecotpy.storage.dotlock import Dotlock
 from dovecotpy.storage.errors import InUse, NoSpace
 from dovecotpy.storage.mailbox import Mailbox, Operation
 from dovecotpy.storage.maildir import sync as sync_module
-from dovecotpy.storage.maildir.dotlock import Dotlock
 from tests.integration.storage_processes import Child
 from tests.unit.storage.storage_kit import Home, add, octets, state, uids
 

@@ -279,6 +279,10 @@ class ModelMailbox:
             self.expunge(uids)
         return Copied(to.uidvalidity, uids, new)
 
+    def copying(self, uids: Sequence[int], to: "ModelMailbox") -> Iterator[None]:
+        yield
+        return self.copy(uids, to, move=False)
+
     def expunge(self, uids: Sequence[int]) -> Sequence[int]:
         for uid in uids:
             self.box.remove(uid)

@@ -145,6 +145,7 @@ COMMON = (
         "PD",
         "Mail lies on NFS and several machines use it.",
         since="1.1",
+        acted_on=True,
     ),
     Setting(
         "mail_nfs_index",
@@ -205,6 +206,7 @@ MAILDIR = (
         "P",
         "Do not read cur/ again when only new/ has changed. Faster; what other programs did in cur/ is seen later.",
         since="1.2",
+        acted_on=True,
     ),
 )
 

@@ -31,11 +31,19 @@ def copy(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
     if any(view.place(uid) < 0 for uid in uids):
         raise Refused("Some of the requested messages no longer exist.", "EXPUNGEISSUED")
     target, opened = open_target(session, name)
+    copying = view.mailbox.copying(uids, target)
     try:
-        copied = view.mailbox.copy(uids, target, move=False)
+        while True:
+            try:
+                next(copying)
+            except StopIteration as end:
+                copied = end.value
+                break
+            yield b""
     except MessageGone:
         raise Refused("Some of the requested messages no longer exist.", "EXPUNGEISSUED") from None
     finally:
+        copying.close()
         if opened:
             target.close()
     code = copyuid(session, copied.uidvalidity, copied.source, copied.destination)

@@ -27,7 +27,6 @@ from dovecotpy.storage.index.log import pack_sets, unpack_sets
 from dovecotpy.storage.state import BOOT
 
 NAME = "dovecotpy.index"
-NAMES = "dovecotpy.index.names"
 RECENT = "dovecotpy.recent"
 VERSION = 3
 MAGIC = b"DPYI" + (b"\x01" if sys.byteorder == "little" else b"\x02")
@@ -403,34 +402,6 @@ def _checked(data: bytes) -> memoryview:
     if zlib.crc32(body) != checksum:
         raise Unusable("checksum does not fit")
     return body
-
-
-def write_names(directory: int, generation: bytes, names: Sequence[tuple[int, str]]) -> None:
-    """Put the names of a generation in place. Raises OSError."""
-    text = "\n".join([f"{uid} {path}" for uid, path in names])
-    body = generation + os.fsencode(text)
-    files.replace(directory, NAMES, _PREFIX.pack(MAGIC, VERSION, zlib.crc32(body)) + body, sync=False)
-
-
-def names_loader(directory: int, generation: bytes) -> Callable[[], list[tuple[int, str]] | None]:
-    """Reads the names when they are needed: UIDs and paths; None if they are not those of this generation."""
-
-    def load() -> list[tuple[int, str]] | None:
-        try:
-            data, _ = files.read(directory, NAMES)
-            body = _checked(data)
-        except (OSError, Unusable):
-            return None
-        if body[:8] != generation:
-            return None
-        found = []
-        for line in os.fsdecode(bytes(body[8:])).split("\n"):
-            uid, _, path = line.partition(" ")
-            if path:
-                found.append((int(uid), path))
-        return found
-
-    return load
 
 
 def read_recent(directory: int, uidvalidity: int) -> int | None:

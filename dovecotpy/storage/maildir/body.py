@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
@@ -22,6 +23,8 @@ class FileBody:
         except FileNotFoundError:
             raise Moved from None
         except OSError as error:
+            if error.errno == errno.ESTALE:
+                raise Moved from None
             raise files.translated(error, f"open({what}/{name})") from error
         found = os.fstat(self._descriptor)
         if not stat.S_ISREG(found.st_mode):

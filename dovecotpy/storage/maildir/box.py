@@ -12,7 +12,18 @@ from typing import TYPE_CHECKING
 from dovecotpy import clock
 from dovecotpy.ipc.record import Level
 from dovecotpy.storage import files
-from dovecotpy.storage.driver import UNKNOWN_DATE, Capabilities, Columns, Delta, Moved, Ref, Row, Wait
+from dovecotpy.storage.dotlock import Dotlock
+from dovecotpy.storage.driver import (
+    UNKNOWN_DATE,
+    Capabilities,
+    Columns,
+    Delta,
+    Moved,
+    Ref,
+    Remembered,
+    Row,
+    Wait,
+)
 from dovecotpy.storage.errors import (
     MailboxReplaced,
     MessageGone,
@@ -24,11 +35,11 @@ from dovecotpy.storage.flags import SEEN
 from dovecotpy.storage.maildir import filename, uidlist
 from dovecotpy.storage.maildir.body import FileBody, FileDraft
 from dovecotpy.storage.maildir.context import Context
-from dovecotpy.storage.maildir.dotlock import Dotlock
 from dovecotpy.storage.maildir.filename import Info
 from dovecotpy.storage.maildir.keywords import Keywords
 from dovecotpy.storage.maildir.listing import Marks
 from dovecotpy.storage.maildir.locked import LockedMaildir
+from dovecotpy.storage.maildir.places import Places
 from dovecotpy.storage.maildir.sync import Sync
 from dovecotpy.storage.maildir.uidlist import Uidlist
 
@@ -41,18 +52,21 @@ TEMPORARY_SECONDS = 36 * 3600
 MAX_KEYWORDS = 2000
 UNSETTLED_SECONDS = 1.0
 """Until the next look while the last one could not settle everything, such as a lock that another writer held."""
+MAX_NEWS = 10_000
+"""Events of others that are kept to be applied to what is known; past it a listing is cheaper."""
 _NO_REF = Ref(b"")
 _NO_KEYWORDS: frozenset[str] = frozenset()
 _STAMP = struct.Struct("<QqQqQQ")
 
 
-class MaildirBox:
+class MaildirBox(Places):
     """One mailbox. Takes over the descriptors `directory` and `control` (they may be the same).
 
     shown: its name, for log lines. guid and uidvalidity are known after the first sync or `adopt`.
     """
 
     def __init__(self, context: Context, shown: str, directory: int, control: int, *, writable: bool) -> None:
+        super().__init__()
         self.context = context
         self.shown = shown
         self.directory = directory
@@ -60,20 +74,12 @@ class MaildirBox:
         self.new_directory = self.cur_directory = self.tmp_directory = -1
         self.guid = b""
         self.uidvalidity = 0
-        self.uidlist = Uidlist(control)
+        self.uidlist = Uidlist(control, afresh=context.options.mail_nfs_storage)
         self._originals: dict[int, str] = {}
         self._originals_end = 0
         """`_originals` has every copy whose UID is below"""
         self.keywords = Keywords(control)
         self.dotlock = Dotlock(control, uidlist.NAME + ".lock", exclusive=context.options.dotlock_use_excl)
-        self.new: dict[str, int] = {}
-        """names in new/ to UIDs"""
-        self.cur: dict[str, int] = {}
-        """names in cur/ to UIDs"""
-        self.names: dict[int, str] = {}
-        """UIDs to names, in whichever directory"""
-        self.ghosts: dict[int, str] = {}
-        """told UIDs that no listing has shown yet: base names, empty where not known"""
         self.dead: set[str] = set()
         """base names whose expunge was told"""
         self.absent: dict[str, int] = {}
@@ -82,6 +88,8 @@ class MaildirBox:
         """UIDs below were told, so that no message may appear among them"""
         self.reserved = 0
         """UIDs below are reserved on disk"""
+        self.gave_uids = False
+        """UIDs that need not be in the list after a power failure"""
         self.list_reread = False
         """the uidlist was read from its start since it was compared with what was told"""
         self.is_fresh = False
@@ -91,12 +99,14 @@ class MaildirBox:
         """of a mailbox that several users share, where \\Seen is each one's own"""
         self.seen: frozenset[int] | None = None
         """what this user has seen of a shared mailbox; None: not looked up yet"""
-        self.known: Marks | None = None
-        """what `names` is true of; None: a listing is due"""
-        self._loader: Callable[[], Sequence[tuple[int, str]] | None] | None = None
-        self._adopted: Sequence[int] = ()
+        self.clean = False
+        """the mtimes in `known` were older than a clock tick, so that no change can hide behind them"""
+        self.exact: Marks | None = None
+        """what the names were true of before the events in `news`; None: the watch does not say everything that changed"""
+        self.news: list[tuple[bool, Event]] = []
+        """what others did since: (in new/, event)"""
+        self.news_lost = False
         self._watches: tuple[Watch, Watch] | None = None
-        self._own: set[tuple[bool, bool, str]] = set()
         self._infos: dict[str, tuple[int, frozenset[str]]] = {}
         self._open_directories(writable)
         self.capabilities = Capabilities(True, context.state.usable, True, MAX_KEYWORDS, self.writable)
@@ -166,6 +176,8 @@ class MaildirBox:
 
     def marks(self) -> Marks:
         """Stat of both directories and of the uidlist. Raises MailboxReplaced, OSError."""
+        if self.context.options.mail_nfs_storage:
+            return self._marks_afresh()
         new = os.fstat(self.new_directory)
         cur = os.fstat(self.cur_directory)
         if not cur.st_nlink or not new.st_nlink:
@@ -173,10 +185,29 @@ class MaildirBox:
         try:
             listed = os.stat(uidlist.NAME, dir_fd=self.control, follow_symlinks=False)
         except FileNotFoundError:
-            return Marks((new.st_ino, new.st_mtime_ns), (cur.st_ino, cur.st_mtime_ns), (0, 0))
-        return Marks(
-            (new.st_ino, new.st_mtime_ns), (cur.st_ino, cur.st_mtime_ns), (listed.st_ino, listed.st_size)
-        )
+            return Marks.of(new, cur, None)
+        return Marks.of(new, cur, listed)
+
+    def _marks_afresh(self) -> Marks:
+        try:
+            new = files.stat_afresh(self.directory, "new")
+            cur = files.stat_afresh(self.directory, "cur")
+        except FileNotFoundError:
+            raise MailboxReplaced("Mailbox was deleted") from None
+        try:
+            listed = files.stat_afresh(self.control, uidlist.NAME)
+        except FileNotFoundError:
+            return Marks.of(new, cur, None)
+        return Marks.of(new, cur, listed)
+
+    def settled_stamp(self) -> bytes:
+        """As `stamp`, as of the end of our last write; what happened since is for the next `stamp` to say."""
+        return b"" if self.known is None else packed(self.known)
+
+    def listed_mark(self) -> tuple[int, int]:
+        """Of the uidlist as it was read last, as in `marks`."""
+        identity = self.uidlist.identity
+        return (0, 0) if identity == files.NOWHERE else (identity.inode, identity.size)
 
     def stamp(self) -> bytes:
         """Equal to an earlier one: proven unchanged since. Empty: not known. Raises MailboxReplaced, StoreError."""
@@ -197,49 +228,19 @@ class MaildirBox:
         guid: bytes,
         told: int,
         uids: Sequence[int],
-        load: Callable[[], Sequence[tuple[int, str]] | None],
+        names: Remembered,
     ) -> bool:
-        """Take what an index remembers as known; True if the mailbox is proven unchanged since.
-
-        load: gives UIDs and paths (`cur/name`) later, when they are needed; None if they are lost.
-        """
+        """Take what an index remembers as known; True if the mailbox is proven unchanged since."""
         self.uidvalidity, self.guid, self.told = uidvalidity, guid, told
-        self._loader = load
-        self._adopted = uids
+        self.start_from(names, uids)
         try:
             now = self.marks()
         except OSError as error:
             raise files.translated(error, f"stat({self.shown})") from error
-        if not stamp or packed(now) != stamp:
+        if not stamp:
             return False
-        self.known = now
-        return True
-
-    def load_names(self) -> None:
-        """Make sure that names are there, from the index or as ghosts that the next listing finds."""
-        if self._loader is None:
-            return
-        loader, self._loader = self._loader, None
-        remembered = loader()
-        if remembered is None:
-            remembered = []
-        lost = dict.fromkeys(self._adopted, "")
-        for uid, path in remembered:
-            if lost.pop(uid, None) is None:
-                continue
-            folder, _, name = path.partition("/")
-            (self.new if folder == "new" else self.cur)[name] = uid
-            self.names[uid] = name
-        if lost:
-            self.ghosts.update(lost)
-            self.known = None
-
-    def remembered(self) -> list[tuple[int, str]] | None:
-        """For an index: UIDs and paths; None while they were not needed."""
-        if self._loader is not None:
-            return None
-        new = self.new
-        return [(uid, ("new/" if name in new else "cur/") + name) for uid, name in self.names.items()]
+        self.known, self.clean = unpacked(stamp), True
+        return packed(now) == stamp
 
     def reserve_modseqs(self, least: int) -> tuple[int, int]:
         """Modseqs from `least` on that nobody used, reserved on disk: the first one and the one behind the last. Raises StoreError."""
@@ -293,21 +294,60 @@ class MaildirBox:
     def lasting_stamp(self) -> bytes:
         """A stamp that still proves something when nobody watches any more; empty: the last change is too fresh."""
         stamp = self.stamp()
-        return stamp if stamp and self.known is not None and self.known.aged else b""
+        if not stamp or self.known is None:
+            return b""
+        return stamp if self.known.aged or (self._alone and self.known.aged_but_cur) else b""
+
+    @property
+    def _alone(self) -> bool:
+        """What other programs do in cur/ may be seen later."""
+        return self.context.options.maildir_very_dirty_syncs
 
     def settle(self, own: bool) -> None:
         """After changes of ours: what is known stays known if the watch saw nothing but them, else a listing is due.
 
         No watch shows what others wrote into State, so that a mailbox with anything there is always looked at again.
         """
+        if not own:
+            self.doubt()
         if self.known is None:
             return
-        if not own or self._watches is None or self.keywords.full or self.shared is not None:
+        unseen = self.keywords.full or self.shared is not None
+        if unseen or (self._watches is None and not self._alone):
             self.known = None
             return
         now = self.marks()
-        events = self.take_events()
-        self.known = now if events == [] else None
+        if self._watches is None:
+            self.know(now._replace(new=self.known.new), clean=True)
+            return
+        if self.take_events() == []:
+            self.know(now, clean=False)
+            if self.exact is not None and not self.news:
+                self.exact = now
+        else:
+            self.known = None
+
+    def absorb_events(self) -> None:
+        """In the midst of many changes of ours: take the watch's events before there are too many of them."""
+        if self._watches is not None and self.take_events() != []:
+            self.known = None
+
+    def know(self, marks: Marks, *, clean: bool) -> None:
+        """The names are true of these marks."""
+        self.known, self.clean = marks, clean
+
+    def rely_on_events(self, marks: Marks, taken: int) -> None:
+        """The names are true of these marks and of the first `taken` events of `news`; what comes after is in the others."""
+        if self._watches is not None and not self.news_lost:
+            self.exact = marks
+            del self.news[:taken]
+
+    def doubt(self) -> None:
+        """Something is not as we thought it was: only a listing tells."""
+        self.known = self.exact = None
+        for watch in self._watches or ():
+            watch.own_came.clear()
+            watch.own_left.clear()
 
     # The watch
 
@@ -315,7 +355,7 @@ class MaildirBox:
         """Watch both directories from now on; False: not possible."""
         if self._watches is not None:
             return True
-        if self.context.options.poll:
+        if self.context.options.mail_nfs_storage:
             return False
         new = self.context.watcher.watch(self.directory, "new")
         if new is None:
@@ -325,21 +365,32 @@ class MaildirBox:
             new.close()
             return False
         self._watches = (new, cur)
-        self._own.clear()
-        if self.known is not None and self.marks() != self.known:
-            self.known = None
+        self.exact = None
+        self.news.clear()
+        if self.known is not None:
+            if self.marks() != self.known:
+                self.known = None
+            elif self.clean:
+                self.exact = self.known
         return True
+
+    @property
+    def watched(self) -> bool:
+        """There is a watch, which must be told of our own changes."""
+        return self._watches is not None
 
     def expect(self, is_new: bool, came: bool, name: str) -> None:
         """A change that we are about to make ourselves."""
         if self._watches is not None:
-            self._own.add((is_new, came, name))
+            watch = self._watches[0 if is_new else 1]
+            (watch.own_came if came else watch.own_left).add(os.fsencode(name))
 
     def take_events(self) -> list[tuple[bool, Event]] | None:
         """What others did since the last call: (in new/, event); None if some were lost."""
         if self._watches is None:
             return None
-        self.context.watcher.read()
+        if not self.context.watcher.read() and not (self._watches[0].pending or self._watches[1].pending):
+            return []
         taken: list[tuple[bool, Event]] = []
         lost = False
         for is_new, watch in ((True, self._watches[0]), (False, self._watches[1])):
@@ -347,12 +398,11 @@ class MaildirBox:
             if events is None:
                 lost = True
                 continue
-            for event in events:
-                mine = (is_new, event.came, event.name)
-                if mine in self._own:
-                    self._own.discard(mine)
-                else:
-                    taken.append((is_new, event))
+            taken += [(is_new, event) for event in events]
+        self.news += taken
+        if lost or len(self.news) > MAX_NEWS:
+            self.exact, self.news_lost = None, True
+            self.news.clear()
         return None if lost else taken
 
     def events(self) -> Wait:
@@ -377,26 +427,10 @@ class MaildirBox:
 
     def path(self, uid: int) -> tuple[int, str] | None:
         """Directory and name of a message."""
-        name = self.names.get(uid)
-        if name is None:
+        found = self.where(uid)
+        if found is None:
             return None
-        return (self.new_directory if name in self.new else self.cur_directory), name
-
-    def put(self, uid: int, name: str, *, is_new: bool) -> None:
-        """A message is at this name and no longer at another one."""
-        self.forget(uid)
-        self.place(uid, name, is_new=is_new)
-
-    def place(self, uid: int, name: str, *, is_new: bool) -> None:
-        """A message that had no name is at this one."""
-        self.names[uid] = name
-        (self.new if is_new else self.cur)[name] = uid
-
-    def forget(self, uid: int) -> None:
-        """A message is not at its name any more."""
-        name = self.names.pop(uid, None)
-        if name is not None and self.new.pop(name, None) is None:
-            self.cur.pop(name, None)
+        return (self.new_directory if found[0] else self.cur_directory), found[1]
 
     def refresh_keywords(self) -> None:
         """Read `dovecot-keywords` again if it changed. Raises OSError."""
@@ -456,6 +490,7 @@ class MaildirBox:
         before = self.private_seen()
         if before is None:
             return False
+        self.load_names()
         seen = frozenset(row.uid for row in rows if row.flags & SEEN) - before
         unseen = frozenset(row.uid for row in rows if not row.flags & SEEN) & before
         if not seen and not unseen:
@@ -486,7 +521,6 @@ class MaildirBox:
 
         Of a message that is gone, both are the time in its name unless the list knows better.
         """
-        self.load_names()
         listed = self._listed()
         found = []
         for uid in uids:
@@ -497,7 +531,7 @@ class MaildirBox:
                 entry = os.stat(where[1], dir_fd=where[0], follow_symlinks=False)
                 date, changed = int(entry.st_mtime // 1), int(entry.st_ctime // 1)
             except OSError:
-                date = changed = filename.order(self.names.get(uid, ""))[0]
+                date = changed = filename.order(self.name_of(uid) or "")[0]
             saved = listed.saved(uid)
             if saved is None:
                 saved = filename.delivered(where[1]) if where is not None else None
@@ -532,7 +566,7 @@ class MaildirBox:
         """The list as read, or, where an index made that unnecessary so far, read aside: what is new in it is for the next sync to see."""
         if self.uidlist.identity != files.NOWHERE:
             return self.uidlist
-        aside = Uidlist(self.control)
+        aside = Uidlist(self.control, afresh=self.context.options.mail_nfs_storage)
         try:
             aside.refresh()
         except (uidlist.Broken, OSError):
@@ -545,8 +579,6 @@ class MaildirBox:
 
     def body(self, uid: int) -> FileBody:
         """A message's octets. Raises Moved (sync, then again) or MessageGone."""
-        if self._loader is not None:
-            self.load_names()
         where = self.path(uid)
         if where is None:
             raise (
@@ -554,7 +586,11 @@ class MaildirBox:
                 if uid in self.ghosts
                 else MessageGone("Some of the requested messages no longer exist.")
             )
-        return self._open_body(*where)
+        try:
+            return self._open_body(*where)
+        except Moved:
+            self.doubt()
+            raise
 
     def _open_body(self, directory: int, name: str) -> FileBody:
         return FileBody(
@@ -601,11 +637,10 @@ class MaildirBox:
     def disown(self) -> None:
         """Forget what was adopted: it was of another mailbox."""
         self.uidvalidity, self.guid, self.told, self.reserved = 0, b"", 0, 0
-        self._loader, self._adopted, self.known = None, (), None
+        self.forget_places()
         self._originals_end = 0
-        self.new, self.cur, self.names, self.ghosts = {}, {}, {}, {}
         self.uidlist.close()
-        self.uidlist = Uidlist(self.control)
+        self.uidlist = Uidlist(self.control, afresh=self.context.options.mail_nfs_storage)
         self.seen = None
 
     @property
@@ -620,6 +655,11 @@ class MaildirBox:
             for watch in self._watches:
                 watch.close()
             self._watches = None
+        self.forget_places()
+        if self.gave_uids and self.control >= 0:
+            self.gave_uids = False
+            exclusive = self.context.options.dotlock_use_excl
+            self.context.closings.add(self.control, self.guid, self.uidlist.uidnext, exclusive=exclusive)
         descriptors = {
             self.directory,
             self.control,
@@ -630,6 +670,15 @@ class MaildirBox:
         for descriptor in descriptors - {-1}:
             os.close(descriptor)
         self.directory = self.control = self.new_directory = self.cur_directory = self.tmp_directory = -1
+
+
+def unpacked(stamp: bytes) -> Marks | None:
+    """What a stamp says; None if it is not one."""
+    try:
+        numbers = _STAMP.unpack(stamp)
+    except struct.error:
+        return None
+    return Marks(numbers[:2], numbers[2:4], numbers[4:])
 
 
 def packed(marks: Marks) -> bytes:

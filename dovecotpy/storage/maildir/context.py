@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from dovecotpy.ipc.record import Level
+from dovecotpy.storage.maildir.closing import Closings
 from dovecotpy.storage.maildir.filename import Names
 from dovecotpy.storage.notify import Watcher
 from dovecotpy.storage.state import State
@@ -21,8 +22,9 @@ class Options(NamedTuple):
     maildir_copy_preserve_filename: bool = False
     maildir_stat_dirs: bool = False
     lock_method: str = "fcntl"
-    poll: bool = False
-    """never inotify: the mail is on a network file system"""
+    maildir_very_dirty_syncs: bool = False
+    mail_nfs_storage: bool = False
+    """never inotify, and stat only what was opened just now"""
     interval: float = 30.0
     """mailbox_idle_check_interval in seconds: how often to look where there is no watch"""
 
@@ -41,6 +43,8 @@ class Context(NamedTuple):
     """the user's own, where mailboxes that he shares with others keep what is his alone"""
     is_clash: Callable[[str, str], bool]
     """whether another mailbox than the named one has this GUID too"""
+    closings: Closings
+    """what is due when the session ends"""
 
     @property
     def sync(self) -> bool:

@@ -110,12 +110,18 @@ class Names:
 
     def make(self) -> str:
         """A fresh base name without sizes."""
+        return self.make_many(1)[0]
+
+    def make_many(self, count: int) -> list[str]:
+        """Fresh base names without sizes, in the order that `order` gives them."""
         if not self._host:
             host = os.uname().nodename
             self._host = host.replace("/", "\\057").replace(":", "\\072").replace(",", "\\054")
-        self._counter += 1
         now = clock.now()
         seconds = int(now)
-        microseconds = int((now - seconds) * 1000000)
-        random = os.urandom(4).hex()
-        return f"{seconds}.M{microseconds}P{os.getpid()}Q{self._counter}R{random}.{self._host}"
+        start = f"{seconds}.M{int((now - seconds) * 1000000)}P{os.getpid()}Q"
+        random = os.urandom(4 * count).hex()
+        first = self._counter + 1
+        self._counter += count
+        end = "." + self._host
+        return [f"{start}{first + at}R{random[8 * at : 8 * at + 8]}{end}" for at in range(count)]

@@ -30,6 +30,20 @@ class Marks(NamedTuple):
     uidlist: tuple[int, int]
     """inode and size; zeros where there is none"""
 
+    @classmethod
+    def of(cls, new: os.stat_result, cur: os.stat_result, uidlist: os.stat_result | None) -> Marks:
+        """From what stat gave."""
+        return cls(
+            (new.st_ino, new.st_mtime_ns),
+            (cur.st_ino, cur.st_mtime_ns),
+            (0, 0) if uidlist is None else (uidlist.st_ino, uidlist.st_size),
+        )
+
+    @property
+    def aged_but_cur(self) -> bool:
+        """No later change of new/ can carry its mtime any more."""
+        return abs(clock.file_time() - self.new[1] / 1e9) > TICK
+
     @property
     def aged(self) -> bool:
         """No later change can carry these mtimes any more."""
@@ -52,6 +66,8 @@ class Listing(NamedTuple):
     """base names that came or went meanwhile"""
     missed: bool
     """events from before it were taken, which nothing but this listing shows"""
+    taken: int = 0
+    """events of `MaildirBox.news` that are in it"""
 
     def proves_gone(self, base: str) -> bool:
         """A base name that this listing lacks is gone."""
@@ -59,27 +75,33 @@ class Listing(NamedTuple):
 
 
 def look(box: MaildirBox) -> Listing:
-    """Take one listing: new/ before cur/, because messages move from the one to the other. Raises OSError."""
+    """Take one listing: new/ before cur/, because messages move from the one to the other. Raises OSError.
+
+    cur/ is not read where its mtime proves that it is what is known of it.
+    """
+    known = box.known if box.clean and box.loaded else None
     watched = box.watch()
     missed = watched and box.take_events() != []
     before = box.marks()
     aged = before.aged
+    same = known is not None and known.cur == before.cur
     new: Iterable[str] = os.listdir(box.new_directory)
-    cur: Iterable[str] = os.listdir(box.cur_directory)
+    cur: Iterable[str] = box.cur if same else os.listdir(box.cur_directory)
     after = box.marks()
     if not watched:
         return Listing(new, cur, before, after, aged and before == after, False, frozenset(), missed)
     events = box.take_events()
     if events is None:
         return Listing(new, cur, before, after, False, False, frozenset(), missed)
+    taken = len(box.news)
     still = before[:2] == after[:2]
     if not events:
-        return Listing(new, cur, before, after, still, still, frozenset(), missed)
+        return Listing(new, cur, before, after, still, still, frozenset(), missed, taken)
     in_new, in_cur = set(new), set(cur)
     for is_new, event in events:
         _apply(in_new if is_new else in_cur, event)
     touched = frozenset(event.name.partition(":")[0] for _, event in events)
-    return Listing(in_new, in_cur, before, after, False, True, touched, missed)
+    return Listing(in_new, in_cur, before, after, False, True, touched, missed, taken)
 
 
 def _apply(names: set[str], event: Event) -> None:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import errno
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Generator, Iterable, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from dovecotpy import clock
 from dovecotpy.ipc.record import Level
-from dovecotpy.storage import files
-from dovecotpy.storage.driver import Changed, Columns, Delta, Draft, Gone, Moved, Row
+from dovecotpy.storage import files, state
+from dovecotpy.storage.driver import UNKNOWN_DATE, Changed, Columns, Delta, Draft, Gone, Moved, Row
 from dovecotpy.storage.errors import Internal, LimitReached, MailboxReplaced, NoSpace, StoreError
 from dovecotpy.storage.flags import SEEN
-from dovecotpy.storage.maildir import courier, filename, uidlist
+from dovecotpy.storage.maildir import closing, courier, filename, uidlist
 from dovecotpy.storage.maildir.body import FileDraft
 from dovecotpy.storage.maildir.filename import Info
+from dovecotpy.storage.maildir.placing import NO_LINK, PLACES, Placing
 from dovecotpy.storage.maildir.sync import locate
 from dovecotpy.storage.maildir.uidlist import Broken
 
@@ -24,11 +25,8 @@ if TYPE_CHECKING:
 
 KEEP_LINES = 24 * 3600
 """Seconds that the uidlist keeps the line of a message whose file is missing."""
-PLACES = 100
-"""Tries to find a name that is not taken."""
-Put = Callable[[int, str], None]
-"""Links message number `at` under a base name. Raises FileExistsError, Moved, OSError."""
-_NO_LINK = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.EACCES)
+LINKS = 1000
+"""Messages linked between two looks at the client."""
 
 
 class LockedMaildir:
@@ -46,7 +44,6 @@ class LockedMaildir:
 
     def __enter__(self) -> LockedMaildir:
         box = self._box
-        box.load_names()
         if box.dotlock.held:
             self._nested = True
             return self
@@ -92,7 +89,7 @@ class LockedMaildir:
                 self._restore_lines()
             if again and not box.uidlist.guid:
                 box.uidlist.set_guid(os.urandom(16).hex())
-                self._rewrite(sync=box.context.sync)
+                self._rewrite()
             elif not box.uidlist.complete or box.uidlist.duplicates:
                 self._report_duplicates()
                 self._rewrite()
@@ -105,6 +102,9 @@ class LockedMaildir:
     def _restore_lines(self) -> None:
         """Lines of messages that we told of and that the list lost, as after a power failure, are put back."""
         box = self._box
+        if box.known is not None and box.known.uidlist == box.listed_mark() and not box.loaded:
+            return
+        box.load_names()
         uids = box.uidlist.uids
         named = ((filename.base_of(name), uid) for uid, name in box.names.items())
         lost = {base: uid for base, uid in named if base not in uids}
@@ -114,7 +114,7 @@ class LockedMaildir:
         if not lost:
             return
         box.uidlist.uids = dict(sorted((uids | lost).items(), key=_by_uid))
-        self._rewrite(sync=box.context.sync)
+        self._rewrite()
 
     def _check_validity(self) -> None:
         box = self._box
@@ -125,6 +125,7 @@ class LockedMaildir:
     def _make_list(self) -> None:
         """A new list: from what an index or an open session knows, else from Courier's, else empty."""
         box = self._box
+        box.load_names()
         known = sorted(box.names.items()) or [(uid, base) for uid, base in sorted(box.ghosts.items()) if base]
         found = None if box.uidvalidity else courier.uids(box.directory)
         if box.uidvalidity and (known or box.told <= 1):
@@ -136,7 +137,7 @@ class LockedMaildir:
         else:
             box.uidlist.start(self._fresh_uidvalidity(), 1, _fresh_guid().decode())
         box.is_fresh = not box.uidvalidity
-        self._rewrite(sync=box.context.sync)
+        self._rewrite()
         if box.context.sync:
             files.sync_directory(box.control)
 
@@ -155,9 +156,9 @@ class LockedMaildir:
                 f"{box.shown}/{uidlist.NAME}: Duplicate file entry at line {line}: {name} (uid {old} -> {new})",
             )
 
-    def _rewrite(self, without: Collection[str] = (), *, sync: bool = False) -> None:
+    def _rewrite(self, without: Collection[str] = ()) -> None:
         box = self._box
-        box.uidlist.rewrite(without=without, sync=sync, shared=box.shared)
+        box.uidlist.rewrite(without=without, sync=box.context.sync, shared=box.shared)
         box.dead.difference_update(without)
         for base in without:
             box.absent.pop(base, None)
@@ -198,8 +199,8 @@ class LockedMaildir:
         try:
             if again:
                 self._rewrite(again)
-            lines = [(first + at, self._keys(keys, base), base) for at, base in enumerate(bases)]
-            box.uidlist.append(lines, sync=sync)
+            words = [self._keys(keys, base) for base in bases] if self._carried else [keys] * len(bases)
+            box.uidlist.append(first, bases, words, sync=sync)
         except OSError as error:
             raise files.translated(error, f"write({box.shown}/{uidlist.NAME})") from error
         return list(range(first, first + len(bases)))
@@ -209,6 +210,11 @@ class LockedMaildir:
         if identity is not None and identity != uidlist.identity_of(base).encode():
             self._carried[base] = identity.decode("ascii")
 
+    def carry_over(self, base: str, other: str) -> None:
+        """A message gets another name than it was to have."""
+        if base in self._carried:
+            self._carried[other] = self._carried[base]
+
     def _keys(self, keys: str, base: str) -> str:
         identity = self._carried.get(base)
         return keys if identity is None else f"{keys} {uidlist.IDENTITY}{identity}".lstrip()
@@ -216,13 +222,19 @@ class LockedMaildir:
     def _reserve(self, count: int) -> bool:
         """Reserve UIDs ahead; True if there is no reserve, so that the list itself must be synced."""
         box = self._box
-        if not box.context.sync or box.uidlist.uidnext + count <= box.reserved:
+        if not box.context.sync:
+            return False
+        box.gave_uids = True
+        closed = self._reopen()
+        if box.uidlist.uidnext + count <= box.reserved:
             return False
         if box.context.state.broken:
             return True
         try:
             self._settle_clash()
-            reserve = box.context.state.reserve(box.guid.decode(), uid=box.uidlist.uidnext, count=count)
+            reserve = box.context.state.reserve(
+                box.guid.decode(), uid=box.uidlist.uidnext, count=count, closed=closed
+            )
         except StoreError as error:
             if isinstance(error, NoSpace):
                 raise
@@ -231,6 +243,18 @@ class LockedMaildir:
         box.uidlist.uidnext = min(max(box.uidlist.uidnext, reserve.first), uidlist.MAX_NUMBER)
         box.reserved = reserve.end
         return False
+
+    def _reopen(self) -> str:
+        """The boot in which the mailbox was closed, if that was another one; in this one it is open from now on."""
+        box = self._box
+        try:
+            closed = closing.boot_of(box.control, box.guid, box.uidlist.uidnext)
+            if closed and closed == state.BOOT:
+                closing.take_back(box.control)
+                return ""
+        except OSError as error:
+            raise files.translated(error, f"write({box.shown}/{closing.NAME})") from error
+        return closed
 
     def _settle_clash(self) -> None:
         """A folder copied with its uidlist has the GUID of its original: the copy gets one of its own."""
@@ -241,7 +265,7 @@ class LockedMaildir:
             return
         if owner and box.context.is_clash(guid, owner):
             box.uidlist.set_guid(_fresh_guid().decode())
-            self._rewrite(sync=box.context.sync)
+            self._rewrite()
             box.guid = box.uidlist.guid.encode()
             box.context.state.copy(guid, box.guid.decode())
             guid = box.guid.decode()
@@ -264,24 +288,23 @@ class LockedMaildir:
         for base, draft in zip(bases, drafts, strict=True):
             self._carry(base, draft.identity)
 
-        def put(at: int, base: str) -> None:
-            is_new, name = _target(base, infos[at])
-            box.expect(is_new, True, name)
-            os.link(
-                bodies[at].name,
-                name,
-                src_dir_fd=box.tmp_directory,
-                dst_dir_fd=box.new_directory if is_new else box.cur_directory,
-                follow_symlinks=False,
-            )
-
-        rows = self._place(bases, infos, put)
+        sources = [(box.tmp_directory, body.name) for body in bodies]
+        placing = Placing(self, box)
+        try:
+            rows = box.rows(placing.add(sources, bases, infos))
+            placing.finish()
+        except OSError as error:
+            placing.undo()
+            raise files.translated(error, f"link({box.shown})") from error
+        except BaseException:
+            placing.undo()
+            raise
         for body in bodies:
             body.placed()
         rows = self._with_surplus(rows, [draft.keywords for draft in drafts])
         return self._with_seen(rows, [draft.flags for draft in drafts])
 
-    def link(self, source: object, rows: Sequence[Row]) -> list[Row] | None:
+    def link(self, source: object, rows: Iterable[Row]) -> Generator[None, None, list[Row] | None]:
         """Hard links under new names with the flags of `rows`; None where the file system or a setting does not let us.
 
         Raises Moved when a message is not where it was: sync the source, then again.
@@ -291,87 +314,57 @@ class LockedMaildir:
         options = box.context.options
         if from_box is None or not options.maildir_copy_with_hardlinks or box.shared is not None:
             return None
-        places = [from_box.path(row.uid) for row in rows]
+        placing = Placing(self, box)
+        placed: list[Row] = []
+        waiting = iter(rows)
+        try:
+            while part := list(islice(waiting, LINKS)):
+                if placed:
+                    yield
+                placed += self._link_some(placing, from_box, part)
+            placing.finish()
+        except OSError as error:
+            placing.undo()
+            if error.errno in NO_LINK:
+                return None
+            raise files.translated(error, f"link({box.shown})") from error
+        except BaseException:
+            placing.undo()
+            raise
+        return placed
+
+    def _link_some(self, placing: Placing, source: MaildirBox, rows: Sequence[Row]) -> list[Row]:
+        places = [source.path(row.uid) for row in rows]
         if None in places:
             raise Moved
         known = [place for place in places if place is not None]
         infos = self._infos([(row.flags, row.keywords) for row in rows])
-        bases = [self._copy_name(name) for _, name in known]
-        for base, identity in zip(bases, from_box.identities([row.uid for row in rows]), strict=True):
+        bases = self._copy_names([name for _, name in known])
+        for base, identity in zip(bases, source.identities([row.uid for row in rows]), strict=True):
             self._carry(base, identity)
-
-        def put(at: int, base: str) -> None:
-            is_new, name = _target(base, infos[at])
-            box.expect(is_new, True, name)
-            try:
-                os.link(
-                    known[at][1],
-                    name,
-                    src_dir_fd=known[at][0],
-                    dst_dir_fd=box.new_directory if is_new else box.cur_directory,
-                    follow_symlinks=False,
-                )
-            except FileNotFoundError:
-                raise Moved from None
-
         try:
-            placed = self._place(bases, infos, put)
-        except OSError as error:
-            if error.errno in _NO_LINK:
-                return None
-            raise files.translated(error, f"link({box.shown})") from error
-        return self._with_surplus(placed, [row.keywords for row in rows])
+            placed = placing.add(known, bases, infos)
+        except FileNotFoundError:
+            source.doubt()
+            raise Moved from None
+        copies = [
+            Row(uid, row.ref, row.flags, row.keywords, UNKNOWN_DATE, None, b"", filename.crlf_size(name))
+            for row, (uid, name) in zip(rows, placed, strict=True)
+        ]
+        self._set_surplus(copies)
+        return copies
 
-    def _copy_name(self, name: str) -> str:
-        base = filename.base_of(name)
-        if self._box.context.options.maildir_copy_preserve_filename and base not in self._box.uidlist.uids:
-            return base
-        return self._box.context.names.make() + filename.sizes_of(base)
-
-    def _place(self, bases: list[str], infos: Sequence[Info], put: Put) -> list[Row]:
-        """Lines first, then the files, then the directories' durability. On any failure nothing stays visible."""
+    def _copy_names(self, names: Sequence[str]) -> list[str]:
         box = self._box
-        all_told = next(reversed(box.uidlist.uids.values()), 0) < box.told
-        keys = f"{uidlist.SAVED}{int(clock.now())}"
-        uids = self.assign(bases, keys=keys)
-        done: list[tuple[bool, str]] = []
-        try:
-            for at, base in enumerate(bases):
-                self._put_one(at, base, uids, bases, put, keys)
-                done.append(_target(bases[at], infos[at]))
-            if box.context.sync:
-                for is_new in {is_new for is_new, _ in done}:
-                    files.sync_directory(box.new_directory if is_new else box.cur_directory)
-        except BaseException as error:
-            for is_new, name in done:
-                box.expect(is_new, False, name)
-                os.unlink(name, dir_fd=box.new_directory if is_new else box.cur_directory)
-            if isinstance(error, OSError) and error.errno not in _NO_LINK:
-                raise files.translated(error, f"link({box.shown})") from error
-            raise
-        if all_told:
-            for uid, (is_new, name) in zip(uids, done, strict=True):
-                box.put(uid, name, is_new=is_new)
-            box.told = uids[-1] + 1
-            box.settle(own=True)
-        else:
-            box.known = None
-        return [box.row(uid, name) for uid, (_, name) in zip(uids, done, strict=True)]
-
-    def _put_one(self, at: int, base: str, uids: list[int], bases: list[str], put: Put, keys: str) -> None:
-        """A name that is taken gets another one, and a line with its next UID."""
-        for _ in range(PLACES):
-            try:
-                put(at, bases[at])
-                return
-            except FileExistsError:
-                bases[at] = self._box.context.names.make() + filename.sizes_of(base)
-                if base in self._carried:
-                    self._carried[bases[at]] = self._carried[base]
-                uids[at] = self.assign([bases[at]], keys=keys)[0]
-                if at + 1 < len(bases):
-                    uids[at + 1 :] = self.assign(bases[at + 1 :], keys=keys)
-        raise Internal.because(f"{self._box.shown}: no free name for a message after {PLACES} tries")
+        bases = [filename.base_of(name) for name in names]
+        fresh = box.context.names.make_many(len(bases))
+        if box.context.options.maildir_copy_preserve_filename:
+            taken = box.uidlist.uids
+            return [
+                made + filename.sizes_of(base) if base in taken else base
+                for made, base in zip(fresh, bases, strict=True)
+            ]
+        return [made + filename.sizes_of(base) for made, base in zip(fresh, bases, strict=True)]
 
     def flags(self, want: Sequence[Row]) -> list[Row | Gone | Changed]:
         """Rename each message to what its row says. A message that somebody else renamed meanwhile is Changed."""
@@ -414,26 +407,27 @@ class LockedMaildir:
         self, row: Row, info: Info, endings: dict[tuple[str, int, str], str]
     ) -> Row | Gone | Changed:
         box = self._box
-        where = box.path(row.uid)
+        where = box.where(row.uid)
         if where is None:
             return self._look_again(row.uid)
-        directory, name = where
+        is_new, name = where
         base, _, old = name.partition(":")
         key = (old, info.flags, info.keywords)
         ending = endings.get(key)
         if ending is None:
             ending = endings[key] = self._ending(old, info)
         target = base + ending
-        is_new = directory == box.new_directory
         if target == name and not is_new:
             return row
-        box.expect(is_new, False, name)
-        box.expect(False, True, target)
+        directory = box.new_directory if is_new else box.cur_directory
+        if box.watched:
+            box.expect(is_new, False, name)
+            box.expect(False, True, target)
         try:
             os.rename(name, target, src_dir_fd=directory, dst_dir_fd=box.cur_directory)
         except FileNotFoundError:
             return self._look_again(row.uid)
-        box.put(row.uid, target, is_new=False)
+        box.renamed(row.uid, name, target, was_new=is_new)
         return row
 
     def _ending(self, old: str, info: Info) -> str:
@@ -448,7 +442,7 @@ class LockedMaildir:
     def _look_again(self, uid: int) -> Gone | Changed:
         """The message is not at its name: somebody renamed it, or it is gone."""
         box = self._box
-        box.known = None
+        box.doubt()
         name = locate(box, uid)
         if name is None:
             return Gone(uid)
@@ -483,7 +477,7 @@ class LockedMaildir:
             try:
                 os.unlink(name, dir_fd=directory)
             except FileNotFoundError:
-                box.known = None
+                box.doubt()
                 if locate(box, uid) is not None:
                     continue
             box.dead.add(filename.base_of(name))
@@ -496,10 +490,11 @@ class LockedMaildir:
     def _infos(self, wanted: Sequence[tuple[int, frozenset[str]]]) -> list[Info]:
         """What names will say; letters are given to keywords that have none yet. Raises LimitReached, StoreError."""
         box = self._box
+        distinct = set(wanted)
         try:
             box.refresh_keywords()
             missing = sorted(
-                {word for _, words in wanted for word in words if word not in box.keywords.letters}
+                {word for _, words in distinct for word in words if word not in box.keywords.letters}
             )
             if missing and not box.keywords.full and not self._bare:
                 box.keywords.define(missing, sync=box.context.sync, shared=box.shared)
@@ -510,14 +505,19 @@ class LockedMaildir:
             raise LimitReached("Too many keywords in this mailbox")
         letters = box.keywords.letters
         shown = ~SEEN if box.shared is not None else ~0
-        return [
-            Info(flags & shown, "".join(letters[word] for word in words if word in letters), "", "")
-            for flags, words in wanted
-        ]
+        made = {
+            (flags, words): Info(
+                flags & shown, "".join(letters[word] for word in words if word in letters), "", ""
+            )
+            for flags, words in distinct
+        }
+        return [made[each] for each in wanted]
 
     def _set_surplus(self, want: Sequence[Row]) -> None:
         box = self._box
         letters = box.keywords.letters
+        if not box.keywords.full and all(words.issubset(letters) for words in {row.keywords for row in want}):
+            return
         beyond = {row.uid: frozenset(word for word in row.keywords if word not in letters) for row in want}
         box.load_surplus()
         before = box.surplus or {}
@@ -552,13 +552,6 @@ class LockedMaildir:
         ]
         self._set_seen(wanted)
         return wanted
-
-
-def _target(base: str, info: Info) -> tuple[bool, str]:
-    """Where a message goes: new/ without flags, else cur/."""
-    if not info.flags and not info.keywords:
-        return True, base
-    return False, filename.with_info(base, info)
 
 
 def _file_draft(draft: Draft) -> FileDraft:

@@ -11,8 +11,8 @@ import os
 from dovecotpy import clock
 from dovecotpy.ipc import fields
 from dovecotpy.storage import files
+from dovecotpy.storage.dotlock import Dotlock
 from dovecotpy.storage.maildir import courier
-from dovecotpy.storage.maildir.dotlock import Dotlock
 
 LOCK_SECONDS = 10.0
 STALE_SECONDS = 30.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from itertools import filterfalse
 from typing import TYPE_CHECKING
 
 from dovecotpy import clock
@@ -15,6 +16,7 @@ from dovecotpy.storage.files import NOWHERE
 from dovecotpy.storage.maildir import courier, filename, uidlist
 from dovecotpy.storage.maildir.listing import Listing, Marks, look
 from dovecotpy.storage.maildir.uidlist import Broken
+from dovecotpy.storage.notify import LEFT_FOR_GOOD
 
 if TYPE_CHECKING:
     from dovecotpy.storage.maildir.box import MaildirBox
@@ -43,6 +45,8 @@ class Sync:
         self.changed: dict[int, str] = {}
         self.vanished: list[int] = []
         self.recent: list[int] = []
+        self.placed: set[int] = set()
+        """known messages that were found, be it at the name that they had before"""
         self.surplus_before: dict[int, frozenset[str]] = {}
         self.complete = True
         self.listed = 0
@@ -60,7 +64,7 @@ class Sync:
         """Raises MailboxReplaced, InUse, StoreError, OSError."""
         box = self.box
         box.load_names()
-        listing = self._list()
+        listing = self._from_events() or self._list()
         self._keywords()
         self._read_list(listing)
         listing = self._write_if_needed(listing)
@@ -109,11 +113,55 @@ class Sync:
 
     # Listing
 
+    def _from_events(self) -> Listing | None:
+        """What the watch says that others did, where that is all of it and leaves nothing open; None: a listing is due."""
+        box = self.box
+        if box.exact is None:
+            return None
+        self._read_lines_first()
+        marks = box.marks()
+        box.take_events()
+        if box.exact is None or not box.news:
+            return None
+        touched = {is_new for is_new, _ in box.news}
+        if (box.exact.new != marks.new and True not in touched) or (
+            box.exact.cur != marks.cur and False not in touched
+        ):
+            return None
+        last = {(is_new, event.name): event for is_new, event in box.news}
+        left: set[str] = set()
+        came: set[str] = set()
+        twice = False
+        for (is_new, name), event in last.items():
+            known, bases = (box.new, self.new) if is_new else (box.cur, self.cur)
+            if event.came == (name in known) or name[0] == ".":
+                continue
+            base = filename.base_of(name)
+            if not event.came:
+                self.missing.append((known[name], name))
+                if event.kind != LEFT_FOR_GOOD:
+                    left.add(base)
+            else:
+                twice = twice or base in came
+                bases[base] = name
+                came.add(base)
+        if twice or left - came:
+            self.missing, self.new, self.cur = [], {}, {}
+            return None
+        return Listing((), (), marks, marks, False, True, frozenset(came), False, len(box.news))
+
+    def _read_lines_first(self) -> None:
+        """The lines of the uidlist that what follows can say anything about."""
+        if self.box.uidlist.identity != NOWHERE or not self.box.names:
+            self._read_lines()
+        self.listed, self.nobody_wrote = self.box.uidlist.uidnext, not self._others_write()
+
     def _list(self) -> Listing:
         box = self.box
-        if box.uidlist.identity != NOWHERE or not box.names:
-            self._read_lines()
-        self.listed, self.nobody_wrote = box.uidlist.uidnext, not self._others_write()
+        if box.exact is None:
+            box.news.clear()
+            box.news_lost = False
+        self._read_lines_first()
         for attempt in range(LISTINGS):
             listing = look(box)
             self._compare(listing)
@@ -152,11 +200,15 @@ class Sync:
         missing: list[tuple[int, str]] = []
         found: list[dict[str, str]] = []
         for is_new, names, known in ((True, listing.new, box.new), (False, listing.cur, box.cur)):
+            if names is known:
+                found.append({})
+                continue
             names = names if isinstance(names, (list, set)) else list(names)
-            fresh = [name for name in names if name not in known] if known else list(names)
+            fresh = list(filterfalse(known.__contains__, names))
             if len(names) - len(fresh) < len(known):
-                there = names if isinstance(names, set) else set(names)
-                missing += [(uid, name) for name, uid in known.items() if name not in there]
+                gone = set(known)
+                gone.difference_update(names)
+                missing += [(known[name], name) for name in sorted(gone)]
             bases: dict[str, str] = {}
             for name in fresh:
                 base = name.partition(":")[0]
@@ -186,7 +238,7 @@ class Sync:
         box = self.box
         if (
             not (self.new or self.cur or self.missing or box.ghosts or not box.guid)
-            and listing.after.uidlist == self._listed_mark()
+            and listing.after.uidlist == self.box.listed_mark()
         ):
             return
         self._read_lines()
@@ -207,10 +259,6 @@ class Sync:
         if again and box.names:
             box.list_reread = True
             self._check_uids()
-
-    def _listed_mark(self) -> tuple[int, int]:
-        identity = self.box.uidlist.identity
-        return (0, 0) if identity == NOWHERE else (identity.inode, identity.size)
 
     def _check_uids(self) -> None:
         """The list was written anew: messages whose UID is another one now are gone under the old one."""
@@ -438,12 +486,13 @@ class Sync:
                     name = bases.pop(base)
                     box.put(uid, name, is_new=is_new)
                     self.changed[uid] = name
+                    self.placed.add(uid)
 
     def _take_missing(self, listing: Listing) -> None:
         """Known names that are not there: gone if that is proven, else they stay until it is."""
         box = self.box
         for uid, name in self.missing:
-            if box.names.get(uid) != name:
+            if uid in self.placed or box.names.get(uid) != name:
                 continue
             base = filename.base_of(name)
             if listing.proves_gone(base):
@@ -550,18 +599,19 @@ class Sync:
         """Decide what `known` may say."""
         box = self.box
         if not self.complete:
-            box.known = None
+            box.known = box.exact = None
             return
         if listing.watched:
-            box.known = listing.after
+            box.know(listing.after, clean=False)
+            box.rely_on_events(listing.after, listing.taken)
         elif listing.quiet:
-            box.known = listing.before
+            box.know(listing.before, clean=True)
         else:
             box.known = None
         if self.moved_files:
             box.settle(own=True)
         elif box.known is not None:
-            box.known = Marks(box.known.new, box.known.cur, self._listed_mark())
+            box.known = Marks(box.known.new, box.known.cur, box.listed_mark())
 
 
 def locate(box: MaildirBox, uid: int) -> str | None:
@@ -569,7 +619,7 @@ def locate(box: MaildirBox, uid: int) -> str | None:
 
     Raises InUse when the mailbox does not hold still long enough to tell.
     """
-    old = box.names.get(uid)
+    old = box.name_of(uid)
     if old is None:
         return None
     base = filename.base_of(old)

@@ -41,9 +41,10 @@ class Duplicate(tuple[int, str, int, int]):
 
 
 class Uidlist:
-    """The list as read so far. `control`: descriptor of the directory it is in."""
+    """The list as read so far. control: descriptor of the directory it is in. afresh: that is on a network file system."""
 
     __slots__ = (
+        "_afresh",
         "_control",
         "_held",
         "_lines",
@@ -59,8 +60,9 @@ class Uidlist:
         "version",
     )
 
-    def __init__(self, control: int) -> None:
+    def __init__(self, control: int, *, afresh: bool = False) -> None:
         self._control = control
+        self._afresh = afresh
         self._held = -1
         self._forget()
         self.identity = NOWHERE
@@ -111,7 +113,7 @@ class Uidlist:
 
         Raises Broken, OSError.
         """
-        found = files.identify(self._control, NAME)
+        found = self._identify()
         same_file = found.inode == self.identity.inode and found.device == self.identity.device
         if found == NOWHERE:
             again = self.identity != NOWHERE
@@ -132,6 +134,14 @@ class Uidlist:
             self.identity = NOWHERE
             raise
         return True
+
+    def _identify(self) -> Identity:
+        if not self._afresh:
+            return files.identify(self._control, NAME)
+        try:
+            return files.identity(files.stat_afresh(self._control, NAME))
+        except FileNotFoundError:
+            return NOWHERE
 
     def _read_all(self) -> None:
         data, found = files.read(self._control, NAME)
@@ -220,12 +230,13 @@ class Uidlist:
                 return word[1:]
         return ""
 
-    def append(self, entries: Sequence[tuple[int, str, str]], *, sync: bool) -> None:
-        """Add lines `(uid, keys, base)` with rising UIDs at the end. Under the lock, after `refresh`. Raises OSError.
+    def append(self, first: int, bases: Sequence[str], keys: Sequence[str], *, sync: bool) -> None:
+        """Add lines with UIDs from `first` on at the end. Under the lock, after `refresh`. Raises OSError.
 
-        keys: `K<value>` words joined by blanks, or empty. What could be written only in part is taken back.
+        keys: for each, `K<value>` words joined by blanks, or empty. What could be written only in part is taken back.
         """
-        data = b"".join(self._line(uid, keys, base) for uid, keys, base in entries)
+        entries = dict(zip(bases, range(first, first + len(bases)), strict=True))
+        data = self._rendered(entries, keys)
         descriptor = os.open(
             NAME, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=self._control
         )
@@ -240,13 +251,23 @@ class Uidlist:
             self.identity = files.identity(os.fstat(descriptor))
         finally:
             os.close(descriptor)
-        for uid, keys, base in entries:
-            self.uids[base] = uid
-            if keys:
-                self.extra[uid] = keys
-            self.uidnext = uid + 1
+        self.uids.update(entries)
+        if any(keys):
+            self.extra.update(
+                (uid, words) for uid, words in zip(entries.values(), keys, strict=True) if words
+            )
+        self.uidnext = first + len(bases)
         self._offset += len(data)
-        self._lines += len(entries)
+        self._lines += len(bases)
+
+    def _rendered(self, entries: dict[str, int], keys: Sequence[str]) -> bytes:
+        if self.version == 1:
+            return os.fsencode("".join([f"{uid} {base}\n" for base, uid in entries.items()]))
+        lines = [
+            f"{uid} {words} :{base}\n" if words else f"{uid} :{base}\n"
+            for (base, uid), words in zip(entries.items(), keys, strict=True)
+        ]
+        return os.fsencode("".join(lines))
 
     def _line(self, uid: int, keys: str, base: str) -> bytes:
         if self.version == 1:

@@ -28,6 +28,7 @@ def settings(**changes: object) -> Settings:
         "maildir_copy_with_hardlinks": True,
         "maildir_copy_preserve_filename": False,
         "maildir_stat_dirs": False,
+        "maildir_very_dirty_syncs": False,
         "lock_method": "fcntl",
         "mail_nfs_storage": False,
         "mailbox_idle_check_interval": 30,

@@ -193,14 +193,6 @@ class TestSnapshot:
         assert found.head.stamp == b""
         assert not found.head.of_this_boot
 
-    def test_names_belong_to_their_generation(self, tmp_path: Path, directory: int) -> None:
-        named = [(3, "cur/a:2,S"), (8, "new/b c")]
-        snapshot.write_names(directory, b"12345678", named)
-        assert snapshot.names_loader(directory, b"12345678")() == named
-        assert snapshot.names_loader(directory, b"87654321")() is None
-        (tmp_path / snapshot.NAMES).write_bytes(b"x")
-        assert snapshot.names_loader(directory, b"12345678")() is None
-
     def test_recent(self, tmp_path: Path, directory: int) -> None:
         assert snapshot.read_recent(directory, 5) is None
         snapshot.write_recent(directory, 5, 77)

@@ -21,7 +21,7 @@ from dovecotpy.storage.errors import (
     PermissionDenied,
     StoreError,
 )
-from dovecotpy.storage.index import snapshot
+from dovecotpy.storage.index import names, snapshot
 from dovecotpy.storage.mailbox import Mailbox, Operation
 from dovecotpy.storage.maildir import box as box_module
 from tests.unit.storage.storage_kit import MESSAGE, Home, add, octets, state, uids
@@ -717,7 +717,7 @@ class TestIndex:
         time.sleep(0.1)
         uids(inbox)
         inbox.close()
-        (home.root / snapshot.NAMES).unlink()
+        (home.root / names.NAME).unlink()
         again = home.inbox()
         modseq = again.refresh()
         assert octets(again, 3)

@@ -11,7 +11,7 @@ import pytest
 
 from dovecotpy.storage import flags
 from dovecotpy.storage.errors import InUse
-from dovecotpy.storage.index import history, snapshot
+from dovecotpy.storage.index import history, names, snapshot
 from dovecotpy.storage.index.history import History
 from dovecotpy.storage.index.lock import IndexLock
 from dovecotpy.storage.mailbox import Mailbox, Operation
@@ -85,7 +85,7 @@ def live(home: Home, chance: random.Random, steps: int) -> None:
         elif deed == "rename":
             rename_behind(home, chance)
         elif deed == "forget" and chance.random() < 0.4:
-            for name in (snapshot.NAME, snapshot.NAMES):
+            for name in (snapshot.NAME, names.NAME):
                 if chance.random() < 0.7:
                     (home.root / name).unlink(missing_ok=True)
         elif sessions:
@@ -178,7 +178,7 @@ def test_a_lost_index_begins_beyond_the_reserve(home: Home) -> None:
     add(inbox, count=2)
     highest = inbox.refresh()
     inbox.close()
-    for name in (snapshot.NAME, snapshot.NAMES):
+    for name in (snapshot.NAME, names.NAME):
         (home.root / name).unlink()
     again = home.inbox()
     base = again.refresh()

@@ -11,7 +11,7 @@ import pytest
 
 from dovecotpy.storage.index import snapshot
 from dovecotpy.storage.mailbox import Mailbox, Operation
-from dovecotpy.storage.maildir import box, locked, sync
+from dovecotpy.storage.maildir import box, placing, sync
 from tests.unit.storage.storage_kit import Home, add, octets, uids
 
 NONE: frozenset[str] = frozenset()
@@ -99,7 +99,7 @@ def test_a_message_whose_line_is_there_before_its_file(
         writer.join()
         thirds.refresh()
 
-    once_before(monkeypatch, locked.LockedMaildir, "_put_one", pause)
+    once_before(monkeypatch, placing.Placing, "_ending", pause)
     once_before(monkeypatch, sync.Sync, "_read_list", meanwhile)
     writer = threading.Thread(target=add, args=(theirs, b"Subject: theirs\r\n\r\n"))
     writer.start()
@@ -130,6 +130,7 @@ def test_a_keyword_defined_during_our_listing_is_not_missed(
     [uid] = add(theirs).uids
     theirs.refresh()
     ours.refresh()
+    ours._driver.doubt()
     home.deliver("1700000000.M1P1.outside")
     once_before(
         monkeypatch,

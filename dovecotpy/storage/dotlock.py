@@ -17,8 +17,11 @@ from dovecotpy.storage.errors import InUse, NoSpace, PermissionDenied
 
 STALE = 120.0
 OBSERVED = 25.0
-NAMELESS = 2.0
-"""Seconds for which an empty lock file is watched: its maker died between making and writing it."""
+NAMELESS = 0.8
+"""Seconds for which an empty lock file is watched: its maker died between making and writing it.
+
+Less than the shortest wait for a lock. A maker that was only slow notices that its file is gone.
+"""
 TOUCH = 10.0
 MAX_CONTENT = 512
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -98,14 +101,16 @@ class Dotlock:
         except OSError as error:
             raise _refused(error, self._name) from error
         try:
-            found = os.fstat(descriptor)
-            self._identity = (found.st_dev, found.st_ino)
-            self._touched = clock.monotonic()
             try:
                 os.write(descriptor, content)
             except OSError as error:
                 if error.errno not in FULL:
                     raise
+            found = os.fstat(descriptor)
+            if not found.st_nlink:
+                return False
+            self._identity = (found.st_dev, found.st_ino)
+            self._touched = clock.monotonic()
         finally:
             os.close(descriptor)
         return True

@@ -1,0 +1,168 @@
+"""Where each message of a Maildir is, as far as is known: read whole from the index only when a listing must be compared with it."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
+
+from dovecotpy.storage.driver import Lost, Remembered
+from dovecotpy.storage.maildir.listing import Marks
+
+_FOLDER = 4
+"""Letters of `cur/` and `new/`."""
+
+
+class Places:
+    """UIDs and names. Until `load_names`, single names come from what an index remembers, with what changed since on top."""
+
+    def __init__(self) -> None:
+        self.new: dict[str, int] = {}
+        """names in new/ to UIDs"""
+        self.cur: dict[str, int] = {}
+        """names in cur/ to UIDs"""
+        self.names: dict[int, str] = {}
+        """UIDs to names, in whichever directory"""
+        self.ghosts: dict[int, str] = {}
+        """told UIDs that no listing has shown yet: base names, empty where not known"""
+        self.known: Marks | None = None
+        """what the names are true of; None: a listing is due"""
+        self._source: Remembered | None = None
+        self._adopted: Sequence[int] = ()
+        self._since: dict[int, str] = {}
+        """changes to what the source says: paths, empty where a message is gone"""
+        self._moved: dict[int, str] | None = None
+        """the same since an index wrote names down; None: it never did"""
+
+    def start_from(self, source: Remembered, uids: Sequence[int]) -> None:
+        """Take what an index remembers of these UIDs."""
+        self._source, self._adopted = source, uids
+        self._since, self._moved = {}, {}
+
+    @property
+    def loaded(self) -> bool:
+        """`names`, `new` and `cur` say everything that is known."""
+        return self._source is None
+
+    def load_names(self) -> None:
+        """Make sure that names are there, from the index or as ghosts that the next listing finds."""
+        source, since = self._source, self._since
+        if source is None:
+            return
+        try:
+            adopted = frozenset(self._adopted)
+            pairs = [(uid, path[:_FOLDER], path[_FOLDER:]) for uid, path in source.all() if uid in adopted]
+        except Lost:
+            pairs = []
+            self._moved = None
+        self._drop_source()
+        self.names = {uid: name for uid, _, name in pairs}
+        self.cur = {name: uid for uid, folder, name in pairs if folder == "cur/"}
+        self.new = {name: uid for uid, folder, name in pairs if folder != "cur/"}
+        if len(pairs) != len(self._adopted) or self.ghosts:
+            lost = [uid for uid in self._adopted if uid not in self.names and uid not in since]
+            self.ghosts = dict.fromkeys(lost, "")
+            if lost:
+                self.known = None
+        for uid, path in since.items():
+            self._take_out(uid)
+            if path:
+                self._enter(uid, path[_FOLDER:], is_new=path.startswith("new/"))
+
+    def _drop_source(self) -> None:
+        if self._source is not None:
+            self._source.close()
+        self._source, self._since = None, {}
+
+    def forget_places(self) -> None:
+        """Nothing is known."""
+        self._drop_source()
+        self._adopted, self._moved, self.known = (), None, None
+        self.new, self.cur, self.names, self.ghosts = {}, {}, {}, {}
+
+    def where(self, uid: int) -> tuple[bool, str] | None:
+        """Whether a message is in new/, and its name; None: not known."""
+        source = self._source
+        if source is None:
+            name = self.names.get(uid)
+            return None if name is None else (name in self.new, name)
+        path = self._since.get(uid)
+        if path is None:
+            path = self._look_up(source, uid)
+        return (path.startswith("new/"), path[_FOLDER:]) if path else None
+
+    def _look_up(self, source: Remembered, uid: int) -> str:
+        """A path of the source; what it lacks is a ghost that a listing will find."""
+        at = bisect_left(self._adopted, uid)
+        if at == len(self._adopted) or self._adopted[at] != uid:
+            return ""
+        try:
+            path = source.find(uid)
+        except Lost:
+            self.load_names()
+            return ""
+        if path is None:
+            self.ghosts[uid] = ""
+            self.known = None
+        return path or ""
+
+    def name_of(self, uid: int) -> str | None:
+        """The name of a message, in whichever directory."""
+        found = self.where(uid)
+        return None if found is None else found[1]
+
+    def put(self, uid: int, name: str, *, is_new: bool) -> None:
+        """A message is at this name and no longer at another one."""
+        if self._source is None:
+            self._take_out(uid)
+        self.place(uid, name, is_new=is_new)
+
+    def place(self, uid: int, name: str, *, is_new: bool) -> None:
+        """A message that had no name is at this one."""
+        if self._source is None:
+            self._enter(uid, name, is_new=is_new)
+        self._note(uid, ("new/" if is_new else "cur/") + name)
+
+    def renamed(self, uid: int, name: str, target: str, *, was_new: bool) -> None:
+        """A message went from one name to another one in cur/."""
+        if self._source is None:
+            self.names[uid] = target
+            (self.new if was_new else self.cur).pop(name, None)
+            self.cur[target] = uid
+        self._note(uid, "cur/" + target)
+
+    def forget(self, uid: int) -> None:
+        """A message is not at its name any more."""
+        if self._source is None:
+            self._take_out(uid)
+        self._note(uid, "")
+
+    def _note(self, uid: int, path: str) -> None:
+        if self._source is not None:
+            self._since[uid] = path
+        if self._moved is not None:
+            self._moved[uid] = path
+
+    def _enter(self, uid: int, name: str, *, is_new: bool) -> None:
+        self.names[uid] = name
+        (self.new if is_new else self.cur)[name] = uid
+
+    def _take_out(self, uid: int) -> None:
+        name = self.names.pop(uid, None)
+        if name is not None and self.new.pop(name, None) is None:
+            self.cur.pop(name, None)
+
+    # For an index
+
+    def remembered(self) -> Iterable[tuple[int, str]]:
+        """UIDs and paths (`cur/name`)."""
+        self.load_names()
+        new = self.new
+        return [(uid, ("new/" if name in new else "cur/") + name) for uid, name in self.names.items()]
+
+    def moved(self) -> Mapping[int, str] | None:
+        """What changed since an index had it: paths, empty where a message is gone; None: it is all new."""
+        return self._moved
+
+    def kept(self) -> None:
+        """An index wrote it down."""
+        self._moved = {}
