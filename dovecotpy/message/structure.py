@@ -47,6 +47,8 @@ MAX_HEADERS = 4 << 20
 
 STEP = 4 << 20
 """Octets that are looked at between two pauses."""
+LEAST_STEP = 1 << 16
+"""Octets that are looked at in one go, however soon a pause is due."""
 
 PART_WORK = 8192
 """What taking one part apart costs, in octets looked at."""
@@ -215,7 +217,7 @@ class _Parser:
         at = start
         overlap = len(pattern) - 1
         while True:
-            stop = min(at + STEP, end)
+            stop = min(at + max(STEP - self.work, LEAST_STEP), end)
             found = self.source.find(pattern, at, stop)
             self.work += (found if found >= 0 else stop) - at
             if self.work >= STEP:
@@ -236,7 +238,7 @@ class _Parser:
         body_start = yield from self.header_end(start)
         header = Header(self.source.read(start, min(body_start, start + MAX_HEADER)))
         self.headers += len(header.raw)
-        self.work += len(header.raw)
+        self.work += 2 * len(header.raw)
         value = header.get(b"content-type")
         part = Part(start, body_start, header, default if value is None else content_type(value))
         kind = part.content_type.kind

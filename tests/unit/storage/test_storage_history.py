@@ -12,7 +12,7 @@ import pytest
 from dovecotpy import clock
 from dovecotpy.storage import flags
 from dovecotpy.storage.columns import DATES, FLAGS, MODSEQS, SIZES, UIDS
-from dovecotpy.storage.index import history, ledger, snapshot
+from dovecotpy.storage.index import history, ledger, names, snapshot
 from dovecotpy.storage.mailbox import Mailbox, Operation
 from dovecotpy.storage.state import MODSEQS_AHEAD
 from tests.unit.storage.storage_kit import Home, add, octets, state, uids
@@ -256,7 +256,7 @@ class TestDeathOfAWriter:
         sessions = [home.inbox() for _ in range(3)]
         add(sessions[0], count=3)
         highest, _, _ = agree(sessions)
-        for name in (snapshot.NAME, snapshot.NAMES, "dovecotpy.index.lock", "dovecotpy.recent"):
+        for name in (snapshot.NAME, names.NAME, "dovecotpy.index.lock", "dovecotpy.recent"):
             (home.root / name).unlink(missing_ok=True)
         flag(sessions[0], 1)
         sessions[1].expunge([2])

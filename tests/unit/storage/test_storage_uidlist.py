@@ -62,8 +62,8 @@ def test_appended_lines_are_read_without_the_rest(tmp_path: Path, control: int) 
     mine, theirs = Uidlist(control), Uidlist(control)
     mine.refresh()
     theirs.refresh()
-    theirs.append(2, ["b"], "", sync=False)
-    theirs.append(3, ["c"], "W9", sync=False)
+    theirs.append(2, ["b"], [""], sync=False)
+    theirs.append(3, ["c"], ["W9"], sync=False)
     assert not mine.refresh()
     assert mine.uids == {"a": 1, "b": 2, "c": 3}
     assert mine.extra == {3: "W9"}
@@ -138,7 +138,7 @@ def test_a_full_disk_leaves_no_half_line(
 
     monkeypatch.setattr(os, "write", full)
     with pytest.raises(OSError, match="No space"):
-        listed.append(2, ["b"], "", sync=False)
+        listed.append(2, ["b"], [""], sync=False)
     assert (tmp_path / NAME).read_text() == "3 V9 N2\n1 :a\n"
 
 
