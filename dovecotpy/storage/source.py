@@ -123,7 +123,7 @@ class Messages:
         self._open_body = open_body
         self._learn_sizes = learn_sizes
         self._sizes: dict[int, int] = {}
-        """true sizes, by UID, that nobody was told yet"""
+        """true sizes, by UID, of the batch at work; what an interrupted one left may be of another mailbox's messages"""
         self._rendered = rendered
         self._kept = kept
         self._selections: dict[Item, fields.Selection] = {}
@@ -134,6 +134,7 @@ class Messages:
 
     def look(self) -> None:
         """Take note of what other sessions kept."""
+        self._sizes.clear()
         self._rendered.look()
 
     def at_hand(self, item: Item, uids: "array[int]") -> list[bytes | None]:
