@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 
 from dovecotpy.message.header import FOLD, MAX_FIELD, USUAL, Header
 
@@ -74,6 +75,7 @@ MAX_SPELLINGS = 2000
 _USUAL = len(USUAL)
 _BLANK = (b" ", b"\t")
 _BOUNDS = tuple(struct.Struct(f"<{count + 1}I") for count in range(MAX_FIELDS + 1))
+_PACK_BOUNDS = tuple(each.pack for each in _BOUNDS)
 _READ_BOUNDS = tuple(each.unpack_from for each in _BOUNDS)
 
 
@@ -92,20 +94,22 @@ def pack(header: Header) -> bytes | None:
     usual: dict[bytes, list[bytes]] = {}
     numbers = []
     lines = []
-    spellings = _spellings
+    spelling = _spellings.get
+    folded = FOLD in text
+    short = len(text) <= MAX_FIELD
     for line in text.split(b"\r\n"):
         name, colon, value = line.partition(b":")
-        number = spellings.get(name)
+        number = spelling(name)
         if number is None:
             number = _learn(name)
         if number >= 0 and colon:
             numbers.append(number)
             lines.append(line)
             if number < _USUAL:
-                if FOLD in value:
+                if folded:
                     value = value.replace(FOLD, b"")
-                value = value[:MAX_FIELD].strip()
                 name = KEPT[number]
+                value = value.strip() if short else value[:MAX_FIELD].strip()
                 if name in usual:
                     usual[name].append(value)
                 else:
@@ -130,15 +134,12 @@ def _learn(name: bytes) -> int:
 def _record(numbers: Sequence[int], lines: Sequence[bytes]) -> bytes:
     """lines: without their line ends, FOLD for those inside, and an empty one at the end."""
     count = len(numbers)
-    at = 5 * count + 5
-    bounds = [at]
-    for line in lines[:count]:
-        at += len(line) + 2
-        bounds.append(at)
     octets = b"\r\n".join(lines)
     if FOLD in octets:
         octets = octets.replace(FOLD, b"\r\n")
-    return b"".join((bytes((count, *numbers)), _BOUNDS[count].pack(*bounds), octets))
+    sizes = [len(line) + 2 for line in lines]
+    bounds = accumulate(sizes[:-1], initial=5 * count + 5)
+    return b"%c%b%b%b" % (count, bytes(numbers), _PACK_BOUNDS[count](*bounds), octets)
 
 
 def _pack_slowly(header: Header) -> bytes | None:

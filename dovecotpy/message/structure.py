@@ -106,21 +106,31 @@ Steps = Generator[None, None, Part]
 
 def parse(octets: Octets) -> Part:
     """The tree of a message. Never raises on its content; raises what reading it raises."""
-    text = octets.text()
-    part = None if text is None else _single(octets, text)
-    return finished(parse_steps(octets)) if part is None else part
+    return finished(parse_steps(octets))
 
 
-def parse_steps(octets: Octets) -> Steps:
-    """As `parse`, in steps of no more than about STEP octets of work: pauses with each yield."""
+def parse_steps(octets: Octets, header: Header | None = None) -> Steps:
+    """As `parse`, in steps of no more than about STEP octets of work: pauses with each yield.
+
+    header: what `whole_header` makes of the text, where somebody has it already.
+    """
     text = octets.text()
     if text is None:
         yield from octets.measure()
     else:
-        part = _single(octets, text)
+        header = header or whole_header(text)
+        part = _single(octets, text, header)
         if part is not None:
             return part
-    return (yield from _Parser(source(octets)).message())
+    return (yield from _Parser(source(octets), header).message())
+
+
+def whole_header(text: bytes) -> Header:
+    """The header of a message in CRLF form, as the parser sees it."""
+    if text.startswith(b"\r\n"):
+        return Header(b"\r\n")
+    at = text.find(b"\r\n\r\n", 0, MAX_HEADER)
+    return Header(text[: at + 4 if at >= 0 else MAX_HEADER])
 
 
 def finished(steps: Generator[None, None, Result]) -> Result:
@@ -133,13 +143,9 @@ def finished(steps: Generator[None, None, Result]) -> Result:
             return result
 
 
-def _single(octets: Octets, text: bytes) -> Part | None:
+def _single(octets: Octets, text: bytes, header: Header) -> Part | None:
     """The tree of a message in one part; None if it must be taken apart."""
-    at = text.find(b"\r\n\r\n")
-    body_start = at + 4 if at >= 0 else len(text)
-    if text.startswith(b"\r\n"):
-        body_start = 2
-    header = Header(text[: min(body_start, MAX_HEADER)])
+    body_start = _body_start(text, header)
     value = header.get(b"content-type")
     kind = PLAIN_TEXT if value is None else content_type(value)
     if kind.kind == b"multipart" or (kind.kind == b"message" and kind.subkind == b"rfc822"):
@@ -149,6 +155,15 @@ def _single(octets: Octets, text: bytes) -> Part | None:
     if kind.kind == b"text":
         part.lines = octets.newlines_from(body_start)
     return part
+
+
+def _body_start(text: bytes, header: Header) -> int:
+    """Where a message's body begins, whose header may be longer than what is looked at of it."""
+    start = len(header.raw)
+    if start < MAX_HEADER:
+        return start
+    at = text.find(b"\r\n\r\n", start - 4)
+    return at + 4 if at >= 0 else len(text)
 
 
 class _Open:
@@ -167,10 +182,12 @@ class _Open:
 class _Parser:
     """One walk over a message. `event` and `level` say which delimiter ended what was read last."""
 
-    __slots__ = ("budget", "counted", "event", "headers", "level", "open", "parts", "source", "work")
+    __slots__ = ("budget", "counted", "event", "first", "headers", "level", "open", "parts", "source", "work")
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, header: Header | None = None) -> None:
         self.source = source
+        self.first = header
+        """The message's own header, if it is known."""
         self.open: list[_Open] = []
         self.parts = 0
         self.event = source.size
@@ -236,7 +253,8 @@ class _Parser:
         if self.open:
             yield from self.seek(start - 2)
         body_start = yield from self.header_end(start)
-        header = Header(self.source.read(start, min(body_start, start + MAX_HEADER)))
+        header = self.first or Header(self.source.read(start, min(body_start, start + MAX_HEADER)))
+        self.first = None
         self.headers += len(header.raw)
         self.work += 2 * len(header.raw)
         value = header.get(b"content-type")

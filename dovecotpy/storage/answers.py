@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from dovecotpy.storage.source import SIZE, Item, Messages
+from dovecotpy.storage.source import SIZE, Item, Messages, Steps
 
 BATCH = 512
 """Messages of one batch of answers that are at hand."""
@@ -27,14 +27,14 @@ PAUSE = Batch(array("I"), {})
 
 
 def answers(
-    messages: Messages, size_of: Callable[[int], int], uids: Uids, items: frozenset[Item]
+    messages: Messages, sizes_of: Callable[["array[int]"], Uids], uids: Uids, items: frozenset[Item]
 ) -> Iterator[Batch]:
-    """Answers of messages, ready to send. size_of: octets as far as they are known, else -1. Raises StoreError."""
+    """Answers of messages, ready to send. sizes_of: octets as far as they are known, else -1. Raises StoreError."""
     messages.look()
     every = uids if isinstance(uids, array) else array("I", uids)
     for start in range(0, len(every), BATCH):
         part = every[start : start + BATCH]
-        columns = {item: _at_hand(messages, size_of, item, part) for item in items}
+        columns = {item: _at_hand(messages, sizes_of, item, part) for item in items}
         missing = _missing(columns, len(part))
         if not missing:
             yield Batch(part, columns)
@@ -43,6 +43,7 @@ def answers(
         for first in range(0, len(missing), READ_BATCH):
             for place in missing[first : first + READ_BATCH]:
                 yield from _read(messages, part[place], columns, place)
+            messages.settle()
             behind = first + READ_BATCH
             end = missing[behind] if behind < len(missing) else len(part)
             yield Batch(part[at:end], {item: column[at:end] for item, column in columns.items()})
@@ -50,12 +51,11 @@ def answers(
 
 
 def _at_hand(
-    messages: Messages, size_of: Callable[[int], int], item: Item, uids: "array[int]"
+    messages: Messages, sizes_of: Callable[["array[int]"], Uids], item: Item, uids: "array[int]"
 ) -> list[bytes | None]:
     if item != SIZE:
         return messages.at_hand(item, uids)
-    sizes = map(size_of, uids)
-    return [b"%d" % size if size >= 0 else None for size in sizes]
+    return [b"%d" % size if size >= 0 else None for size in sizes_of(uids)]
 
 
 def _missing(columns: Mapping[Item, Sequence[bytes | None]], count: int) -> list[int]:
@@ -70,14 +70,20 @@ def _read(
     messages: Messages, uid: int, columns: Mapping[Item, list[bytes | None]], place: int
 ) -> Iterator[Batch]:
     """Put in what is missing of one message."""
-    wanted = frozenset(item for item, column in columns.items() if column[place] is None)
-    steps = messages.render(uid, wanted)
+    wanted = frozenset([item for item, column in columns.items() if column[place] is None])
+    found: Mapping[Item, bytes] | None = messages.at_once(uid, wanted)
+    if found is None:
+        found = (yield from _in_steps(messages.render(uid, wanted))) or {}
+    for item in wanted:
+        columns[item][place] = found.get(item)
+
+
+def _in_steps(steps: Steps) -> Generator[Batch, None, dict[Item, bytes] | None]:
+    """What the steps lead to, with a PAUSE for each of theirs."""
     while True:
         try:
             next(steps)
         except StopIteration as done:
-            found: Mapping[Item, bytes] = done.value or {}
-            break
+            found: dict[Item, bytes] | None = done.value
+            return found
         yield PAUSE
-    for item in wanted:
-        columns[item][place] = found.get(item)

@@ -18,7 +18,7 @@ from dovecotpy.search.query import Query, needs_text
 from dovecotpy.search.sort import Program
 from dovecotpy.search.thread import Algorithm
 from dovecotpy.storage.answers import READ_BATCH, Batch, answers
-from dovecotpy.storage.columns import FLAGS, KEYWORDS, MODSEQS, SIZES, UIDS, LateColumns, late
+from dovecotpy.storage.columns import FLAGS, KEYWORDS, MODSEQS, SIZES, UIDS, LateColumns, late, place_of
 from dovecotpy.storage.driver import (
     UNKNOWN_DATE,
     Body,
@@ -156,7 +156,7 @@ class Mailbox:
             sync=caching.sync,
             least=caching.least,
         )
-        self._messages = Messages(self.body, self._learn_size, rendered, caching.kept)
+        self._messages = Messages(self.body, self._learn_sizes, rendered, caching.kept)
         self._messages.email_id = lambda uid: self.email_ids((uid,))[0]
         self._generation = b""
         """of the names that the driver was given, or that were kept since"""
@@ -369,16 +369,20 @@ class Mailbox:
 
         Raises StoreError.
         """
-        return answers(self._messages, self._size, uids, items)
+        return answers(self._messages, self._sizes, uids, items)
 
-    def _size(self, uid: int) -> int:
-        """RFC822.SIZE as far as it is known, else -1."""
+    def _sizes(self, uids: "array[int]") -> Sequence[int]:
+        """RFC822.SIZE of messages as far as it is known, else -1."""
         ledger = self._history.ledger
-        place = ledger.place(uid)
-        return ledger.column(SIZES)[place] if place >= 0 else -1
+        every, sizes = ledger.column(UIDS), ledger.column(SIZES)
+        start = place_of(every, uids[0]) if uids else 0
+        if start >= 0 and every[start : start + len(uids)] == uids:
+            return sizes[start : start + len(uids)]
+        places = [place_of(every, uid) for uid in uids]
+        return [sizes[place] if place >= 0 else -1 for place in places]
 
-    def _learn_size(self, uid: int, size: int) -> None:
-        self._history.ledger.learn_size(uid, size)
+    def _learn_sizes(self, sizes: dict[int, int]) -> None:
+        self._history.ledger.learn_sizes(sizes)
 
     def email_ids(self, uids: Uids) -> list[bytes | None]:
         """EMAILID of each message (RFC 8474); None where it is gone."""

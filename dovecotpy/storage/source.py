@@ -14,10 +14,10 @@ from dovecotpy.message import fields
 from dovecotpy.message.date import parse_date
 from dovecotpy.message.envelope import envelope, envelope_steps
 from dovecotpy.message.header import Header, header_end, parse_header
-from dovecotpy.message.lines import WHOLE, BytesBody, Octets
+from dovecotpy.message.lines import WHOLE, BytesBody, Octets, crlf_size
 from dovecotpy.message.preview import preview
 from dovecotpy.message.string import string
-from dovecotpy.message.structure import Part, bodystructure_steps, finished, parse_steps
+from dovecotpy.message.structure import Part, bodystructure_steps, finished, parse_steps, whole_header
 from dovecotpy.message.text import BodyText, HeaderText, body_text, header_key, message_keys, stored_keys
 from dovecotpy.storage.driver import Body
 from dovecotpy.storage.errors import MessageGone
@@ -41,6 +41,10 @@ FIELDS = b"HEADER.FIELDS "
 FIRST_READ = 16384
 """Octets in which most header blocks end."""
 MAX_HEADER = 1 << 20
+ORDINARY = 1 << 16
+"""Octets, as stored, of a message that is answered in one go, if its header ends within FIRST_READ."""
+FEW_PARTS = 64
+"""Lines that begin like delimiters, of a message that is taken apart in one go."""
 
 _ENVELOPE, _FIELDS, _DATE = 1, 2, 3
 _BODY, _BODYSTRUCTURE, _SIZE = 20, 21, 22
@@ -62,6 +66,8 @@ _NAMES = {
 }
 """What mail_cache_fields and mail_never_cache_fields call it."""
 _OF_BODY = frozenset((BODY, BODYSTRUCTURE, SIZE, PREVIEW))
+_SIZE_ALONE = frozenset((SIZE,))
+_OF_PARTS = frozenset((BODY, BODYSTRUCTURE, PREVIEW))
 _WHOLE = frozenset((_BODY, _BODYSTRUCTURE, _SIZE))
 _MOMENT = struct.Struct("<qh")
 NO_DATE = -(1 << 63)
@@ -110,12 +116,14 @@ class Messages:
     def __init__(
         self,
         open_body: Callable[[int], Body],
-        learn_size: Callable[[int, int], None],
+        learn_sizes: Callable[[dict[int, int]], None],
         rendered: Rendered,
         kept: Choice,
     ) -> None:
         self._open_body = open_body
-        self._learn_size = learn_size
+        self._learn_sizes = learn_sizes
+        self._sizes: dict[int, int] = {}
+        """true sizes, by UID, of the batch at work; what an interrupted one left may be of another mailbox's messages"""
         self._rendered = rendered
         self._kept = kept
         self._selections: dict[Item, fields.Selection] = {}
@@ -126,6 +134,7 @@ class Messages:
 
     def look(self) -> None:
         """Take note of what other sessions kept."""
+        self._sizes.clear()
         self._rendered.look()
 
     def at_hand(self, item: Item, uids: "array[int]") -> list[bytes | None]:
@@ -175,6 +184,61 @@ class Messages:
 
     # Reading
 
+    def at_once(self, uid: int, items: frozenset[Item]) -> dict[Item, bytes] | None:
+        """As `render`, of an ordinary message; None if its size or form asks for steps, nothing in it if the message is gone.
+
+        Who asks calls `settle` before anybody looks at what is known of sizes. Raises StoreError.
+        """
+        try:
+            body = self._open_body(uid)
+        except MessageGone:
+            return {}
+        try:
+            size = body.size
+            of_body = self._kept.whole or not items.isdisjoint(_OF_BODY)
+            if size > ORDINARY or PREVIEW in items:
+                return None
+            data = body.read(0, size if of_body else FIRST_READ)
+            stored_crlf = body.crlf
+        finally:
+            body.close()
+        if self._kept.whole or not items.isdisjoint(_OF_PARTS):
+            return self._parts_at_once(uid, BytesBody(data, stored_crlf), items)
+        if of_body or size == len(data):
+            self._sizes[uid] = size if stored_crlf else crlf_size(data)
+        end = header_end(data)
+        if end >= len(data) < size:
+            return None
+        answers = {} if items == _SIZE_ALONE else self._header_at_once(uid, parse_header(data[:end]), items)
+        if of_body:
+            answers[SIZE] = b"%d" % self._sizes[uid]
+        return answers
+
+    def _parts_at_once(self, uid: int, body: BytesBody, items: frozenset[Item]) -> dict[Item, bytes] | None:
+        octets = Octets(body)
+        text = octets.text() or b""
+        header = whole_header(text)
+        if len(header.raw) > FIRST_READ or text.count(b"\r\n--") > FEW_PARTS:
+            return None
+        answers = self._header_at_once(uid, header, items)
+        part = finished(parse_steps(octets, header))
+        self._sizes[uid] = octets.size
+        answers.update(self._of_body(uid, octets.size, finished(bodystructure_steps(part))))
+        return answers
+
+    def _header_at_once(self, uid: int, header: Header, items: frozenset[Item]) -> dict[Item, bytes]:
+        record = fields.pack(header) or OVERSIZE
+        return self._told(uid, header, record, envelope(header), items)
+
+    def settle(self) -> None:
+        """Tell what was learnt of sizes."""
+        if self._sizes:
+            sizes, self._sizes = self._sizes, {}
+            self._learn_sizes(sizes)
+
+    def _learn_size(self, uid: int, size: int) -> None:
+        self._learn_sizes({uid: size})
+
     def render(self, uid: int, items: frozenset[Item]) -> Steps:
         """Answers from the message itself, ready to send; None if it is gone. Raises StoreError."""
         try:
@@ -192,7 +256,11 @@ class Messages:
     def _of_header(self, uid: int, header: Header, items: frozenset[Item]) -> Steps:
         """Keep everything that the header says; what is asked for of it."""
         record = fields.pack(header) or OVERSIZE
-        rendered = yield from envelope_steps(header)
+        return self._told(uid, header, record, (yield from envelope_steps(header)), items)
+
+    def _told(
+        self, uid: int, header: Header, record: bytes, rendered: bytes, items: frozenset[Item]
+    ) -> dict[Item, bytes]:
         values = {_ENVELOPE: rendered, _FIELDS: record, _DATE: _moment(header)}
         kinds = self._kept.of_header
         if kinds:
@@ -211,24 +279,38 @@ class Messages:
 
     def _render_whole(self, uid: int, body: Body, items: frozenset[Item]) -> Steps:
         octets = Octets(body)
-        if items == {SIZE} and not self._kept.whole:
+        if items == _SIZE_ALONE and not self._kept.whole:
             yield from octets.measure()
             self._learn_size(uid, octets.size)
             return {SIZE: b"%d" % octets.size}
+        if not self._kept.whole and items.isdisjoint(_OF_PARTS):
+            if octets.text() is None:
+                yield from octets.measure()
+            self._learn_size(uid, octets.size)
+            answers = (yield from self._of_header(uid, self._header(uid, body), items)) or {}
+            answers[SIZE] = b"%d" % octets.size
+            return answers
         part = yield from parse_steps(octets)
         self._learn_size(uid, octets.size)
         answers = (yield from self._of_header(uid, part.header, items)) or {}
-        plain, extended = yield from bodystructure_steps(part)
-        size = b"%d" % octets.size
-        values = {_BODY: plain, _BODYSTRUCTURE: extended, _SIZE: size}
-        kinds = self._kept.of_body
-        if kinds and items != {PREVIEW}:
-            self._rendered.keep(kinds, uid, [values[kind] for kind in kinds])
-        answers.update({BODY: plain, BODYSTRUCTURE: extended, SIZE: size})
+        forms = yield from bodystructure_steps(part)
+        answers.update(self._of_body(uid, octets.size, forms, keep=items != {PREVIEW}))
         if PREVIEW in items:
             answers[PREVIEW] = string(preview(octets, part).encode())
             self._rendered.keep((_PREVIEW,), uid, [answers[PREVIEW]])
         return answers
+
+    def _of_body(
+        self, uid: int, octets: int, forms: tuple[bytes, bytes], *, keep: bool = True
+    ) -> dict[Item, bytes]:
+        """Keep what the body says; all of it."""
+        plain, extended = forms
+        size = b"%d" % octets
+        values = {_BODY: plain, _BODYSTRUCTURE: extended, _SIZE: size}
+        kinds = self._kept.of_body
+        if kinds and keep:
+            self._rendered.keep(kinds, uid, [values[kind] for kind in kinds])
+        return {BODY: plain, BODYSTRUCTURE: extended, SIZE: size}
 
     def _header(self, uid: int, body: Body) -> Header:
         data = body.read(0, FIRST_READ)

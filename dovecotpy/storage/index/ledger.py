@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from dovecotpy.storage.columns import (
     DATES,
@@ -167,12 +167,13 @@ class Ledger:
             if line is self._line:
                 self.learnt.setdefault(number, {}).update(known)
 
-    def learn_size(self, uid: int, size: int) -> None:
-        """The true size of a message."""
-        place = self.place(uid)
-        if place >= 0 and self.column(SIZES)[place] != size:
-            self._line.learn(SIZES, {uid: size})
-            self.learnt.setdefault(SIZES, {})[uid] = size
+    def learn_sizes(self, sizes: Mapping[int, int]) -> None:
+        """The true sizes of messages."""
+        uids, column = self.column(UIDS), self.column(SIZES)
+        found = {uid: size for uid, size in sizes.items() if _differs(uids, column, uid, size)}
+        if found:
+            self._line.learn(SIZES, found)
+            self.learnt.setdefault(SIZES, {}).update(found)
 
     def place(self, uid: int) -> int:
         """Index of a message; -1 if it is not there."""
@@ -357,3 +358,9 @@ class Ledger:
 
 def _nothing(number: int) -> "array[int]":
     return array(TYPES[number])
+
+
+def _differs(uids: Sequence[int], column: Sequence[int], uid: int, value: int) -> bool:
+    """Whether a message is there and something else is known of it."""
+    place = place_of(uids, uid)
+    return place >= 0 and column[place] != value

@@ -226,14 +226,17 @@ class Rendered:
 
     def keep(self, kinds: Kinds, uid: int, values: Sequence[bytes]) -> None:
         """Remember values of one message, parallel to kinds, which are always the same for a kind."""
-        values = [value if len(value) <= MAX_VALUE else OVERSIZE for value in values]
+        octets = sum(map(len, values))
+        if octets > MAX_VALUE:
+            values = [value if len(value) <= MAX_VALUE else OVERSIZE for value in values]
+            octets = sum(map(len, values))
         waiting = self._waiting.get(kinds)
         if waiting is None:
             waiting = self._waiting[kinds] = {}
             self._group.update((kind, kinds) for kind in kinds)
         waiting[uid] = values
-        self._octets += sum(map(len, values))
-        if (len(waiting) >= MAX_COUNT and len(waiting) % MAX_COUNT == 0) or self._octets >= self._flush_at:
+        self._octets += octets
+        if len(waiting) % MAX_COUNT == 0 or self._octets >= self._flush_at:
             self.flush()
             if self._octets >= MAX_WAITING:
                 self._waiting.clear()

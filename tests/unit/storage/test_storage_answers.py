@@ -10,7 +10,7 @@ import pytest
 from dovecotpy.message import fields
 from dovecotpy.message.envelope import envelope
 from dovecotpy.message.header import Header
-from dovecotpy.message.lines import Octets
+from dovecotpy.message.lines import Octets, crlf
 from dovecotpy.message.preview import preview
 from dovecotpy.message.string import string
 from dovecotpy.message.structure import bodystructure, parse
@@ -18,7 +18,7 @@ from dovecotpy.storage import maintenance
 from dovecotpy.storage.driver import Body
 from dovecotpy.storage.index import cachefile
 from dovecotpy.storage.mailbox import Mailbox
-from dovecotpy.storage.source import PREVIEW, PREVIEW_LAZY, fields_item
+from dovecotpy.storage.source import FEW_PARTS, FIRST_READ, ORDINARY, PREVIEW, PREVIEW_LAZY, fields_item
 from tests.corpus import corpus_messages, requires_corpus
 from tests.unit.storage.storage_kit import Home
 
@@ -115,6 +115,36 @@ def test_asked_for_in_any_order(
     opened = Counted(two, monkeypatch)
     assert answers(two, ITEMS) == {1: expected}
     assert opened.count == 0
+
+
+UNUSUAL = {
+    "long": TWO_PARTS + b"x\n" * ORDINARY,
+    "in many parts": TWO_PARTS + b"--b\n\npart\n" * (FEW_PARTS + 1),
+    "many lines like delimiters": b"Subject: one part\n\n" + b"--b\n" * (FEW_PARTS + 1),
+    "a long header": b"X-Filler: x\n" * FIRST_READ + TWO_PARTS,
+    "nothing but a long header": b"Subject: a\n" + b"X-Filler: x\n" * FIRST_READ,
+    "stored with CRLF": TWO_PARTS.replace(b"\n", b"\r\n"),
+    "no header": b"\nbody\n",
+    "empty": b"",
+}
+
+
+@pytest.mark.parametrize("message", UNUSUAL.values(), ids=UNUSUAL)
+@pytest.mark.parametrize("items", [(b"ENVELOPE", b"RFC822.SIZE"), (b"RFC822.SIZE",), ITEMS[:4], (USUAL,)])
+def test_messages_that_are_read_in_steps_are_answered_as_ordinary_ones(
+    home: Home, items: tuple[bytes, ...], message: bytes
+) -> None:
+    home.deliver("1.a.h:2,", message, folder="cur")
+    home.deliver("2.a.h:2,", TWO_PARTS, folder="cur")
+    mailbox = inbox(home)
+    for expected, found in zip(
+        (fresh(message), fresh(TWO_PARTS)), answers(mailbox, items).values(), strict=True
+    ):
+        assert found == {item: expected[item] for item in items}
+    assert list(mailbox.columns().sizes) in (
+        [len(crlf(message)), len(crlf(TWO_PARTS))],
+        [-1, len(crlf(TWO_PARTS))],
+    )
 
 
 def test_a_lazy_preview_is_nil_until_somebody_had_the_time(home: Home) -> None:
