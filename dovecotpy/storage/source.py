@@ -81,6 +81,11 @@ class Choice(NamedTuple):
     whole: bool
     """The body is looked at as soon as the header is."""
 
+    @property
+    def keys(self) -> bool:
+        """Keys that SORT and THREAD go by are kept: fields and dates are."""
+        return _FIELDS in self.of_header and _DATE in self.of_header
+
 
 class Caching(NamedTuple):
     """What the settings say about what is kept on disk."""
