@@ -324,10 +324,10 @@ class Messages:
         try:
             if body.size <= min(most, WHOLE):
                 data = body.read(0, body.size)
-                keys = stored_keys(data)
-                if keys is not None:
-                    return keys
-                return (yield from message_keys(Octets(BytesBody(data, body.crlf)), most))
+                header, text = stored_keys(data)
+                if header is not None and text is not None:
+                    return header, text
+                return (yield from message_keys(Octets(BytesBody(data, body.crlf)), most, header))
             return (yield from message_keys(Octets(body), most))
         finally:
             body.close()
