@@ -165,12 +165,16 @@ def thread_messages(
 
 
 def _rows(found: Sequence[Links], arrivals: Sequence[int]) -> Rows:
-    if not found:
-        return Rows((), (), (), b"", (), ())
-    sent, subjects, replies, identities, references = zip(*found, strict=True)
-    moments = list(sent)
+    moments = [each.sent for each in found]
     _fill(moments, arrivals)
-    return Rows(arrivals, moments, subjects, bytes(replies), identities, references)
+    return Rows(
+        arrivals,
+        moments,
+        [each.subject for each in found],
+        bytes([each.reply for each in found]),
+        [each.identity for each in found],
+        [each.references for each in found],
+    )
 
 
 def _collect(
