@@ -107,10 +107,20 @@ def header_key(header: Header) -> HeaderText:
             text = text[:-1]
         if not text.startswith(b"\n") and text[-1:] == b"\n" and b"\r" not in text:
             return HeaderText(text, False)
-    lines = [line for line in raw.split(b"\r\n") if line]
-    decoded = [decode_words(line) for line in lines]
-    odd = any(map(_is_odd, lines, decoded))
-    return HeaderText(collation_key("".join([line + "\n" for line in decoded])), odd)
+    keys = []
+    odd = False
+    for line in raw.split(b"\r\n"):
+        if not line:
+            continue
+        if line.isascii() and b"=?" not in line:
+            odd = odd or b"\n" in line or b"\r" in line or len(line) > MAX_FIELD
+            keys.append(line.upper())
+        else:
+            decoded = decode_words(line)
+            odd = odd or _is_odd(line, decoded)
+            keys.append(collation_key(decoded))
+    keys.append(b"")
+    return HeaderText(b"\n".join(keys), odd)
 
 
 def _is_odd(line: bytes, decoded: str) -> bool:
@@ -163,14 +173,17 @@ def _is_plain_text(value: bytes) -> bool:
     return known
 
 
-def message_keys(octets: Octets, most: int) -> Generator[None, None, tuple[HeaderText, BodyText | None]]:
+def message_keys(
+    octets: Octets, most: int, header: HeaderText | None = None
+) -> Generator[None, None, tuple[HeaderText, BodyText | None]]:
     """The text of a message as collation keys; no BodyText if one of its parts would have more than `most` octets.
 
-    Yields None between two pieces of work. Never raises on content; raises what reading raises.
+    header: of the message, where it is known. Yields None between two pieces of work. Never raises on content; raises what reading raises.
     """
     message = parse(octets)
     yield
-    header = header_key(message.header)
+    if header is None:
+        header = header_key(message.header)
     parts: list[bytes] = []
     body: list[bytes] = []
     sizes = [0, 0]
@@ -185,13 +198,16 @@ def message_keys(octets: Octets, most: int) -> Generator[None, None, tuple[Heade
     return header, BodyText(b"".join(parts), b"".join(body))
 
 
-def stored_keys(data: bytes) -> tuple[HeaderText, BodyText] | None:
-    """As message_keys, for a whole message in its stored form that is plain text in ASCII; None for any other."""
+def stored_keys(data: bytes) -> tuple[HeaderText | None, BodyText | None]:
+    """As message_keys, for a whole message in its stored form, without parsing its body: that only of plain text in ASCII.
+
+    None for what is not known without parsing the whole message.
+    """
     end = header_end(data)
     if end > MAX_HEADER:
-        return None
+        return None, None
     header = header_key(parse_header(data[:end]))
     if header.odd:
-        return None
+        return None, None
     body = plain_key(header.key, data[end:])
-    return None if body is None else (header, BodyText(b"", body))
+    return header, None if body is None else BodyText(b"", body)

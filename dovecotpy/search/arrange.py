@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from dovecotpy.message.header import Header
+from dovecotpy.search import packed
 from dovecotpy.search.evaluate import SLICE, Columns, Found, Progress
 from dovecotpy.search.keys import UNKNOWN, Links, links
 from dovecotpy.search.sort import FROM_HEADER, Key, Program, sort
@@ -20,6 +21,9 @@ BATCH = 64
 """Headers asked for at once."""
 MAX_KEPT = 200_000
 """Keys that are kept in memory; past it all are forgotten and taken from headers again."""
+
+FEW = 64
+"""One new key in so many, or fewer: not worth writing all of them anew."""
 
 
 class KeySource(Protocol):
@@ -40,17 +44,52 @@ class Threads(NamedTuple):
     forest: Forest
 
 
-class Memory:
-    """Keys that were taken from headers while a mailbox is open."""
+class Shelf(Protocol):
+    """Where keys outlast a session, as octets of `packed`, under names."""
 
-    def __init__(self) -> None:
+    def load(self, kind: str) -> bytes | None: ...
+
+    def save(self, kind: str, payload: bytes) -> None: ...
+
+
+class Memory:
+    """Keys that were taken from headers while a mailbox is open, or before that by others."""
+
+    def __init__(self, shelf: Shelf | None = None) -> None:
+        self._shelf = shelf
         self._values: dict[Any, dict[int, Any]] = {}
+        self._saved: dict[Any, int] = {}
+        """how many keys the shelf has"""
 
     def of(self, name: Any) -> dict[int, Any]:
         """What is remembered under a name, by UID."""
         if sum(map(len, self._values.values())) > MAX_KEPT:
             self._values.clear()
-        return self._values.setdefault(name, {})
+        known = self._values.get(name)
+        if known is None:
+            known = self._values[name] = self._loaded(name)
+        return known
+
+    def _loaded(self, name: Any) -> dict[int, Any]:
+        kind = packed.name_of(name)
+        data = self._shelf.load(kind) if self._shelf is not None else None
+        try:
+            known = packed.unpack(kind, data) if data is not None else {}
+        except packed.Unusable:
+            known = {}
+        self._saved[name] = len(known)
+        return known
+
+    def save(self, name: Any, known: dict[int, Any], uids: Sequence[int], learnt: int) -> None:
+        """Put the keys of the messages that are there on the shelf, if so many were learnt that it is worth it."""
+        if self._shelf is None or learnt * FEW <= self._saved[name]:
+            return
+        there = [uid for uid in uids if uid in known]
+        kind = packed.name_of(name)
+        data = packed.pack(kind, there, [known[uid] for uid in there])
+        if data is not None:
+            self._shelf.save(kind, data)
+            self._saved[name] = len(there)
 
     def forget(self, uid: int) -> None:
         """The message is gone."""
@@ -126,12 +165,16 @@ def thread_messages(
 
 
 def _rows(found: Sequence[Links], arrivals: Sequence[int]) -> Rows:
-    if not found:
-        return Rows((), (), (), b"", (), ())
-    sent, subjects, replies, identities, references = zip(*found, strict=True)
-    moments = list(sent)
+    moments = [each.sent for each in found]
     _fill(moments, arrivals)
-    return Rows(arrivals, moments, subjects, bytes(replies), identities, references)
+    return Rows(
+        arrivals,
+        moments,
+        [each.subject for each in found],
+        bytes([each.reply for each in found]),
+        [each.identity for each in found],
+        [each.references for each in found],
+    )
 
 
 def _collect(
@@ -145,15 +188,19 @@ def _collect(
     """UIDs of what is there, their places in the columns, and what the readers find in headers, column by column."""
     remembered = {name: memory.of(name) for name in readers}
     missing = {uid for known in remembered.values() for uid in uids if uid not in known}
-    if missing:
-        yield from _read(readers, remembered, source, sorted(missing), pace)
     there = columns.uids
-    places = list(_places(there, uids))
-    for known in remembered.values():
-        places = [place for place in places if there[place] in known]
-    kept = array("I", [there[place] for place in places])
+    if missing:
+        learnt = {name: sum(uid not in known for uid in missing) for name, known in remembered.items()}
+        yield from _read(readers, remembered, source, sorted(missing), pace)
+        for name, count in learnt.items():
+            memory.save(name, remembered[name], there, count)
+    places = _places(there, uids)
+    if missing or len(places) < len(uids):
+        for known in remembered.values():
+            places = [place for place in places if there[place] in known]
+    kept = array("I", _taken(there, places))
     pace.done = len(uids)
-    return kept, places, {name: [known[uid] for uid in kept] for name, known in remembered.items()}
+    return kept, places, {name: list(map(known.__getitem__, kept)) for name, known in remembered.items()}
 
 
 def _read(

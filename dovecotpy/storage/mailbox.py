@@ -47,6 +47,7 @@ from dovecotpy.storage.errors import (
 from dovecotpy.storage.flags import SEEN
 from dovecotpy.storage.index import names, snapshot
 from dovecotpy.storage.index.history import History, Noted
+from dovecotpy.storage.index.keyfile import KeyFiles
 from dovecotpy.storage.index.rendered import Owner, Rendered
 from dovecotpy.storage.index.text import TextIndex
 from dovecotpy.storage.objectid import email_id, mailbox_id
@@ -146,16 +147,13 @@ class Mailbox:
         self._synced = False
         self._first_recent: int | None = None
         self._recent_noted = False
-        rendered = Rendered(
-            Owner(
-                lambda: self._index,
-                lambda: (driver.guid, driver.uidvalidity),
-                lambda: self._history.ledger.column(UIDS),
-                self._complain,
-            ),
-            sync=caching.sync,
-            least=caching.least,
+        owner = Owner(
+            lambda: self._index,
+            lambda: (driver.guid, driver.uidvalidity),
+            lambda: self._history.ledger.column(UIDS),
+            self._complain,
         )
+        rendered = Rendered(owner, sync=caching.sync, least=caching.least)
         self._messages = Messages(self.body, self._learn_sizes, rendered, caching.kept)
         self._messages.email_id = lambda uid: self.email_ids((uid,))[0]
         self._generation = b""
@@ -164,7 +162,8 @@ class Mailbox:
         self._warned = False
         self._shown_seen: frozenset[int] = frozenset()
         self._opened = False
-        self._keys = Memory()
+        self._key_files = KeyFiles(owner, least=caching.least)
+        self._keys = Memory(self._key_files if caching.kept.keys else None)
         self._text: TextIndex | None = None
         self._chores: Iterator[None] | None = None
         self._chored = (-1, -1)
@@ -686,6 +685,7 @@ class Mailbox:
         """What was rendered of these messages is to be rendered again; if there are any, that of all."""
         if uids:
             self._messages.discard()
+            self._key_files.discard()
 
     def _open_index(self) -> None:
         self._opened = True

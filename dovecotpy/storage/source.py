@@ -87,6 +87,11 @@ class Choice(NamedTuple):
     whole: bool
     """The body is looked at as soon as the header is."""
 
+    @property
+    def keys(self) -> bool:
+        """Keys that SORT and THREAD go by are kept: fields and dates are."""
+        return _FIELDS in self.of_header and _DATE in self.of_header
+
 
 class Caching(NamedTuple):
     """What the settings say about what is kept on disk."""
@@ -401,10 +406,10 @@ class Messages:
         try:
             if body.size <= min(most, WHOLE):
                 data = body.read(0, body.size)
-                keys = stored_keys(data)
-                if keys is not None:
-                    return keys
-                return (yield from message_keys(Octets(BytesBody(data, body.crlf)), most))
+                header, text = stored_keys(data)
+                if header is not None and text is not None:
+                    return header, text
+                return (yield from message_keys(Octets(BytesBody(data, body.crlf)), most, header))
             return (yield from message_keys(Octets(body), most))
         finally:
             body.close()

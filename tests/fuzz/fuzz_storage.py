@@ -88,7 +88,9 @@ def damage(root: Path, chance: random.Random) -> None:
     """Do a few things to a Maildir that no program of good will does."""
     for _ in range(chance.randrange(1, 4)):
         if chance.random() < 0.6:
-            caches = sorted(name for name in os.listdir(root) if name.startswith("dovecotpy.cache"))
+            caches = sorted(
+                name for name in os.listdir(root) if name.startswith(("dovecotpy.cache", "dovecotpy.keys"))
+            )
             path = root / chance.choice([*FILES, *caches])
             if path.is_symlink() or path.is_dir():
                 continue

@@ -43,7 +43,7 @@ MANY_CHUNKS = 64
 """Chunks beyond twice the number that the messages need, from which on they are written together anew."""
 DEAD_PART = 4
 """One message in so many expunged, and at least MAX_COUNT: the rest is written anew."""
-_QUIET = frozenset(
+QUIET = frozenset(
     (errno.ENOENT, errno.ESTALE, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 )
 """What happens to an index directory in ordinary life: it is deleted, full, or not ours to write to."""
@@ -465,7 +465,7 @@ class Rendered:
             self._unwritable = True
         else:
             self._drop_file()
-        if error.errno not in _QUIET:
+        if error.errno not in QUIET:
             self._owner.complain(f"{what}({cachefile.HEAD}) failed: {error.strerror}")
 
 

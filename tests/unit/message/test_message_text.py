@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dovecotpy.message import charset, lines, text
-from dovecotpy.message.collation import collation_key
+from dovecotpy.message.collation import FEW, collation_key
 from dovecotpy.message.encoded_word import decode_words
 from dovecotpy.message.header import parse_header
 from dovecotpy.message.lines import Octets
@@ -262,6 +262,21 @@ def test_the_key_of_a_character_is_its_definition(character: str) -> None:
     title = character.title()
     expected = unicodedata.normalize("NFKD", title if len(title) == 1 else character)
     assert collation_key(character) == expected.encode("utf-8", "surrogatepass")
+
+
+@given(
+    st.text(alphabet=st.sampled_from("aZ \n\r:éßÄǆﬁ\u0345\u1e9eй\ud800日本") | st.characters(), max_size=60)
+)
+def test_a_text_has_the_keys_of_its_characters_one_by_one(mixed: str) -> None:
+    for written in (mixed, mixed + "plain " * 40):
+        assert collation_key(written) == b"".join(map(collation_key, written))
+
+
+@pytest.mark.parametrize("count", [FEW, FEW + 1, 300])
+def test_many_different_letters_have_their_keys_too(count: int) -> None:
+    letters = [chr(0x100 + number) for number in range(count)]
+    written = "".join(letter + "ab" * 3 for letter in letters)
+    assert collation_key(written) == b"".join(map(collation_key, written))
 
 
 MESSAGE = b"""\

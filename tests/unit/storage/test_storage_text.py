@@ -133,16 +133,18 @@ def test_any_messages(tmp_path: Path, bodies: list[bytes], text: str) -> None:
 )
 def test_the_short_way_gives_the_same_keys(data: bytes, fields: bytes) -> None:
     message = fields + data
-    short = stored_keys(message)
+    short_header, short_body = stored_keys(message)
     steps = message_keys(Octets.of(message), 1 << 20)
     try:
         while True:
             next(steps)
     except StopIteration as stop:
         header, body = stop.value
-    if short is not None:
-        assert short[0] == header
-        assert short[1].body.replace(b"\r\n", b"\n") == body.body.removesuffix(b"\0").replace(b"\r\n", b"\n")
+    assert short_header in (None, header)
+    if short_body is not None:
+        assert short_body.body.replace(b"\r\n", b"\n") == body.body.removesuffix(b"\0").replace(
+            b"\r\n", b"\n"
+        )
         assert body.parts == b""
 
 
