@@ -6,14 +6,14 @@ from collections.abc import Generator, Iterator
 
 from dovecotpy.imap.errors import Broken
 from dovecotpy.message.header import MAX_HEADER, Header, parse_header
-from dovecotpy.message.lines import Octets, crlf
+from dovecotpy.message.lines import BLOCK, Octets, crlf
 from dovecotpy.message.section import Section, Span, resolve
 from dovecotpy.message.structure import STEP, Part, parse_steps
 from dovecotpy.storage.driver import Body
 from dovecotpy.storage.errors import StoreError
 
-CHUNK = 65536
-"""Octets of a literal in one piece."""
+CHUNK = 2 * BLOCK
+"""Octets of a literal in one piece: a block of a large message, however short its lines, goes out as it was converted."""
 WINDOW = 65536
 """Octets read at once to find the end of a large message's header."""
 

@@ -68,7 +68,9 @@ def test_names_never_repeat() -> None:
 
 @given(
     st.lists(
-        st.from_regex(r"(170410000[0-3]|99|17041000001)?\.?(M[0-9]{1,3}(P|Q))?[a-c\u00b2\u0663.]{0,2}", fullmatch=True),
+        st.from_regex(
+            r"(170410000[0-3]|99|17041000001)?\.?(M[0-9]{1,3}(P|Q))?[a-c\u00b2\u0663.]{0,2}", fullmatch=True
+        ),
         max_size=12,
     )
 )
