@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from dovecotpy.storage.store import Store
 
 INPROGRESS = extension("INPROGRESS")
-CHUNK = 65536
+CHUNK = 131_072
 """Octets that one pull gives at most, but for a single response of more."""
 ENOUGH = 32768
 """Octets after which a pull is satisfied."""

@@ -6,16 +6,24 @@ from collections.abc import Generator, Iterator
 
 from dovecotpy.imap.errors import Broken
 from dovecotpy.message.header import MAX_HEADER, Header, parse_header
-from dovecotpy.message.lines import Octets
+from dovecotpy.message.lines import BLOCK, Octets, crlf
 from dovecotpy.message.section import Section, Span, resolve
 from dovecotpy.message.structure import STEP, Part, parse_steps
 from dovecotpy.storage.driver import Body
 from dovecotpy.storage.errors import StoreError
 
-CHUNK = 65536
-"""Octets of a literal in one piece."""
+CHUNK = 2 * BLOCK
+"""Octets of a literal in one piece: a block of a large message, however short its lines, goes out as it was converted."""
 WINDOW = 65536
 """Octets read at once to find the end of a large message's header."""
+
+
+def whole_text(body: Body) -> bytes:
+    """All of a small message as a literal may hold it: lines end with CRLF, NUL is 0x80. Raises StoreError."""
+    text = body.read(0, body.size)
+    if not body.crlf:
+        text = crlf(text)
+    return text.replace(b"\0", b"\x80") if b"\0" in text else text
 
 
 class MessageText:

@@ -414,8 +414,9 @@ class View:
 
 def place_in(columns: Columns, uid: int) -> int:
     """Index of a message in some columns; -1 if it is not there."""
-    place = bisect_left(columns.uids, uid)
-    return place if place < len(columns.uids) and columns.uids[place] == uid else -1
+    uids = columns.uids
+    place = bisect_left(uids, uid)
+    return place if place < len(uids) and uids[place] == uid else -1
 
 
 def gaps(uids: "array[int]", low: int, high: int) -> list[tuple[int, int]]:

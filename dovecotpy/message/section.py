@@ -19,6 +19,10 @@ class Section(NamedTuple):
     """Names for HEADER.FIELDS and HEADER.FIELDS.NOT, in any case."""
 
 
+WHOLE = Section()
+"""The message as it is."""
+
+
 class Span(NamedTuple):
     """Octets from start up to end of the CRLF form of the message."""
 

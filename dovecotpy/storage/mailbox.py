@@ -829,11 +829,13 @@ class _Store:
         return again
 
     def _target(self, row: Row) -> Row:
+        flags, keywords = self.flags, self.keywords
         if self.op is Operation.ADD:
-            return row._replace(flags=row.flags | self.flags, keywords=row.keywords | self.keywords)
-        if self.op is Operation.REMOVE:
-            return row._replace(flags=row.flags & ~self.flags, keywords=row.keywords - self.keywords)
-        return row._replace(flags=self.flags, keywords=self.keywords)
+            flags, keywords = row.flags | flags, row.keywords | keywords
+        elif self.op is Operation.REMOVE:
+            flags, keywords = row.flags & ~flags, row.keywords - keywords
+        uid, ref, _, _, internaldate, savedate, guid, size = row
+        return Row(uid, ref, flags, keywords, internaldate, savedate, guid, size)
 
 
 def _pouring(body: Body, draft: DraftBody) -> Iterator[None]:

@@ -11,13 +11,13 @@ from dovecotpy.imap.dialect import CONDSTORE, QRESYNC
 from dovecotpy.imap.errors import Mistaken
 from dovecotpy.imap.items import BodyItem, Plan, parse_items
 from dovecotpy.imap.registry import State, Table, command
-from dovecotpy.imap.text import MessageText
+from dovecotpy.imap.text import MessageText, whole_text
 from dovecotpy.imap.view import View
 from dovecotpy.imap.wire import sequence
 from dovecotpy.ipc.record import Level
-from dovecotpy.message.section import Span
+from dovecotpy.message.section import WHOLE, Span
 from dovecotpy.storage import flags as bits
-from dovecotpy.storage.driver import Columns
+from dovecotpy.storage.driver import Body, Columns
 from dovecotpy.storage.errors import MailboxReplaced, MessageGone, StoreError
 from dovecotpy.storage.mailbox import Operation
 from dovecotpy.storage.source import fields_item
@@ -31,6 +31,9 @@ GROUP = 64
 """Messages that are marked as read together, just before they are sent."""
 SMALL = 32_768
 """Octets of sections up to which a response is put together before it is sent."""
+
+TOGETHER = 65_536
+"""Octets up to which a whole message is sent in one piece, and from which on small ones that were put together are sent."""
 
 Rendered = Mapping[bytes, Sequence[bytes | None]]
 
@@ -170,6 +173,9 @@ class _Fetch:
         """What the store calls the items."""
         self.fields = _field_lists(plan)
         """Sections that the store's caches answer, if they answer all, and what the store calls them."""
+        only = plan.sections[0] if len(plan.sections) == 1 else None
+        self.whole = only.label if only is not None and only.section == WHOLE and not only.partial else None
+        """The label of the only section, if that is the message as it is."""
 
     def without_sections(self, spans: Spans) -> Iterator[bytes]:
         """Items that columns and the store's caches answer."""
@@ -284,6 +290,9 @@ class _Fetch:
             self.session.note_progress(start, len(uids))
             marked = self._mark_seen(group)
             values = (yield from self._values(group, asked)) if asked else {}
+            if self.whole is not None:
+                yield from self._whole(self.whole, group, values, marked)
+                continue
             for uid in group:
                 yield from self._message(uid, values.get(uid, {}), told=uid in marked)
 
@@ -319,20 +328,68 @@ class _Fetch:
         view.told(unseen)
         return frozenset(unseen)
 
+    def _whole(
+        self,
+        label: bytes,
+        group: "array[int]",
+        every: Mapping[int, Mapping[bytes, bytes | None]],
+        marked: frozenset[int],
+    ) -> Iterator[bytes]:
+        """Messages as they are, small ones put together."""
+        ready: list[bytes] = []
+        size = 0
+        try:
+            for uid in group:
+                pieces = self._pieces(uid, every.get(uid, {}), with_flags=uid in marked)
+                body = None if pieces is None else self._body(uid)
+                if pieces is None or body is None:
+                    self.missing = True
+                    continue
+                pieces.append(label)
+                number = self.view.index(uid) + 1
+                if body.size > TOGETHER:
+                    yield b"".join(ready)
+                    ready, size = [], 0
+                    pieces.pop()
+                    yield from self._response(number, pieces, body)
+                    continue
+                try:
+                    text = whole_text(body)
+                finally:
+                    body.close()
+                ready += (b"* %d FETCH (%b {%d}\r\n" % (number, b" ".join(pieces), len(text)), text, b")\r\n")
+                size += len(text)
+                if size >= TOGETHER:
+                    yield b"".join(ready)
+                    ready, size = [], 0
+        except StoreError:
+            yield b"".join(ready)
+            raise
+        yield b"".join(ready)
+
+    def _body(self, uid: int) -> Body | None:
+        try:
+            return self.view.mailbox.body(uid)
+        except MessageGone:
+            return None
+
+    def _response(self, number: int, pieces: list[bytes], body: Body) -> Iterator[bytes]:
+        text = MessageText(body)
+        try:
+            yield from self._sections(number, pieces, text)
+        finally:
+            text.close()
+
     def _message(self, uid: int, values: Mapping[bytes, bytes | None], *, told: bool) -> Iterator[bytes]:
         pieces = self._pieces(uid, values, with_flags=told)
         if pieces is None:
             self.missing = True
             return
-        try:
-            text = MessageText(self.view.mailbox.body(uid))
-        except MessageGone:
+        body = self._body(uid)
+        if body is None:
             self.missing = True
             return
-        try:
-            yield from self._sections(self.view.index(uid) + 1, pieces, text)
-        finally:
-            text.close()
+        yield from self._response(self.view.index(uid) + 1, pieces, body)
 
     def _sections(self, number: int, pieces: list[bytes], text: MessageText) -> Iterator[bytes]:
         """One FETCH response with sections: nothing of it is sent before all of them were found."""

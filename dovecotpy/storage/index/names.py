@@ -28,7 +28,7 @@ from dovecotpy.storage import files
 from dovecotpy.storage.driver import Lost
 
 NAME = "dovecotpy.index.names"
-CHUNK = 512
+CHUNK = 128
 """Messages of a chunk."""
 FOLD_LEAST = 1 << 18
 """Octets of segments before a new base is written, or FOLD_SHARE of the base if that is more."""

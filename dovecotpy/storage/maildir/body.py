@@ -99,8 +99,12 @@ class FileDraft:
         self._put(data)
 
     def _put(self, data: bytes) -> None:
-        data = data.replace(b"\r\n", b"\n")
+        sent = data
+        data = sent.replace(b"\r", b"")
         doubled = data.replace(b"\n", b"\r\n")
+        if doubled != sent:  # single octets are found much faster than pairs, which only odd messages need
+            data = sent.replace(b"\r\n", b"\n")
+            doubled = data.replace(b"\n", b"\r\n")
         self.size += len(doubled)
         if self._crlf:
             data = doubled

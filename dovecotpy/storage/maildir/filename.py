@@ -8,6 +8,7 @@ letter and a further section after a comma belong to somebody else and are kept.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from dovecotpy import clock
@@ -18,6 +19,8 @@ KEYWORD_LETTERS = "abcdefghijklmnopqrstuvwxyz"
 MAX_DIGITS = 19
 """A W= of so many digits is taken as absent."""
 
+_SECONDS = 10
+"""Digits of the times from 2001 to 2286."""
 EARLIEST, LATEST = 500_000_000, 0xFFFFFFFF
 """Unix seconds from which on a number at the beginning of a name is taken for a time: Maildir is younger than 1985."""
 
@@ -73,9 +76,33 @@ def order(base: str) -> tuple[int, int, str]:
     microseconds = 0
     if unique.startswith("M"):
         digits = unique[1:].partition("P")[0]
-        if digits.isdigit() and len(digits) <= 9:
+        if digits.isdecimal() and len(digits) <= 9:
             microseconds = int(digits)
-    return (int(seconds) if seconds.isdigit() and len(seconds) <= 18 else 0, microseconds, base)
+    return (int(seconds) if seconds.isdecimal() and len(seconds) <= 18 else 0, microseconds, base)
+
+
+def in_order(bases: Iterable[str]) -> list[str]:
+    """Sorted by `order`: as they stand where all begin with a time of ten digits, which leaves those of one second to be looked at."""
+    found = sorted(bases)
+    heads = [base[: _SECONDS + 1] for base in found]
+    joined = "".join(heads)
+    count = len(found)
+    digits = joined.replace(".", "")
+    if (
+        joined[_SECONDS :: _SECONDS + 1] != "." * count
+        or len(digits) != _SECONDS * count
+        or not (digits.isascii() and digits.isdecimal())
+    ):
+        return sorted(found, key=order) if count else found
+    if len(set(heads)) == count:
+        return found
+    start = 0
+    for end in range(1, count + 1):
+        if end == count or heads[end] != heads[start]:
+            if end - start > 1:
+                found[start:end] = sorted(found[start:end], key=order)
+            start = end
+    return found
 
 
 def delivered(name: str) -> int | None:

@@ -191,7 +191,7 @@ class LockedMaildir:
         first = box.uidlist.uidnext
         if first + len(bases) - 1 > uidlist.MAX_UID:
             raise Internal.because(f"{box.shown}/{uidlist.NAME}: no UIDs left")
-        again = [base for base in bases if base in box.uidlist.uids]
+        again = list(filter(box.uidlist.uids.__contains__, bases)) if box.uidlist.uids else []
         if not box.dotlock.keep():
             raise Internal.because(
                 f"{box.shown}/{uidlist.NAME}.lock was broken by somebody else while we held it"

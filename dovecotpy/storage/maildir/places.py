@@ -122,6 +122,15 @@ class Places:
             self._enter(uid, name, is_new=is_new)
         self._note(uid, ("new/" if is_new else "cur/") + name)
 
+    def place_in_cur(self, named: dict[int, str]) -> None:
+        """Many messages that had no names are in cur/."""
+        if self._source is None and self._moved is None:
+            self.names.update(named)
+            self.cur.update(zip(named.values(), named, strict=True))
+            return
+        for uid, name in named.items():
+            self.place(uid, name, is_new=False)
+
     def renamed(self, uid: int, name: str, target: str, *, was_new: bool) -> None:
         """A message went from one name to another one in cur/."""
         if self._source is None:
@@ -157,6 +166,8 @@ class Places:
         """UIDs and paths (`cur/name`)."""
         self.load_names()
         new = self.new
+        if not new:
+            return list(zip(self.names, map("cur/".__add__, self.names.values()), strict=True))
         return [(uid, ("new/" if name in new else "cur/") + name) for uid, name in self.names.items()]
 
     def moved(self) -> Mapping[int, str] | None:

@@ -209,18 +209,25 @@ class Sync:
                 gone = set(known)
                 gone.difference_update(names)
                 missing += [(known[name], name) for name in sorted(gone)]
-            bases: dict[str, str] = {}
-            for name in fresh:
-                base = name.partition(":")[0]
-                if base in bases:
-                    self.doubles.append((is_new, name))
-                elif name[0] != ".":
-                    bases[base] = name
-            found.append(bases)
+            found.append(self._by_base(is_new, fresh))
         self.missing = missing
         self.new, self.cur = found
         for base in self.new.keys() & self.cur.keys():
             self.doubles.append((True, self.new.pop(base)))
+
+    def _by_base(self, is_new: bool, names: list[str]) -> dict[str, str]:
+        """Names of messages by their base names; what stands twice is noted."""
+        bases = dict(zip([name.partition(":")[0] for name in names], names, strict=True))
+        if len(bases) == len(names) and "/." not in "/" + "/".join(names):
+            return bases
+        bases = {}
+        for name in names:
+            base = name.partition(":")[0]
+            if base in bases:
+                self.doubles.append((is_new, name))
+            elif name[0] != ".":
+                bases[base] = name
+        return bases
 
     def _is_certain(self, listing: Listing) -> bool:
         """Nothing is left open that another listing could settle."""
@@ -325,6 +332,8 @@ class Sync:
         """Base names that need a UID: unknown ones, and those that come back after their absence was told."""
         box = self.box
         uids = box.uidlist.uids
+        if not uids:
+            return [*self.new, *self.cur]
         if not box.told and self.new.keys() <= uids.keys() and self.cur.keys() <= uids.keys():
             return []
         waiting = []
@@ -333,11 +342,10 @@ class Sync:
                 uid = uids.get(base)
                 if uid is None or (uid < box.told and uid not in box.names and uid not in box.ghosts):
                     waiting.append(base)
-        waiting.sort(key=filename.order)
         return waiting
 
     def _assign(self, locked: LockedMaildir) -> None:
-        locked.assign(self._unassigned())
+        locked.assign(filename.in_order(self._unassigned()))
         if self.box.is_fresh:
             self.box.is_fresh = False
             known = courier.keywords(self.box.directory)
@@ -367,8 +375,7 @@ class Sync:
         elif box.writable and isinstance(error, NoSpace):
             self._leave_unassigned()
             return
-        waiting = self._unassigned()
-        for base in waiting:
+        for base in filename.in_order(self._unassigned()):
             box.uidlist.uids.pop(base, None)
             box.uidlist.take_over([(base, box.uidlist.uidnext)])
 
@@ -556,7 +563,11 @@ class Sync:
     def _found(self) -> dict[int, str]:
         """UIDs and names of messages that are not known at their place."""
         uids = self.box.uidlist.uids
-        found = {uids[base]: name for base, name in self.cur.items() if base in uids}
+        cur = self.cur
+        if cur.keys() <= uids.keys():
+            found = dict(zip(map(uids.__getitem__, cur), cur.values(), strict=True))
+        else:
+            found = {uids[base]: name for base, name in cur.items() if base in uids}
         if self.new:
             found.update((uids[base], name) for base, name in self.new.items() if base in uids)
         return found
@@ -581,11 +592,15 @@ class Sync:
             self.complete = False
         in_new = set(self.new.values())
         moved = set(self.recent)
-        self.recent = [uid for uid in tell if uid in moved or (in_new and found.get(uid) in in_new)]
+        if moved or in_new:
+            self.recent = [uid for uid in tell if uid in moved or (in_new and found.get(uid) in in_new)]
         if with_ghosts:
             self.appeared = box.rows([(uid, found.get(uid) or box.ghosts[uid]) for uid in tell])
         else:
             self.appeared = box.rows([(uid, found[uid]) for uid in tell if uid not in box.ghosts])
+        if not box.ghosts and not in_new:
+            box.place_in_cur({uid: found[uid] for uid in tell})
+            tell = []
         for uid in tell:
             name = found.get(uid)
             if name is None:

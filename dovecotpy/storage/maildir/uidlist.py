@@ -263,6 +263,9 @@ class Uidlist:
     def _rendered(self, entries: dict[str, int], keys: Sequence[str]) -> bytes:
         if self.version == 1:
             return os.fsencode("".join([f"{uid} {base}\n" for base, uid in entries.items()]))
+        if not any(keys):
+            pairs = zip(map(str, entries.values()), entries, strict=True)
+            return os.fsencode("\n".join(map(" :".join, pairs)) + "\n" * bool(entries))
         lines = [
             f"{uid} {words} :{base}\n" if words else f"{uid} :{base}\n"
             for (base, uid), words in zip(entries.items(), keys, strict=True)

@@ -64,3 +64,19 @@ def test_names_never_repeat() -> None:
     made = [names.make() for _ in range(1000)]
     assert len(set(made)) == 1000
     assert all(":" not in name and "/" not in name for name in made)
+
+
+@given(
+    st.lists(
+        st.from_regex(
+            r"(170410000[0-3]|99|17041000001)?\.?(M[0-9]{1,3}(P|Q))?[a-c\u00b2\u0663.]{0,2}", fullmatch=True
+        ),
+        max_size=12,
+    )
+)
+def test_many_names_come_in_the_order_of_their_keys(names: list[str]) -> None:
+    assert filename.in_order(names) == sorted(names, key=filename.order)
+
+
+def test_digits_of_other_alphabets_are_no_fault() -> None:
+    assert filename.order("\u00b2.M\u00b2P") == (0, 0, "\u00b2.M\u00b2P")
