@@ -51,8 +51,9 @@ class Child:
         data = b""
         deadline = time.monotonic() + timeout
         while True:
-            ready, _, _ = select.select([self._reader], [], [], max(0.0, deadline - time.monotonic()))
-            if not ready:
+            poll = select.poll()
+            poll.register(self._reader, select.POLLIN)
+            if not poll.poll(1000 * max(0.0, deadline - time.monotonic())):
                 os.kill(self.pid, signal.SIGKILL)
             piece = os.read(self._reader, 65536)
             if not piece:

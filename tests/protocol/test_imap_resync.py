@@ -301,6 +301,7 @@ class World(RuleBasedStateMachine):
     def teardown(self) -> None:
         for follower in self.followers.values():
             follower.lose()
+        self.other.session.disconnected()
         self.stack.close()
         shutil.rmtree(self.home)
 

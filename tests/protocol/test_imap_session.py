@@ -496,10 +496,11 @@ def test_two_sessions_on_maildir(actions: list[tuple[int, str, int, int, bytes, 
         pair = [Believer(imap_scenarios.fill(make(), "three")), Believer(make())]
         for who, *action in actions:
             pair[who].act(*action)  # type: ignore[arg-type]
-        truth = Believer(make()).settle()
+        third = Believer(make())
+        truth = third.settle()
         assert pair[0].settle() == truth
         assert pair[1].settle() == truth
-        for each in pair:
+        for each in (*pair, third):
             each.client.session.disconnected()
 
 

@@ -46,6 +46,7 @@ def comes_back(client: Seen, mailbox: Mailbox) -> None:
 def die(mailbox: Mailbox) -> None:
     """As after kill -9: nothing is written any more."""
     mailbox._driver.close()
+    mailbox._history.close()
 
 
 def rename_behind(home: Home, chance: random.Random) -> None:

@@ -154,6 +154,7 @@ def test_any_content_is_understood_or_broken(data: bytes) -> None:
         except Broken:
             return
         finally:
+            listed.close()
             os.close(descriptor)
         values = list(listed.uids.values())
         assert values == sorted(set(values))
