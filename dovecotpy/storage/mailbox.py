@@ -206,6 +206,7 @@ class Mailbox:
             self._note((), (), ())
         if self._history.owed:
             self._compare_all()
+        self._history.keep_learnt()
         self._history.served = True
         return self._history.ledger.modseq
 

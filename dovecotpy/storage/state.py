@@ -182,20 +182,30 @@ class State:
     def uidvalidity(self, now: int) -> int:
         """A UIDVALIDITY that no mailbox of this root had: the time, or one more than the last."""
         with _Transaction(self, self._open()) as connection:
-            row = connection.execute("SELECT value FROM counter WHERE name='uidvalidity'").fetchone()
-            value = now if row is None else max(now, int(row[0]) + 1)
-            connection.execute("REPLACE INTO counter VALUES ('uidvalidity', ?)", (value,))
-            return value
+            return _next_uidvalidity(connection, now)
+
+    def begin(self, guid: str, name: str, now: int, count: int) -> tuple[int, Reserve, Reserve]:
+        """For a new mailbox, in one transaction: a UIDVALIDITY as `uidvalidity` gives it, reserves of UIDs (for `count` of them at least)
+        and of modseqs, and its name as `own` notes it. Raises InUse, StoreError.
+        """
+        with _Transaction(self, self._open()) as connection:
+            value = _next_uidvalidity(connection, now)
+            uids, modseqs = Reserve(1, 1 + max(count, 1) + UIDS_AHEAD), Reserve(1, 1 + MODSEQS_AHEAD)
+            connection.execute(
+                "REPLACE INTO reserve VALUES (?, ?, ?, ?)", (guid, uids.end, modseqs.end, BOOT)
+            )
+            connection.execute("REPLACE INTO mailbox VALUES (?, ?)", (guid, _stored(name)))
+            return value, uids, modseqs
 
     def owner(self, guid: str) -> str:
         """The name of the mailbox that used a GUID last; empty if none did."""
         row = self._open().execute("SELECT name FROM mailbox WHERE guid=?", (guid,)).fetchone()
-        return str(row[0]) if row is not None else ""
+        return _read_name(row[0]) if row is not None else ""
 
     def own(self, guid: str, name: str) -> None:
         """Note that this mailbox has that GUID."""
         with _Transaction(self, self._open()) as connection:
-            connection.execute("REPLACE INTO mailbox VALUES (?, ?)", (guid, name))
+            connection.execute("REPLACE INTO mailbox VALUES (?, ?)", (guid, _stored(name)))
 
     def keywords(self, guid: str) -> dict[int, frozenset[str]]:
         """Keywords that have no letter of their own in file names, by UID."""
@@ -298,6 +308,26 @@ class _Transaction:
             self._state._give_back()
         if isinstance(error, sqlite3.Error):
             raise _failed("write", error) from error
+
+
+def _stored(name: str) -> str | bytes:
+    """A mailbox's name as SQLite takes it: octets that are not UTF-8 are no text."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(name)
+    return name
+
+
+def _read_name(found: object) -> str:
+    return os.fsdecode(found) if isinstance(found, bytes) else str(found)
+
+
+def _next_uidvalidity(connection: sqlite3.Connection, now: int) -> int:
+    row = connection.execute("SELECT value FROM counter WHERE name='uidvalidity'").fetchone()
+    value = now if row is None else max(now, int(row[0]) + 1)
+    connection.execute("REPLACE INTO counter VALUES ('uidvalidity', ?)", (value,))
+    return value
 
 
 def _failed(what: str, error: Exception) -> Internal:

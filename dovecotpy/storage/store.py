@@ -17,6 +17,7 @@ from dovecotpy.storage.errors import (
     MailboxExists,
     MailboxNotFound,
 )
+from dovecotpy.storage.glance import glance
 from dovecotpy.storage.location import Location
 from dovecotpy.storage.mailbox import CHUNK, Mailbox
 from dovecotpy.storage.maildir.closing import Closings
@@ -25,6 +26,7 @@ from dovecotpy.storage.maildir.filename import Names
 from dovecotpy.storage.maildir.tree import MaildirTree
 from dovecotpy.storage.namespaces import Space, check, spaces_of, with_inbox
 from dovecotpy.storage.notify import Watcher
+from dovecotpy.storage.objectid import mailbox_id
 from dovecotpy.storage.source import Caching, choice
 from dovecotpy.storage.state import State
 
@@ -271,6 +273,34 @@ class Store:
 
     def status(self, name: bytes, *, sized: bool = True) -> Status:
         """Numbers of a mailbox; \\Recent is not claimed. sized False: its size does not matter. Raises as `open`."""
+        return self._glance(name, sized=sized) or self._status(name, sized=sized)
+
+    def _glance(self, name: bytes, *, sized: bool) -> Status | None:
+        """As `status`, from the index alone; None: the mailbox must be opened to tell."""
+        space, disk = self._find(name)
+        seen = space.tree.glance(disk) if disk else None
+        if seen is None:
+            return None
+        directory, stamp = seen
+        try:
+            found = glance(directory, stamp, sized=sized)
+        finally:
+            os.close(directory)
+        if found is None:
+            return None
+        return Status(
+            messages=found.messages,
+            recent=found.recent,
+            unseen=sum(found.flags.translate(_UNSEEN)),
+            uidnext=found.uidnext,
+            uidvalidity=found.uidvalidity,
+            highestmodseq=found.modseq if space.tree.keeps_modseqs else 0,
+            size=-1 if found.sizes and min(found.sizes) < 0 else sum(found.sizes),
+            deleted=sum(found.flags.translate(_DELETED)),
+            mailbox_id=mailbox_id(found.guid, found.uidvalidity, name),
+        )
+
+    def _status(self, name: bytes, *, sized: bool) -> Status:
         mailbox = self.open(name, writable=False)
         try:
             mailbox.refresh()

@@ -29,6 +29,8 @@ FOLD_LEAST = 1000
 FOLD_SHARE = 64
 RECORDS_LEAST, RECORDS_MOST, RECORDS_SHARE = 64, 2000, 200
 """Records that the log may have, by the mailbox's size: reading one costs an opening 10 microseconds, writing a message anew 0.1."""
+LEARNT_LEAST = 64
+"""Values learnt of messages that are worth a record of their own before the session ends."""
 TRIES = 5
 """Times that the lock is taken again because numbers had to be reserved."""
 NO_WAIT = 0.0
@@ -257,7 +259,7 @@ class History:
         self._went.extend(sorted(was - there))
         self._touched.update(there)
         if same:
-            self.ledger.learnt = before.learnt
+            self.ledger.take_learnt(before)
             return
         if self.served:
             self._least_uidnext = max(self._least_uidnext, before.uidnext)
@@ -447,19 +449,30 @@ class History:
         """Raises OSError."""
         found = self._snapshot
         assert found is not None
+        heard = sum(len(uids) for _, uids, _ in record.learnt)
+        if heard and not record.modseq and record.stamp is None and self._is_heavy(heard):
+            try:  # the columns have it already, and writing them is less than a record of so many
+                self._fold(found.head.history, self._reserved)
+                return
+            except OSError:
+                self._weight = 0
         data = log.pack(record, found.head.generation, self._end)
         written = os.pwrite(found.descriptor, data, self._end)
         if written != len(data):
             raise OSError(28, os.strerror(28))
         self._end += written
         self._apply_own(record)
-        count = len(self.ledger.column(UIDS))
-        records = min(max(RECORDS_LEAST, count // RECORDS_SHARE), RECORDS_MOST)
-        if self._weight > max(FOLD_LEAST, count // FOLD_SHARE) or self._records > records:
+        if self._is_heavy(0):
             try:
                 self._fold(found.head.history, self._reserved)
             except OSError:
                 self._weight = self._records = 0
+
+    def _is_heavy(self, more: int) -> bool:
+        """The log is more work for whoever opens the mailbox than a new snapshot is for us. more: messages it would speak of besides."""
+        count = len(self.ledger.column(UIDS))
+        records = min(max(RECORDS_LEAST, count // RECORDS_SHARE), RECORDS_MOST)
+        return self._weight + more > max(FOLD_LEAST, count // FOLD_SHARE) or self._records > records
 
     def _begin_anew(self, work: Settle) -> Noted:
         """A history of its own, beyond all numbers that were given before. Raises OSError."""
@@ -530,19 +543,28 @@ class History:
 
     def keep(self, stamp: bytes, names: bytes, wait: float = NO_WAIT) -> None:
         """Note what the store looked like when all that is in it was noted, and what became known of messages meanwhile."""
-        learnt = [
-            (number, list(values), list(values.values())) for number, values in self.ledger.learnt.items()
-        ]
         if not self.lasting or self._snapshot is None or self.stale:
             return
-        if (stamp or self.stamp) == self.stamp and names == self.names and not learnt:
-            return
         modseq = self.ledger.modseq
+        self.keep_learnt(1, wait)
+        if (stamp or self.stamp) == self.stamp and names == self.names:
+            return
 
         def work() -> tuple[Record | None, bool]:
-            return Record(
-                learnt=learnt, stamp=stamp if self.ledger.modseq == modseq else b"", names=names
-            ), False
+            return Record(stamp=stamp if self.ledger.modseq == modseq else b"", names=names), False
+
+        self._locked(work, wait)
+
+    def keep_learnt(self, least: int = LEARNT_LEAST, wait: float = NO_WAIT) -> None:
+        """Note what became known of messages, if that is at least so many values: sessions that begin now need not look it up again."""
+        if sum(map(len, self.ledger.learnt.values())) < least:
+            return
+        if not self.lasting or self._snapshot is None or self.stale:
+            return
+
+        def work() -> tuple[Record | None, bool]:
+            known = self.ledger.learnt.items()
+            return Record(learnt=[(number, list(each), list(each.values())) for number, each in known]), False
 
         if self._locked(work, wait) is Noted.DONE:
             self.ledger.learnt = {}

@@ -278,7 +278,13 @@ class Ledger:
         gone = ranges([uid for uid in old if uid not in there])
         self._expunges = [*before._expunges, *[(self.modseq, first, last) for first, last in gone]]
         self._log_start = before._log_start
+        self.take_learnt(before)
+
+    def take_learnt(self, before: "Ledger") -> None:
+        """What became known of messages before stays known."""
         self.learnt = before.learnt
+        for number, values in before.learnt.items():
+            self._line.learn(number, values)
 
     def _other(self, before: "Ledger", uid: int) -> bool:
         mine, other = self.place(uid), before.place(uid)

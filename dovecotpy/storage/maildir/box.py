@@ -37,7 +37,7 @@ from dovecotpy.storage.maildir.body import FileBody, FileDraft
 from dovecotpy.storage.maildir.context import Context
 from dovecotpy.storage.maildir.filename import Info
 from dovecotpy.storage.maildir.keywords import Keywords
-from dovecotpy.storage.maildir.listing import Marks
+from dovecotpy.storage.maildir.listing import TICK, Marks
 from dovecotpy.storage.maildir.locked import LockedMaildir
 from dovecotpy.storage.maildir.places import Places
 from dovecotpy.storage.maildir.sync import Sync
@@ -52,6 +52,8 @@ TEMPORARY_SECONDS = 36 * 3600
 MAX_KEYWORDS = 2000
 UNSETTLED_SECONDS = 1.0
 """Until the next look while the last one could not settle everything, such as a lock that another writer held."""
+AGED_NS = 500_000_000
+"""An mtime of just now is set back by once to twice as many nanoseconds."""
 MAX_NEWS = 10_000
 """Events of others that are kept to be applied to what is known; past it a listing is cheaper."""
 _NO_REF = Ref(b"")
@@ -88,6 +90,10 @@ class MaildirBox(Places):
         """UIDs below were told, so that no message may appear among them"""
         self.reserved = 0
         """UIDs below are reserved on disk"""
+        self.modseqs = (b"", 0, 0)
+        """reserved on disk and not asked for yet: of which GUID, the first one and the one behind the last"""
+        self.expected = 0
+        """messages that are going to need UIDs"""
         self.gave_uids = False
         """UIDs that need not be in the list after a power failure"""
         self.list_reread = False
@@ -246,6 +252,9 @@ class MaildirBox(Places):
         """Modseqs from `least` on that nobody used, reserved on disk: the first one and the one behind the last. Raises StoreError."""
         if not self.guid:
             raise PermissionDenied("Permission denied")
+        (guid, first, end), self.modseqs = self.modseqs, (b"", 0, 0)
+        if guid == self.guid and least < end:
+            return max(first, least), end
         return self.context.state.reserve_modseqs(self.guid.decode(), least)
 
     def heard(self, came: Sequence[int], went: Sequence[int], uidnext: int) -> None:
@@ -296,7 +305,38 @@ class MaildirBox(Places):
         stamp = self.stamp()
         if not stamp or self.known is None:
             return b""
-        return stamp if self.known.aged or (self._alone and self.known.aged_but_cur) else b""
+        if self.known.aged or (self._alone and self.known.aged_but_cur):
+            return stamp
+        return self._age(self.known)
+
+    def _age(self, known: Marks) -> bytes:
+        """The stamp after the mtimes of just now were set to ones that no later change can carry; empty: something else changed.
+
+        The kernel sets an mtime under the directory's lock, as it changes names and queues their events, so that silence behind it
+        proves that no change of names lies under what was set. File systems that round times could come back to an mtime that stood
+        there before, so only a time with nanoseconds in it is replaced.
+        """
+        if self._watches is None or self.exact != known or self.news or not self.writable:
+            return b""
+        marks = [(self.new_directory, known.new), (self.cur_directory, known.cur)]
+        wanted = []
+        try:
+            for directory, (inode, mtime) in marks:
+                if abs(clock.file_time() - mtime / 1e9) <= TICK:
+                    if not mtime % 1000:
+                        return b""
+                    mtime += int.from_bytes(os.urandom(4), "big") % AGED_NS - 2 * AGED_NS
+                    os.utime(directory, ns=(mtime, mtime))
+                wanted.append((inode, mtime))
+            now = self.marks()
+        except OSError:
+            return b""
+        if self.take_events() != [] or now != known._replace(new=wanted[0], cur=wanted[1]):
+            self.known = None
+            return b""
+        self.know(now, clean=True)
+        self.exact = now
+        return packed(now)
 
     @property
     def _alone(self) -> bool:
@@ -637,6 +677,7 @@ class MaildirBox(Places):
     def disown(self) -> None:
         """Forget what was adopted: it was of another mailbox."""
         self.uidvalidity, self.guid, self.told, self.reserved = 0, b"", 0, 0
+        self.modseqs = (b"", 0, 0)
         self.forget_places()
         self._originals_end = 0
         self.uidlist.close()

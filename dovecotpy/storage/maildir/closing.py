@@ -22,7 +22,7 @@ from dovecotpy.storage.maildir import uidlist
 NAME = "dovecotpy-closed"
 LOCK_SECONDS = 0.2
 """How long the end of a session waits for somebody else's lock; without it there is no mark."""
-MAX_WAITING = 16
+MAX_WAITING = 128
 """Mailboxes to be marked at the end of a session; beyond, the oldest is marked at once."""
 _RECORD = struct.Struct("<32s36sI")
 _CHECKSUM = struct.Struct("<I")

@@ -39,6 +39,14 @@ class Marks(NamedTuple):
             (0, 0) if uidlist is None else (uidlist.st_ino, uidlist.st_size),
         )
 
+    @classmethod
+    def seen_in(cls, directory: int, listed: str) -> Marks:
+        """Of a mailbox that is not opened; links are not followed. listed: name of the uidlist. Raises OSError."""
+        new, cur, uidlist = [
+            os.stat(name, dir_fd=directory, follow_symlinks=False) for name in ("new", "cur", listed)
+        ]
+        return cls.of(new, cur, uidlist)
+
     @property
     def aged_but_cur(self) -> bool:
         """No later change of new/ can carry its mtime any more."""

@@ -135,18 +135,25 @@ class LockedMaildir:
             box.uidlist.start(found[0], found[1], _fresh_guid().decode())
             box.uidlist.take_over(found[2])
         else:
-            box.uidlist.start(self._fresh_uidvalidity(), 1, _fresh_guid().decode())
+            guid = _fresh_guid()
+            box.uidlist.start(self._fresh_uidvalidity(guid), 1, guid.decode())
         box.is_fresh = not box.uidvalidity
         self._rewrite()
         if box.context.sync:
             files.sync_directory(box.control)
 
-    def _fresh_uidvalidity(self) -> int:
+    def _fresh_uidvalidity(self, guid: bytes) -> int:
+        """With it come the reserves that the mailbox is going to need, because each write of State costs several syncs."""
+        box = self._box
         try:
-            return self._box.context.state.uidvalidity(int(clock.now()))
+            validity, uids, modseqs = box.context.state.begin(
+                guid.decode(), box.shown, int(clock.now()), box.expected
+            )
         except StoreError as error:
-            self._box.context.log(Level.WARNING, error.log or str(error))
+            box.context.log(Level.WARNING, error.log or str(error))
             return int(clock.now())
+        box.reserved, box.modseqs = uids.end, (guid, *modseqs)
+        return validity
 
     def _report_duplicates(self) -> None:
         box = self._box

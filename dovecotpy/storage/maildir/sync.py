@@ -291,6 +291,7 @@ class Sync:
         if not (doubles or moves or unassigned or not box.guid or not box.uidlist.complete):
             return listing
         first = not box.uidvalidity
+        box.expected = len(unassigned)
         deadline = clock.monotonic() + (FIRST_LOCK_SECONDS if first else LOCK_SECONDS)
         try:
             with box.lock(deadline) as locked:

@@ -18,9 +18,10 @@ from dovecotpy.storage.errors import (
     StoreError,
 )
 from dovecotpy.storage.location import Location
-from dovecotpy.storage.maildir import paths
-from dovecotpy.storage.maildir.box import SHARED_FILE, MaildirBox
+from dovecotpy.storage.maildir import paths, uidlist
+from dovecotpy.storage.maildir.box import SHARED_FILE, MaildirBox, packed
 from dovecotpy.storage.maildir.context import Context
+from dovecotpy.storage.maildir.listing import Marks
 from dovecotpy.storage.maildir.paths import FS, IMAPDIR, MAILDIRPP, TRASH, Layout
 from dovecotpy.storage.maildir.subscriptions import Subscriptions
 from dovecotpy.storage.maildir.uidlist import Broken, Uidlist
@@ -139,6 +140,29 @@ class MaildirTree:
         except OSError as error:
             raise files.translated(error, f"open({self._location.root}, mailbox {shown})") from error
         return MaildirBox(self._context, shown, directory, control, writable=writable)
+
+    def glance(self, disk: bytes) -> tuple[int, bytes] | None:
+        """A new descriptor of a mailbox's index and the stamp of what the mailbox looks like now; None: it must be opened to tell."""
+        where = self._location
+        if where.index_root or where.control or self._context.options.mail_nfs_storage:
+            return None
+        try:
+            directory = self._directory(self._components(disk), disk)
+        except (OSError, StoreError):
+            return None
+        try:
+            if files.identify(directory, SHARED_FILE) != files.NOWHERE:
+                os.close(directory)
+                return None
+            return directory, packed(Marks.seen_in(directory, uidlist.NAME))
+        except OSError:
+            os.close(directory)
+            return None
+
+    @property
+    def keeps_modseqs(self) -> bool:
+        """As `Capabilities.modseq`."""
+        return self._context.state.usable
 
     def _is_maildir(self, directory: int) -> bool:
         """In Maildir++ any dot directory is a mailbox and gets what it lacks; else only one that has cur/ is."""

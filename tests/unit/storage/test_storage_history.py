@@ -282,6 +282,59 @@ class TestDeathOfAWriter:
         agree([inbox, again])
 
 
+class TestWhatIsLearntOfMessages:
+    """Dates and sizes that one session looked up are there for those that begin while it still goes on."""
+
+    @pytest.mark.parametrize("count", [history.LEARNT_LEAST, history.FOLD_LEAST])
+    def test_another_session_does_not_look_them_up_again(
+        self, home: Home, monkeypatch: pytest.MonkeyPatch, count: int
+    ) -> None:
+        for number in range(count):
+            os.utime(home.deliver(f"{number}.a.h"), (10**9 + number, 10**9 + number))
+        inbox = home.inbox()
+        inbox.refresh()
+        known = sorted(inbox.columns().dates)
+        modseq = inbox.refresh()
+        other = home.inbox()
+        assert other.refresh() == modseq
+        monkeypatch.setattr(type(other._driver), "dates", None)
+        assert sorted(other.columns().dates) == known == [10**9 + number for number in range(count)]
+        assert list(other.columns().savedates) == list(inbox.columns().savedates)
+        assert not inbox._history.ledger.learnt
+
+    def test_few_of_them_wait_for_the_end_of_the_session(
+        self, home: Home, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        os.utime(home.deliver("1.a.h"), (10**9, 10**9))
+        inbox = home.inbox()
+        inbox.refresh()
+        assert list(inbox.columns().dates) == [10**9]
+        before = inbox._history._end
+        inbox.refresh()
+        assert inbox._history._end == before
+        inbox.close()
+        other = home.inbox()
+        other.refresh()
+        monkeypatch.setattr(type(other._driver), "dates", None)
+        assert list(other.columns().dates) == [10**9]
+
+    def test_they_are_kept_while_another_session_writes_the_file_anew(self, home: Home) -> None:
+        for number in range(history.LEARNT_LEAST):
+            os.utime(home.deliver(f"{number}.a.h"), (10**9, 10**9))
+        inbox, other = home.inbox(), home.inbox()
+        inbox.refresh()
+        other.refresh()
+        assert set(inbox.columns().dates) == {10**9}
+        flag(other, 1)
+        other._history._lock.take(0)
+        other._history._fold(b"another1", other._history._reserved)
+        other._history._lock.release()
+        uids(inbox)
+        third = home.inbox()
+        third.refresh()
+        assert set(third._history.ledger.column(DATES)) == {10**9}
+
+
 def test_numbers_go_on_beyond_a_reserve(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dovecotpy.storage.state.MODSEQS_AHEAD", 3)
     inbox, other = home.inbox(), home.inbox()

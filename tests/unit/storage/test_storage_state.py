@@ -47,6 +47,34 @@ def test_uidvalidity_never_repeats(state: State) -> None:
     assert [state.uidvalidity(now) for now in (100, 100, 50, 200)] == [100, 101, 102, 200]
 
 
+def test_a_new_mailbox_gets_all_that_it_needs_at_once(state: State) -> None:
+    assert state.uidvalidity(100) == 100
+    validity, uids, modseqs = state.begin("g", "A", 100, 1000)
+    assert (validity, uids, modseqs) == (101, (1, 1001 + UIDS_AHEAD), (1, 1 + MODSEQS_AHEAD))
+    assert state.owner("g") == "A"
+    assert state.reserve("g", uid=1, count=1000) == (1, uids.end)
+    assert state.reserve_modseqs("g", 1).first == modseqs.end
+    assert state.begin("h", "B", 100, 0)[0] == 102
+
+
+def test_names_need_not_be_utf_8(state: State) -> None:
+    state.own("g", "A\udcff")
+    state.begin("h", "B\udcfe", 100, 0)
+    assert (state.owner("g"), state.owner("h")) == ("A\udcff", "B\udcfe")
+
+
+def test_a_new_mailbox_is_one_write_of_state(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    home.deliver("1.a.h")
+    entered: list[int] = []
+    take = State._take
+    inbox = home.inbox(fsync_disable=False)
+    inbox._driver.context.state._open()  # type: ignore[attr-defined]
+    monkeypatch.setattr(State, "_take", lambda self: (entered.append(1), take(self))[1])
+    assert uids(inbox) == [1]
+    assert inbox.capabilities.modseq
+    assert len(entered) == 1
+
+
 def test_metadata(state: State) -> None:
     """What mailboxes are for is the first entry; a copy of a mailbox is for nothing yet."""
     state.set_metadata("g", SPECIAL_USE, b"\\Sent")

@@ -1,0 +1,83 @@
+"""A session that ends right after a change of its own leaves proof of what it knows, and no later change hides behind it."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from dovecotpy.storage import flags
+from dovecotpy.storage.mailbox import Mailbox, Operation
+from dovecotpy.storage.maildir import box, sync
+from tests.unit.storage.storage_kit import Home, state, uids
+
+NONE: frozenset[str] = frozenset()
+
+
+@pytest.fixture
+def home(home: Home) -> Home:
+    for number in range(3):
+        home.deliver(f"{number}.a.h:2,", folder="cur")
+    return home
+
+
+def flag_and_leave(inbox: Mailbox) -> None:
+    uids(inbox)
+    inbox.store([2], Operation.ADD, flags.FLAGGED, NONE)
+    inbox.close()
+
+
+def must_not_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sync.Sync, "run", None)
+
+
+def test_the_next_session_need_not_look(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    flag_and_leave(home.inbox())
+    must_not_list(monkeypatch)
+    assert state(home.inbox())[2] == (flags.FLAGGED, NONE)
+
+
+@pytest.mark.parametrize("folder", ["new", "cur"])
+def test_what_comes_at_once_behind_it_is_seen(home: Home, folder: str) -> None:
+    for number in range(20):
+        flag_and_leave(home.inbox())
+        home.deliver(f"9{number}.a.h" + ("" if folder == "new" else ":2,"), folder=folder)
+        assert len(uids(home.inbox())) == 4 + number
+
+
+def test_what_came_just_before_is_not_hidden(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another program renames a message between our look and the mtime that we set."""
+    real = os.utime
+
+    def late(path: object, **times: object) -> None:
+        monkeypatch.setattr(os, "utime", real)
+        name = next(name for name in os.listdir(home.root / "cur") if name.startswith("0."))
+        (home.root / "cur" / name).rename(home.root / "cur" / "0.a.h:2,S")
+        real(path, **times)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "utime", late)
+    flag_and_leave(home.inbox())
+    assert os.utime is real
+    assert state(home.inbox())[1] == (flags.SEEN, NONE)
+
+
+def test_an_open_session_goes_on(home: Home) -> None:
+    other = home.inbox()
+    uids(other)
+    flag_and_leave(home.inbox())
+    assert state(other)[2] == (flags.FLAGGED, NONE)
+    home.deliver("9.a.h:2,S", folder="cur")
+    assert uids(other) == [1, 2, 3, 4]
+
+
+def test_a_time_without_nanoseconds_is_left_as_it_is(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    inbox = home.inbox()
+    uids(inbox)
+    driver = inbox._driver
+    assert isinstance(driver, box.MaildirBox)
+    inbox.store([2], Operation.ADD, flags.FLAGGED, NONE)
+    os.utime(driver.cur_directory, ns=(0, int(os.stat(driver.cur_directory).st_mtime_ns) // 10**6 * 10**6))
+    driver.known = driver.exact = driver.marks()
+    before = os.stat(driver.cur_directory).st_mtime_ns
+    assert driver.lasting_stamp() == b""
+    assert os.stat(driver.cur_directory).st_mtime_ns == before
