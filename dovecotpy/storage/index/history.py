@@ -176,7 +176,8 @@ class History:
             self.ledger.start(found)
             self._take_head(found)
             self._read_tail()
-            if self.ledger.modseq < kept[0].modseq:
+            other = kept[1] is not None and kept[1].head.history != found.head.history
+            if self.ledger.modseq < kept[0].modseq + other:
                 raise Unusable("modseqs went back")
         except BaseException:
             self.ledger, self._snapshot, self._end, self._reserved, self.stamp, self.names = kept
@@ -250,13 +251,20 @@ class History:
         self._replaced(ledger, same=same)
 
     def _replaced(self, before: Ledger, *, same: bool = False) -> None:
-        """The ledger begins anew. same: with numbers that mean what they meant."""
+        """The ledger begins anew. same: with numbers that mean what they meant.
+
+        Whoever began another history may not have seen the last messages yet: what lies beyond its next UID is not gone.
+        """
         uids, known = self.ledger.column(UIDS), before.column(UIDS)
         there, was = set(uids), set(known)
         if self.served and not same:
-            self._denied = {uid for uid in there - was if uid < before.uidnext}
+            highest = max(
+                known[-1] if known else 0, max((last for _, _, last in before.expunges()), default=0)
+            )
+            self._denied = {uid for uid in there - was if uid <= highest}
         self._came.extend(sorted(there - was - self._denied))
-        self._went.extend(sorted(was - there))
+        end = max(self.ledger.uidnext, before.uidnext) if same else self.ledger.uidnext
+        self._went.extend(uid for uid in sorted(was - there) if uid < end)
         self._touched.update(there)
         if same:
             self.ledger.take_learnt(before)
@@ -404,19 +412,38 @@ class History:
         """Under the lock; None: numbers must be reserved first. Raises OSError."""
         self._catch_up()
         if self.stale:
-            if not self._fresh[1]:
+            if self._fresh[0] <= max(self.ledger.modseq, self._floor) and (
+                self._fresh[0] or not self._fresh[1]
+            ):
                 return None
             return self._begin_anew(work)
+        if self.owed:
+            owed, _ = self._compared(self._known_rows(), self._driver.told)
+            if owed is not None and not self._put_numbered(owed):
+                return None
+            self.owed = False
         record, doubtful = work()
-        if record is not None:
-            modseq = max(self.ledger.modseq + 1, self._reserved[0])
-            if record.modseq and modseq >= self._reserved[1]:
-                modseq = max(modseq, self._fresh[0])
-                if modseq >= self._fresh[1]:
-                    return None
-                record = record._replace(reserved=self._fresh)
-            self._put(record._replace(modseq=record.modseq and modseq))
+        if record is not None and not self._put_numbered(record):
+            return None
         return Noted.DOUBTFUL if doubtful else Noted.DONE
+
+    def _put_numbered(self, record: Record) -> bool:
+        """Note with the next number; False: numbers must be reserved first. Raises OSError."""
+        modseq = max(self.ledger.modseq + 1, self._reserved[0])
+        if record.modseq and modseq >= self._reserved[1]:
+            modseq = max(modseq, self._fresh[0])
+            if modseq >= self._fresh[1]:
+                return False
+            record = record._replace(reserved=self._fresh)
+        self._put(record._replace(modseq=record.modseq and modseq))
+        return True
+
+    def _known_rows(self) -> list[Row]:
+        """All that the format knows; what others noted of arrivals may come before it was compared, and make it look lost."""
+        rows = self._driver.known_rows()
+        if self._driver.private_seen() is not None:
+            rows = [row._replace(flags=row.flags & ~SEEN) for row in rows]
+        return rows
 
     def _catch_up(self) -> None:
         """Raises OSError."""
@@ -480,6 +507,11 @@ class History:
         ledger = self.ledger
         if first > 1 or ledger.modseq:
             ledger.rebase(first, served=self.served)
+        if self.owed and ledger.modseq:
+            owed, _ = self._compared(self._known_rows(), self._driver.told)
+            if owed is not None:
+                self._apply_own(owed._replace(modseq=first))
+            self.owed = False
         record, doubtful = work()
         self._apply_own((record or Record())._replace(modseq=first))
         self._fold(os.urandom(8), (first, end))
@@ -527,17 +559,20 @@ class History:
     def reconcile(self, rows: Sequence[Row], uidnext: int, wait: float = NO_WAIT) -> Noted:
         """Compare all that the format knows with what is noted."""
 
-        def work() -> tuple[Record | None, bool]:
-            known = {row.uid for row in rows}
-            uids = self.ledger.column(UIDS)
-            self._touched.update(uids)
-            self._came.extend([uid for uid in uids if uid not in known and uid not in self._denied])
-            return self._settle(Found(rows, (), (), uidnext, frozenset()))
-
-        noted = self._locked(work, wait) if self.lasting else self.note(rows, (), (), uidnext)
+        if not self.lasting:
+            noted = self.note(rows, (), (), uidnext)
+        else:
+            noted = self._locked(lambda: self._compared(rows, uidnext), wait)
         if noted is not Noted.HELD:
             self.owed = False
         return noted
+
+    def _compared(self, rows: Sequence[Row], uidnext: int) -> tuple[Record | None, bool]:
+        known = {row.uid for row in rows}
+        uids = self.ledger.column(UIDS)
+        self._touched.update(uids)
+        self._came.extend([uid for uid in uids if uid not in known and uid not in self._denied])
+        return self._settle(Found(rows, (), (), uidnext, frozenset()))
 
     # What has no modseq
 

@@ -1,6 +1,7 @@
-"""`dovecotpy.index.lock` in the INDEX directory: held by whoever writes the index and gives modseqs, for moments.
+"""The right to write the index of a mailbox and to give modseqs: an flock on the INDEX directory itself, held for moments.
 
-A kernel lock, so that it goes with its holder. Taken after the mailbox's own lock, never while State is asked.
+A kernel lock, so that it goes with its holder; on the directory, so that nobody can delete it under a holder. File systems that lock
+no directories (NFS) get a file in it, `dovecotpy.index.lock`. Taken after the mailbox's own lock, never while State is asked.
 """
 
 from __future__ import annotations
@@ -10,36 +11,51 @@ import os
 import time
 
 from dovecotpy import clock
+from dovecotpy.storage import files
 from dovecotpy.storage.errors import InUse
 
 NAME = "dovecotpy.index.lock"
-_FIRST_PAUSE = 0.0005
 _LONGEST_PAUSE = 0.01
+_SHORTEST_PAUSE = 0.0005
+_IMPATIENCE = 20.0
+"""How fast the pauses get shorter, per second of waiting: who waits longest looks most often."""
 
 
 class IndexLock:
     """One lock; take, release. directory: descriptor, kept by the caller."""
 
-    __slots__ = ("_descriptor", "_directory")
+    __slots__ = ("_descriptor", "_directory", "_is_file")
 
     def __init__(self, directory: int) -> None:
         self._directory = directory
         self._descriptor = -1
+        self._is_file = False
 
     def take(self, seconds: float) -> None:
         """Wait so long at most. Raises InUse, OSError where there can be no lock."""
-        deadline = clock.monotonic() + seconds
-        pause = _FIRST_PAUSE
-        while True:
-            if self._try():
-                return
-            left = deadline - clock.monotonic()
-            if left <= 0:
+        began = clock.monotonic()
+        while not self._try():
+            waited = clock.monotonic() - began
+            if waited >= seconds:
                 raise InUse("Timeout while waiting for lock")
-            time.sleep(min(pause, left))
-            pause = min(2 * pause, _LONGEST_PAUSE)
+            pause = max(_SHORTEST_PAUSE, _LONGEST_PAUSE / (1.0 + _IMPATIENCE * waited))
+            time.sleep(min(pause, seconds - waited))
 
     def _try(self) -> bool:
+        if self._descriptor < 0 and not self._is_file:
+            self._descriptor = os.open(".", files.DIRECTORY, dir_fd=self._directory)
+        if not self._is_file:
+            try:
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
+            except BlockingIOError:
+                return False
+            except OSError:
+                self.close()
+                self._is_file = True
+        return self._try_file()
+
+    def _try_file(self) -> bool:
         """A lock on a file that was deleted meanwhile is none."""
         while True:
             if self._descriptor < 0:
