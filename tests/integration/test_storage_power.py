@@ -60,7 +60,11 @@ class TestPlantedFaults:
         ) -> Reserve:
             return Reserve(uid, uid + 1000)
 
+        def begin(self: State, guid: str, name: str, now: int, count: int) -> tuple[int, Reserve, Reserve]:
+            return self.uidvalidity(now), Reserve(1, 1000), self.reserve_modseqs(guid, 1)
+
         monkeypatch.setattr(State, "reserve", reserve)
+        monkeypatch.setattr(State, "begin", begin)
         self.noticed(tmp_path, monkeypatch)
 
     def test_of_the_mark_that_is_taken_back(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

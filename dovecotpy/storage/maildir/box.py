@@ -37,7 +37,7 @@ from dovecotpy.storage.maildir.body import FileBody, FileDraft
 from dovecotpy.storage.maildir.context import Context
 from dovecotpy.storage.maildir.filename import Info
 from dovecotpy.storage.maildir.keywords import Keywords
-from dovecotpy.storage.maildir.listing import TICK, Marks
+from dovecotpy.storage.maildir.listing import Marks
 from dovecotpy.storage.maildir.locked import LockedMaildir
 from dovecotpy.storage.maildir.places import Places
 from dovecotpy.storage.maildir.sync import Sync
@@ -52,8 +52,6 @@ TEMPORARY_SECONDS = 36 * 3600
 MAX_KEYWORDS = 2000
 UNSETTLED_SECONDS = 1.0
 """Until the next look while the last one could not settle everything, such as a lock that another writer held."""
-AGED_NS = 500_000_000
-"""An mtime of just now is set back by once to twice as many nanoseconds."""
 MAX_NEWS = 10_000
 """Events of others that are kept to be applied to what is known; past it a listing is cheaper."""
 _NO_REF = Ref(b"")
@@ -305,38 +303,7 @@ class MaildirBox(Places):
         stamp = self.stamp()
         if not stamp or self.known is None:
             return b""
-        if self.known.aged or (self._alone and self.known.aged_but_cur):
-            return stamp
-        return self._age(self.known)
-
-    def _age(self, known: Marks) -> bytes:
-        """The stamp after the mtimes of just now were set to ones that no later change can carry; empty: something else changed.
-
-        The kernel sets an mtime under the directory's lock, as it changes names and queues their events, so that silence behind it
-        proves that no change of names lies under what was set. File systems that round times could come back to an mtime that stood
-        there before, so only a time with nanoseconds in it is replaced.
-        """
-        if self._watches is None or self.exact != known or self.news or not self.writable:
-            return b""
-        marks = [(self.new_directory, known.new), (self.cur_directory, known.cur)]
-        wanted = []
-        try:
-            for directory, (inode, mtime) in marks:
-                if abs(clock.file_time() - mtime / 1e9) <= TICK:
-                    if not mtime % 1000:
-                        return b""
-                    mtime += int.from_bytes(os.urandom(4), "big") % AGED_NS - 2 * AGED_NS
-                    os.utime(directory, ns=(mtime, mtime))
-                wanted.append((inode, mtime))
-            now = self.marks()
-        except OSError:
-            return b""
-        if self.take_events() != [] or now != known._replace(new=wanted[0], cur=wanted[1]):
-            self.known = None
-            return b""
-        self.know(now, clean=True)
-        self.exact = now
-        return packed(now)
+        return stamp if self.known.aged or (self._alone and self.known.aged_but_cur) else b""
 
     @property
     def _alone(self) -> bool:

@@ -8,7 +8,7 @@ import pytest
 
 from dovecotpy.storage import flags
 from dovecotpy.storage.mailbox import Mailbox, Operation
-from dovecotpy.storage.maildir import box, sync
+from dovecotpy.storage.maildir import sync
 from tests.unit.storage.storage_kit import Home, state, uids
 
 NONE: frozenset[str] = frozenset()
@@ -29,12 +29,6 @@ def flag_and_leave(inbox: Mailbox) -> None:
 
 def must_not_list(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sync.Sync, "run", None)
-
-
-def test_the_next_session_need_not_look(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    flag_and_leave(home.inbox())
-    must_not_list(monkeypatch)
-    assert state(home.inbox())[2] == (flags.FLAGGED, NONE)
 
 
 @pytest.mark.parametrize("folder", ["new", "cur"])
@@ -68,16 +62,3 @@ def test_an_open_session_goes_on(home: Home) -> None:
     assert state(other)[2] == (flags.FLAGGED, NONE)
     home.deliver("9.a.h:2,S", folder="cur")
     assert uids(other) == [1, 2, 3, 4]
-
-
-def test_a_time_without_nanoseconds_is_left_as_it_is(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    inbox = home.inbox()
-    uids(inbox)
-    driver = inbox._driver
-    assert isinstance(driver, box.MaildirBox)
-    inbox.store([2], Operation.ADD, flags.FLAGGED, NONE)
-    os.utime(driver.cur_directory, ns=(0, int(os.stat(driver.cur_directory).st_mtime_ns) // 10**6 * 10**6))
-    driver.known = driver.exact = driver.marks()
-    before = os.stat(driver.cur_directory).st_mtime_ns
-    assert driver.lasting_stamp() == b""
-    assert os.stat(driver.cur_directory).st_mtime_ns == before
