@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 from dovecotpy.storage import flags
@@ -37,22 +35,6 @@ def test_what_comes_at_once_behind_it_is_seen(home: Home, folder: str) -> None:
         flag_and_leave(home.inbox())
         home.deliver(f"9{number}.a.h" + ("" if folder == "new" else ":2,"), folder=folder)
         assert len(uids(home.inbox())) == 4 + number
-
-
-def test_what_came_just_before_is_not_hidden(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another program renames a message between our look and the mtime that we set."""
-    real = os.utime
-
-    def late(path: object, **times: object) -> None:
-        monkeypatch.setattr(os, "utime", real)
-        name = next(name for name in os.listdir(home.root / "cur") if name.startswith("0."))
-        (home.root / "cur" / name).rename(home.root / "cur" / "0.a.h:2,S")
-        real(path, **times)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(os, "utime", late)
-    flag_and_leave(home.inbox())
-    assert os.utime is real
-    assert state(home.inbox())[1] == (flags.SEEN, NONE)
 
 
 def test_an_open_session_goes_on(home: Home) -> None:
