@@ -147,7 +147,12 @@ def kill_and_check(server: Server, *, kills: int, workers: int, pause: float) ->
     killed: dict[str, int] = {}
     for _ in range(kills):
         time.sleep(pause * (0.5 + chance.random()))
+        assert eventually(lambda: len(server.processes()) > 1, 60), (
+            "all were killed and none is started again"
+        )
         victims = {pid: title for pid, title in server.processes().items() if pid != server.pid}
+        if not victims:
+            continue
         sessions = [pid for pid, title in victims.items() if title.startswith("imap [")]
         pid = chance.choice(sessions if sessions and chance.random() < 0.85 else sorted(victims))
         try:
