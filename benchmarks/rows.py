@@ -149,11 +149,12 @@ def status(bench: Bench) -> None:
 
 
 def list_status(bench: Bench) -> None:
+    """CHILDREN is asked for, because Dovecot leaves it out otherwise and answers shorter."""
     user = bench.fresh(folders=True)
     for label in ("first", "new connection"):
         client = bench.connect(user, select=False)
         with bench.measure(label, client):
-            client.command(b'LIST "" * RETURN (STATUS %s)' % STATUS_ITEMS)
+            client.command(b'LIST "" * RETURN (CHILDREN STATUS %s)' % STATUS_ITEMS)
 
 
 def store_reconnect(bench: Bench) -> None:

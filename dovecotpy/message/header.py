@@ -97,6 +97,12 @@ class Header:
             self._entries = _entries(self.raw)
         return self._entries
 
+    @property
+    def _ends(self) -> bool:
+        """Whether there is an empty line, as behind what is more than MAX_HEADER."""
+        raw = self.raw
+        return raw.endswith(b"\r\n\r\n") or raw.startswith(b"\r\n") or len(raw) >= MAX_HEADER
+
     def adopt(self, usual: dict[bytes, list[bytes]]) -> None:
         """Take `usual` from one who walked over the header anyway."""
         self._usual = usual
@@ -121,7 +127,8 @@ class Header:
     def fields(self, names: Iterable[bytes], exclude: bool = False) -> bytes:
         """The original octets of the named fields, or of all but them, and an empty line (RFC 3501 section 6.4.5).
 
-        names: in any case.
+        All but the named of a header without an empty line have none either; named ones have, for they may be
+        kept without the rest. names: in any case.
         """
         wanted = {name.lower() for name in names}
         raw = self.raw
@@ -131,6 +138,8 @@ class Header:
                 for entry in self.entries
                 if (entry.name.lower() in wanted) is not exclude
             ]
+            if exclude and not self._ends:
+                return b"".join(pieces)
             if pieces and not pieces[-1].endswith(b"\n"):
                 pieces.append(b"\r\n")
             pieces.append(b"\r\n")
@@ -142,7 +151,10 @@ class Header:
             name, colon, _ = line.partition(b":")
             if (bool(colon) and name.strip().lower() in wanted) is not exclude:
                 lines.append(line)
-        lines += _EMPTY_LINE
+        if not exclude or self._ends:
+            lines += _EMPTY_LINE
+        elif lines and (raw.endswith(b"\r\n") or line is not lines[-1]):
+            lines.append(b"")
         return b"\r\n".join(lines).replace(FOLD, b"\r\n")
 
 

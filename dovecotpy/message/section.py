@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from dovecotpy.message.header import Header
+from dovecotpy.message.parameters import PLAIN_TEXT
 from dovecotpy.message.structure import Part
 
 
@@ -76,10 +78,18 @@ def part_at(message: Part, path: Sequence[int]) -> Part | None:
             part = part.children[0]
             enclosing = True
         if part.is_multipart:
-            if not 1 <= number <= len(part.children):
+            if not part.children and number == 1:
+                part = _empty(part)
+            elif not 1 <= number <= len(part.children):
                 return None
-            part = part.children[number - 1]
+            else:
+                part = part.children[number - 1]
         elif number != 1 or not enclosing:
             return None
         enclosing = False
     return part
+
+
+def _empty(multipart: Part) -> Part:
+    """What BODYSTRUCTURE shows as the one part of a multipart that has none."""
+    return Part(multipart.body_end, multipart.body_end, Header(b""), PLAIN_TEXT)

@@ -182,7 +182,19 @@ class _Open:
 class _Parser:
     """One walk over a message. `event` and `level` say which delimiter ended what was read last."""
 
-    __slots__ = ("budget", "counted", "event", "first", "headers", "level", "open", "parts", "source", "work")
+    __slots__ = (
+        "budget",
+        "counted",
+        "event",
+        "first",
+        "headers",
+        "level",
+        "open",
+        "parts",
+        "reached",
+        "source",
+        "work",
+    )
 
     def __init__(self, source: Source, header: Header | None = None) -> None:
         self.source = source
@@ -196,6 +208,8 @@ class _Parser:
         self.budget = max(MAX_SEARCH * source.size, SMALL_SEARCH)
         self.headers = 0
         """octets of headers that are kept"""
+        self.reached = 0
+        """the end of the last part, with the line end of its header that is the delimiter's as well"""
         self.work = 0
         """octets since the last pause, each part as PART_WORK"""
 
@@ -268,7 +282,12 @@ class _Parser:
             yield from self.enclosed(part, depth)
         part.body_end = max(body_start, self.event)
         if part.children:
-            part.body_end = max(part.body_end, part.children[-1].body_end)
+            part.body_end = max(part.body_end, self.reached)
+        self.reached = part.body_end
+        if self.level >= 0 and not part.children and start <= self.event < body_start:
+            # Nothing follows the header: its last line end is the delimiter's (RFC 2046 section 5.1.1).
+            part.body_start = part.body_end = self.event
+            part.header = Header(header.raw[: self.event - start])
         return part
 
     def rest(self, start: int) -> Steps:

@@ -13,17 +13,18 @@ REASONS = {
     "white space": "white space around dates, Message-IDs and other values is cut off; Dovecot keeps what folding leaves",
     "line before a boundary": "the line end before a boundary belongs to the boundary (RFC 2046 section 5.1.1), also behind a closed inner"
     " multipart, where Dovecot counts it to the part",
-    "no empty line": "HEADER.FIELDS.NOT ends with an empty line, as HEADER.FIELDS does in both servers, also of a message that has none;"
-    " Dovecot leaves it out there",
-    "headers without body": "the empty line that ends the header of a part without a body belongs to MIME and HEADER; Dovecot counts it to the"
-    " boundary behind it",
-    "no parts": "a part that stands for an empty multipart has no contents (NIL); Dovecot gives an empty string",
+    "empty message": "the header of a part that encloses a message ends with its empty line, also where the message is empty and a boundary"
+    " follows; Dovecot counts that line to the boundary",
+    "last boundary": "nothing follows a part that a closing delimiter ends; Dovecot shows one more empty part",
     "type": "an unreadable Content-Type is text/plain, text alone too (RFC 2045 section 5.2); Dovecot shows empty strings",
     "no boundary": "a multipart without a boundary is text/plain (RFC 2045 section 5.2); Dovecot shows a multipart of one empty part",
-    "boundary": "boundaries that RFC 2046 forbids (empty, over 70 characters, ended by odd white space) are read otherwise",
-    "depth": "parts are told apart to another depth before the rest is one part",
-    "address": "addresses that follow no grammar are taken apart otherwise",
-    "broken field": "parameters, encodings and dispositions that follow no grammar are taken apart otherwise",
+    "boundary": "boundaries that RFC 2046 forbids: white space at the end is cut off, over 200 octets the whole is one leaf, and one of"
+    " escaped quotation marks is no boundary of parts without text",
+    "depth": "100 multiparts inside each other are taken apart before the rest is one leaf without parameters; Dovecot stops one earlier",
+    "address": "addresses that follow no grammar: what stands in angle brackets is the address and all before it the name, empty names are"
+    " NIL, <> alone is nobody, and what cannot be read keeps its text; Dovecot reads up to the first octet that does not fit",
+    "broken field": "parameters, encodings and dispositions that follow no grammar: parameters stand in the sender's order, a value may hold"
+    " a slash, an empty disposition is NIL, what follows an encoding's first word is ignored; Dovecot drops or cuts them",
     "NUL": "NUL is sent as 0x80 and does not end or double a field",
     "first line folded": "a header that begins with a continuation line keeps it as a field of its own",
 }

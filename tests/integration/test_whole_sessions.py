@@ -188,6 +188,8 @@ def kill_and_check(server: Server, *, kills: int, workers: int, pause: float) ->
     killed: dict[str, int] = {}
     for _ in range(kills):
         time.sleep(pause * (0.5 + chance.random()))
+        # What dies before it is ready is started again with a growing delay: a server that serves nobody is left alone.
+        assert eventually(lambda: bool(server.titled("imap [")), 90), "no session gets through any more"
         victims = {pid: title for pid, title in server.processes().items() if pid != server.pid}
         sessions = [pid for pid, title in victims.items() if title.startswith("imap [")]
         pid = chance.choice(sessions if sessions and chance.random() < 0.85 else sorted(victims))

@@ -125,5 +125,25 @@ def test_fields_and_their_complement_hold_each_line_once(raw: bytes) -> None:
         with_name = header.fields([name])
         without = header.fields([name], exclude=True)
         total = sum(entry.end - entry.start for entry in header.entries)
-        unterminated = 0 if not header.entries or raw[: header.entries[-1].end].endswith(b"\n") else 2
-        assert len(with_name) + len(without) == total + 4 + unterminated
+        ended = raw.endswith(b"\r\n\r\n") or raw.startswith(b"\r\n")
+        unterminated = not raw[: header.entries[-1].end].endswith(b"\n")
+        last_wanted = header.entries[-1].name.lower() == name
+        added = 2 + (2 if ended else 0) + (2 if unterminated and (last_wanted or ended) else 0)
+        assert len(with_name) + len(without) == total + added
+
+
+@pytest.mark.parametrize(
+    ("raw", "without"),
+    [
+        (b"Subject: a\r\nTo: b\r\n\r\n", b"Subject: a\r\n\r\n"),
+        (b"Subject: a\r\nTo: b\r\n", b"Subject: a\r\n"),
+        (b"To: b\r\nSubject: a", b"Subject: a"),
+        (b"Subject: a\r\nTo: b", b"Subject: a\r\n"),
+        (b"To: b\r\nSubject: \0", b"Subject: \0"),
+        (b"To: b\r\n", b""),
+        (b"\r\n", b"\r\n"),
+        (b"", b""),
+    ],
+)
+def test_all_but_some_fields_end_as_the_header_ends(raw: bytes, without: bytes) -> None:
+    assert parse_header(raw).fields([b"To"], exclude=True) == without

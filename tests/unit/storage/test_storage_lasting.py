@@ -1,4 +1,4 @@
-"""A session that ends right after a change of its own leaves proof of what it knows, and no later change hides behind it."""
+"""No change hides behind one of a session that ended just before it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import pytest
 
 from dovecotpy.storage import flags
 from dovecotpy.storage.mailbox import Mailbox, Operation
-from dovecotpy.storage.maildir import sync
 from tests.unit.storage.storage_kit import Home, state, uids
 
 NONE: frozenset[str] = frozenset()
@@ -23,10 +22,6 @@ def flag_and_leave(inbox: Mailbox) -> None:
     uids(inbox)
     inbox.store([2], Operation.ADD, flags.FLAGGED, NONE)
     inbox.close()
-
-
-def must_not_list(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sync.Sync, "run", None)
 
 
 @pytest.mark.parametrize("folder", ["new", "cur"])
