@@ -68,7 +68,7 @@ class End(NamedTuple):
 def held() -> dict[int, str]:
     """The descriptors of this process above 2."""
     found = {}
-    for number in range(3, 256):
+    for number in range(3, 4096):
         with contextlib.suppress(OSError):
             found[number] = os.readlink(f"/proc/self/fd/{number}")
     return found

@@ -75,54 +75,13 @@ def test_every_view_is_the_same_in_the_end(server: Server, count: int, seconds: 
         raise failures[0]
     assert not [loss for worker in workers for loss in worker.losses], "connections ended by themselves"
     assert outsider.delivered and record.stored
-    _quiet(server)
-    _compare_views(server, workers)
+    quiet(server)
+    compare_views(server, workers)
     _compare_recent(workers)
     check(record, {box: look(server, "joe", box) for box in BOXES})
 
 
-class Eraser(threading.Thread):
-    """Deletes every cache of both mailboxes again and again; State and the store stay."""
-
-    def __init__(self, server: Server, stop: threading.Event) -> None:
-        super().__init__(daemon=True)
-        self.server = server
-        self.stop = stop
-        self.erased = 0
-
-    def run(self) -> None:
-        root = self.server.mail / "joe" / "Maildir"
-        while not self.stop.is_set():
-            for path in (*root.glob("dovecotpy.*"), *(root / ".Shared").glob("dovecotpy.*")):
-                path.unlink(missing_ok=True)
-                self.erased += 1
-            time.sleep(0.2)
-
-
-def test_caches_deleted_under_fifty_sessions(server: Server) -> None:
-    """Views stay true and nothing is lost; who was first to see a message is forgotten with the caches."""
-    stop = threading.Event()
-    record = Record()
-    workers = [Worker(server, record, number, stop, mailboxes=BOXES) for number in range(50)]
-    eraser = Eraser(server, stop)
-    for thread in (*workers, eraser):
-        thread.start()
-    time.sleep(6.0)
-    stop.set()
-    for thread in (*workers, eraser):
-        thread.join(60)
-        assert not thread.is_alive()
-    failures = [worker.failure for worker in workers if worker.failure is not None]
-    if failures:
-        raise failures[0]
-    assert not [loss for worker in workers for loss in worker.losses], "connections ended by themselves"
-    assert eraser.erased and record.stored
-    _quiet(server)
-    _compare_views(server, workers)
-    check(record, {box: look(server, "joe", box) for box in BOXES})
-
-
-def _quiet(server: Server) -> None:
+def quiet(server: Server) -> None:
     """Until what listings could not prove at once is settled."""
 
     def settled() -> bool:
@@ -133,7 +92,7 @@ def _quiet(server: Server) -> None:
     assert eventually(settled, 30)
 
 
-def _compare_views(server: Server, workers: list[Worker]) -> None:
+def compare_views(server: Server, workers: list[Worker]) -> None:
     for worker in workers:
         follower = worker.follower
         if follower is None:
@@ -209,7 +168,7 @@ def kill_and_check(server: Server, *, kills: int, workers: int, pause: float) ->
         thread.leave()
     assert killed.get("imap"), killed
     assert sum(len(thread.losses) for thread in threads) >= killed["imap"] / 2
-    _quiet(server)
+    quiet(server)
     check(record, {box: look(server, "joe", box) for box in BOXES})
     print(
         f"killed {killed}; {len(record.stored)} messages placed, {len(record.gone)} expunged, "

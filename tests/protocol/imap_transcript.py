@@ -158,6 +158,7 @@ class Conversation:
             word, _, text = line.partition(":")
             self.step(word, text.removeprefix(" "), place)
         for name, client in self.clients.items():
+            client.session.disconnected()
             assert not client.heard, f"{path.name}: client {name or 1} was told more: {client.heard!r}"
 
     def step(self, word: str, text: str, place: str) -> None:

@@ -47,6 +47,9 @@ def die(mailbox: Mailbox) -> None:
     """As after kill -9: nothing is written any more."""
     mailbox._driver.close()
     mailbox._history.close()
+    if mailbox._index is not None:
+        os.close(mailbox._index)
+        mailbox._index = None
 
 
 def rename_behind(home: Home, chance: random.Random) -> None:
