@@ -248,6 +248,10 @@ class BoxDriver(Protocol):
     def still(self, uids: Sequence[int]) -> list[int]:
         """Those of these messages that are what the last sync or write of this session saw: nobody changed them since."""
 
+    @property
+    def known_until(self) -> int:
+        """Every message below this UID is known by its name; at most `told`."""
+
     def known_rows(self) -> list[Row]:
         """Every message as the last sync saw it."""
 

@@ -262,7 +262,7 @@ class Mailbox:
         rows = self._driver.known_rows()
         if self._driver.private_seen() is not None:
             rows = [row._replace(flags=row.flags & ~SEEN) for row in rows]
-        if self._history.reconcile(rows, self._driver.told) is Noted.DOUBTFUL:
+        if self._history.reconcile(rows, self._driver.known_until) is Noted.DOUBTFUL:
             self._stamp = b""
 
     def _heard(self, came: Sequence[int], went: Sequence[int]) -> None:

@@ -418,10 +418,10 @@ class History:
                 return None
             return self._begin_anew(work)
         if self.owed:
-            owed, _ = self._compared(self._known_rows(), self._driver.told)
+            owed, _ = self._compared(self._known_rows(), self._driver.known_until)
             if owed is not None and not self._put_numbered(owed):
                 return None
-            self.owed = False
+            self.owed = self._is_incomplete()
         record, doubtful = work()
         if record is not None and not self._put_numbered(record):
             return None
@@ -508,10 +508,10 @@ class History:
         if first > 1 or ledger.modseq:
             ledger.rebase(first, served=self.served)
         if self.owed and ledger.modseq:
-            owed, _ = self._compared(self._known_rows(), self._driver.told)
+            owed, _ = self._compared(self._known_rows(), self._driver.known_until)
             if owed is not None:
                 self._apply_own(owed._replace(modseq=first))
-            self.owed = False
+            self.owed = self._is_incomplete()
         record, doubtful = work()
         self._apply_own((record or Record())._replace(modseq=first))
         self._fold(os.urandom(8), (first, end))
@@ -564,8 +564,12 @@ class History:
         else:
             noted = self._locked(lambda: self._compared(rows, uidnext), wait)
         if noted is not Noted.HELD:
-            self.owed = False
+            self.owed = self._is_incomplete()
         return noted
+
+    def _is_incomplete(self) -> bool:
+        """Messages that others told of were not seen by name yet, so that a comparison leaves them open."""
+        return self._driver.known_until < self._driver.told
 
     def _compared(self, rows: Sequence[Row], uidnext: int) -> tuple[Record | None, bool]:
         known = {row.uid for row in rows}

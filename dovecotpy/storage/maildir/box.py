@@ -255,6 +255,11 @@ class MaildirBox(Places):
             return max(first, least), end
         return self.context.state.reserve_modseqs(self.guid.decode(), least)
 
+    @property
+    def known_until(self) -> int:
+        """Every message below this UID is known by its name; others only told that those beyond are there."""
+        return min(self.told, min(self.ghosts, default=self.told))
+
     def heard(self, came: Sequence[int], went: Sequence[int], uidnext: int) -> None:
         """Other sessions told of new messages, and of some that are gone, and that none will appear below `uidnext` any more."""
         if came or went:

@@ -515,7 +515,6 @@ class Sync:
         box = self.box
         found = self._found()
         cold = not box.told and not box.ghosts
-        highest = max(found, default=0)
         settled = self._settled()
         limit = 1 << 32
         since = int(clock.now())
@@ -525,7 +524,7 @@ class Sync:
                 break
             if uid in found or uid in box.names or (uid < box.told and uid not in box.ghosts):
                 continue
-            if (uid > highest or uid >= settled) and uid >= box.told and base not in box.absent:
+            if uid >= settled and uid >= box.told and base not in box.absent:
                 trailing.append((uid, base))
             elif listing.proves_gone(base):
                 box.absent.setdefault(base, since)

@@ -43,7 +43,7 @@ def test_whole_logins_are_played_and_nothing_is_left(
     assert [message.tag for message in handed] == ["a"] * rehearsal.TIMES
     assert os.listdir(login_dir) == []
     assert Path.cwd() == tmp_path
-    assert len(os.listdir("/proc/self/fd")) == descriptors
+    assert len(os.listdir("/proc/self/fd")) <= descriptors
 
 
 def test_without_a_place_there_is_no_rehearsal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
