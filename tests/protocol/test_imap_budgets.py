@@ -11,6 +11,7 @@ import pytest
 from dovecotpy.imap import flags, items, keys, session
 from dovecotpy.imap.commands import append, identify, list_mailboxes
 from dovecotpy.imap.wire import pattern, sequence, tokens
+from tests.descriptors import open_descriptors
 from tests.protocol import imap_maildir, imap_scenarios
 from tests.protocol.imap_answers import Mirror
 from tests.protocol.imap_model import ModelStore
@@ -172,9 +173,9 @@ def test_many_messages_of_one_append_hold_few_descriptors(tmp_path: Path) -> Non
     with imap_maildir.stores(tmp_path) as make:
         made = Client(make(), settings())
         made.pull()
-        open_before = len(os.listdir("/proc/self/fd"))
+        open_before = open_descriptors()
         made.send(b"a APPEND INBOX" + b" {1+}\r\nx" * 100)
-        assert len(os.listdir("/proc/self/fd")) < open_before + 20
+        assert len(open_descriptors() - open_before) < 20
         assert b"a OK [APPENDUID " in made.send(b"\r\n")
 
 

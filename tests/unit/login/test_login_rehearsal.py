@@ -14,6 +14,7 @@ from dovecotpy.login import policy, rehearsal
 from dovecotpy.login.imap import ImapLogin
 from dovecotpy.login.logline import LogFormat
 from dovecotpy.login.worker import Service
+from tests.descriptors import open_descriptors
 from tests.unit.login.login_stage import settings
 
 
@@ -36,14 +37,14 @@ def test_whole_logins_are_played_and_nothing_is_left(
     original = handover.encode
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(handover, "encode", encode)
-    descriptors = len(os.listdir("/proc/self/fd"))
+    descriptors = open_descriptors()
     login_dir = tmp_path / "login"
     login_dir.mkdir()
     rehearsal.rehearse(service(**changes), str(login_dir))
     assert [message.tag for message in handed] == ["a"] * rehearsal.TIMES
     assert os.listdir(login_dir) == []
     assert Path.cwd() == tmp_path
-    assert len(os.listdir("/proc/self/fd")) <= descriptors
+    assert open_descriptors() <= descriptors
 
 
 def test_without_a_place_there_is_no_rehearsal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,10 +11,7 @@ from dovecotpy.ipc import control, fdpass
 from dovecotpy.ipc.control import Verb
 from dovecotpy.master.channel import MAX_BATCH, MAX_QUEUED, MAY_SAY, Channel
 from dovecotpy.master.children import Children, Process, Worker
-
-
-def open_descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
+from tests.descriptors import open_descriptors
 
 
 def test_what_finds_no_room_waits_in_order_with_its_descriptors() -> None:
@@ -56,6 +53,7 @@ def receive(sock: socket.socket) -> control.Message | None:
 def test_a_child_that_never_reads_is_given_up_and_nothing_leaks() -> None:
     ours, theirs = fdpass.pair()
     before = open_descriptors()
+    pair = {ours.fileno(), theirs.fileno()}
     channel = Channel(ours, "auth")
     with open(os.devnull) as null:
         for _ in range(5000):
@@ -64,7 +62,7 @@ def test_a_child_that_never_reads_is_given_up_and_nothing_leaks() -> None:
     assert channel.breach == f"does not read its control socket ({MAX_QUEUED} packets wait)"
     channel.close()
     theirs.close()
-    assert open_descriptors() <= before - 2
+    assert open_descriptors() <= before - pair
 
 
 @pytest.mark.parametrize("role", sorted(MAY_SAY))
@@ -90,7 +88,7 @@ def test_nonsense_ends_the_connection_and_closes_what_came_with_it(packet: bytes
         fdpass.send(theirs, packet, (null.fileno(),) * 3)
         assert channel.receive() == []
     assert channel.ended
-    assert open_descriptors() == before
+    assert open_descriptors() <= before
     channel.close()
     theirs.close()
 
