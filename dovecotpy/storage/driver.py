@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
@@ -230,8 +231,12 @@ class BoxDriver(Protocol):
         told: int,
         uids: Sequence[int],
         names: Remembered,
+        behind: frozenset[int] = frozenset(),
     ) -> bool:
-        """Take what an index remembers, `names` included; True if the mailbox is proven unchanged since."""
+        """Take what an index remembers, `names` included; True if the mailbox is proven unchanged since.
+
+        behind: UIDs whose names may be older than the stamp.
+        """
 
     def remembered(self) -> Iterable[tuple[int, str]]:
         """What an index should keep of each message for `adopt`, by any order of UIDs."""
@@ -241,6 +246,13 @@ class BoxDriver(Protocol):
 
     def kept(self) -> None:
         """An index wrote it down."""
+
+    @property
+    def behind(self) -> AbstractSet[int]:
+        """As given to `adopt`, until their names are found."""
+
+    def proof(self) -> bytes:
+        """As `lasting_stamp`, right after our own write; empty where only time or a look proves anything."""
 
     def heard(self, came: Sequence[int], went: Sequence[int], uidnext: int) -> None:
         """Other sessions told of new messages, and of some that are gone, and that none will appear below `uidnext` any more."""

@@ -73,6 +73,8 @@ READ_LOCK_SECONDS = 0.25
 SAVE_NAMES_FROM = 1000
 """Where so many messages are is written down as soon as they were found for the first time."""
 MAX_KEYWORDS = 2000
+MAX_BEHIND = 4096
+"""Messages whose names are not written down yet while what was done to them is told to be all that happened."""
 
 
 class Operation(enum.Enum):
@@ -166,6 +168,8 @@ class Mailbox:
         self._keys = Memory(self._key_files if caching.kept.keys else None)
         self._text: TextIndex | None = None
         self._chores: Iterator[None] | None = None
+        self._unkept = False
+        """messages were changed since their names were written down"""
         self._chored = (-1, -1)
         """messages and UIDNEXT when the last chores were begun"""
         self.text_limit: int | None = 0
@@ -233,6 +237,7 @@ class Mailbox:
         vanished: Sequence[int],
         uidnext: int = 0,
         *,
+        stamp: bytes = b"",
         wait: float = READ_LOCK_SECONDS,
     ) -> Noted:
         """Give what was found or done its modseq. What cannot be noted is found again by a comparison."""
@@ -243,7 +248,9 @@ class Mailbox:
             appeared = [row._replace(flags=row.flags & ~SEEN) for row in appeared]
             changed = [row._replace(flags=row.flags & ~SEEN) for row in changed]
             self._shown_seen = seen
-        noted = self._history.note(appeared, changed, vanished, uidnext, bumped=bumped, wait=wait)
+        noted = self._history.note(
+            appeared, changed, vanished, uidnext, bumped=bumped, stamp=stamp, wait=wait
+        )
         if noted is Noted.HELD and not self._history.ledger.modseq:
             self._history.alone()
             noted = self._history.note(appeared, changed, vanished, uidnext, bumped=bumped)
@@ -421,7 +428,7 @@ class Mailbox:
     @property
     def has_chores(self) -> bool:
         """Whether `work` may find something to do."""
-        return self._chores is not None or self._chored != self._extent()
+        return self._unkept or self._chores is not None or self._chored != self._extent()
 
     def _extent(self) -> tuple[int, int]:
         columns = self.columns()
@@ -429,6 +436,9 @@ class Mailbox:
 
     def work(self) -> None:
         """A slice of what can be done while the client is quiet: the text index of mailboxes whose text was searched. Raises nothing."""
+        if self._unkept:
+            self._keep_index()
+            return
         if self._chores is None:
             self._chored = self._extent()
             index = self._text_index() if self._synced else None
@@ -615,6 +625,7 @@ class Mailbox:
                 removed = locked.remove(rows)
                 self._note((), (), removed, wait=LOCK_SECONDS)
                 self._stamp = self._driver.settled_stamp() if self._stamp else b""
+                self._unkept = True
             for uid in removed:
                 self._messages.forget(uid)
                 self._keys.forget(uid)
@@ -699,7 +710,13 @@ class Mailbox:
         self._synced = True
         guid = self._history.guid
         if self._driver.adopt(
-            self._history.stamp, ledger.uidvalidity, guid, ledger.uidnext, uids, remembered
+            self._history.stamp,
+            ledger.uidvalidity,
+            guid,
+            ledger.uidnext,
+            uids,
+            remembered,
+            frozenset(self._history.behind),
         ):
             self._stamp = self._history.stamp
             self._shown_seen = self._driver.private_seen() or frozenset()
@@ -715,13 +732,17 @@ class Mailbox:
 
     def _keep_index(self) -> None:
         """Note where messages are and what the store looked like, so that the next session need not look for itself."""
+        self._unkept = False
         if self._index is None or self._index_failed or not self._synced or not self._driver.uidvalidity:
+            return
+        if self._driver.behind and self._stamp and self._stamp == self._history.stamp:
             return
         try:
             moved, everything = self._driver.moved(), self._driver.remembered
             self._generation = names.keep(self._index, self._generation, moved, everything)
             self._driver.kept()
-            stamp = b"" if self._history.owed or not self._stamp else self._driver.lasting_stamp()
+            doubtful = self._history.owed or not self._stamp or self._driver.behind
+            stamp = b"" if doubtful else self._driver.lasting_stamp()
             self._history.keep(stamp, self._generation)
         except FileNotFoundError:  # the mailbox was deleted, and its index with it
             return
@@ -731,6 +752,18 @@ class Mailbox:
             return
         except StoreError as error:
             self._complain(f"{snapshot.NAME} is not written: {error}")
+
+    def proof_with(self, changed: Sequence[Row]) -> bytes:
+        """The driver's proof, if whoever reads it finds every message by the names that are written down, or is told which may have moved."""
+        moved = self._driver.moved()
+        if not self._stamp or moved is None or len(moved) > MAX_BEHIND or self._history.owed:
+            return b""
+        if self._generation != self._history.names or not self._generation:
+            return b""
+        told = self._history.behind.union([row.uid for row in changed])
+        if not (self._driver.behind <= told and all(uid in told or not moved[uid] for uid in moved)):
+            return b""
+        return self._driver.proof()
 
     def _complain(self, text: str) -> None:
         """The index cannot be used: said once, and then this session does without."""
@@ -791,6 +824,7 @@ class _Store:
         if waiting:
             raise InUse("Timeout while waiting for lock")
         box._stamp = box._driver.settled_stamp() if box._stamp else b""
+        box._unkept = True
 
     def _attempt(self, uids: Uids) -> list[int]:
         """Set what can be set; UIDs that somebody else changed meanwhile, to be looked at again."""
@@ -825,7 +859,8 @@ class _Store:
             else:
                 done.append(target)
                 self.changed.append(target.uid)
-        if done and box._note((), done, (), wait=LOCK_SECONDS) is Noted.HELD:
+        stamp = box.proof_with(done) if done and not again else b""
+        if done and box._note((), done, (), stamp=stamp, wait=LOCK_SECONDS) is Noted.HELD:
             raise InUse("Timeout while waiting for lock")
         return again
 

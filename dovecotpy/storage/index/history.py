@@ -74,6 +74,8 @@ class History:
         """what is noted must be compared with all that the format knows"""
         self.stamp = b""
         self.names = b""
+        self.behind: set[int] = set()
+        """UIDs whose flags changed since `names` were written"""
         self._lock = IndexLock(self._directory)
         self._snapshot: Snapshot | None = None
         self._end = 0
@@ -190,6 +192,7 @@ class History:
         self._snapshot = found
         self._end = found.log
         self._weight = self._records = 0
+        self.behind = set()
         self._reserved = found.head.reserved
         self.stamp, self.names = found.head.stamp, found.head.names
 
@@ -281,10 +284,13 @@ class History:
         if record.reserved[1]:
             self._reserved = record.reserved
         if record.stamp is not None:
+            if record.stamp and record.names != self.names:
+                self.behind.clear()
             self.stamp, self.names = record.stamp, record.names
         elif record.modseq:
             self.stamp = b""
         if record.altered is not None:
+            self.behind.update(record.altered.uids)
             self._touched.update(record.altered.uids)
             self._weight += len(record.altered.uids)
         if record.arrived:
@@ -360,13 +366,15 @@ class History:
         uidnext: int,
         *,
         bumped: frozenset[int] = frozenset(),
+        stamp: bytes = b"",
         wait: float = NO_WAIT,
     ) -> Noted:
         """Give what happened in the store one modseq, where nobody did yet.
 
-        bumped: UIDs of `changed` that count as changed though their flags are what is noted. wait: seconds for the lock.
+        bumped: UIDs of `changed` that count as changed though their flags are what is noted. stamp: what proves that there is nothing else in
+        the store but what is noted already. wait: seconds for the lock.
         """
-        found = Found(appeared, changed, vanished, uidnext, bumped)
+        found = Found(appeared, changed, vanished, uidnext, bumped, stamp)
         if not self.lasting:
             self._touched.clear()
             return self._note_alone(lambda: self._settle(found))
@@ -533,8 +541,8 @@ class History:
             ledger.modseq,
             ledger.least,
             reserved,
-            self.names,
-            self.stamp,
+            b"" if self.behind else self.names,
+            b"" if self.behind else self.stamp,
             tuple(ledger.sets),
             len(ledger.column(UIDS)),
         )
@@ -554,7 +562,10 @@ class History:
         found = found._replace(uidnext=max(found.uidnext, self._least_uidnext))
         settled = settle(self.ledger, self._driver, found, self._touched, self._denied)
         self._went.extend(settled.lost)
-        return settled.record, bool(settled.doubtful or settled.lost)
+        record, doubtful = settled.record, bool(settled.doubtful or settled.lost)
+        if found.stamp and record is not None and not (doubtful or self.owed or self._touched):
+            record = record._replace(stamp=found.stamp, names=self.names)
+        return record, doubtful
 
     def reconcile(self, rows: Sequence[Row], uidnext: int, wait: float = NO_WAIT) -> Noted:
         """Compare all that the format knows with what is noted."""

@@ -299,6 +299,7 @@ def _write(directory: int, named: Iterator[tuple[int, str]]) -> bytes:
     except BaseException:
         os.unlink(temporary, dir_fd=directory)
         raise
+    files.sweep_temporary(directory, "dovecotpy.")
     return _GENERATION.pack(identity, 0)
 
 

@@ -35,6 +35,8 @@ class Found(NamedTuple):
     uidnext: int
     bumped: frozenset[int]
     """UIDs of `changed` that count as changed though their flags are what is noted"""
+    stamp: bytes = b""
+    """what proves that the store holds nothing but this and what is noted; empty: nothing does"""
 
 
 class Settled(NamedTuple):

@@ -6,6 +6,7 @@ import os
 import stat
 import struct
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -37,7 +38,7 @@ from dovecotpy.storage.maildir.body import FileBody, FileDraft
 from dovecotpy.storage.maildir.context import Context
 from dovecotpy.storage.maildir.filename import Info
 from dovecotpy.storage.maildir.keywords import Keywords
-from dovecotpy.storage.maildir.listing import Marks
+from dovecotpy.storage.maildir.listing import Marks, look
 from dovecotpy.storage.maildir.locked import LockedMaildir
 from dovecotpy.storage.maildir.places import Places
 from dovecotpy.storage.maildir.sync import Sync
@@ -47,8 +48,6 @@ if TYPE_CHECKING:
     from dovecotpy.storage.notify import Event, Watch
 
 SHARED_FILE = "dovecot-shared"
-TEMPORARY_SECONDS = 36 * 3600
-"""A file in tmp/ that did not change for so long belongs to a delivery that died."""
 MAX_KEYWORDS = 2000
 UNSETTLED_SECONDS = 1.0
 """Until the next look while the last one could not settle everything, such as a lock that another writer held."""
@@ -103,6 +102,8 @@ class MaildirBox(Places):
         """of a mailbox that several users share, where \\Seen is each one's own"""
         self.seen: frozenset[int] | None = None
         """what this user has seen of a shared mailbox; None: not looked up yet"""
+        self._fine: bool | None = None
+        """two changes never carry the same mtime, if somebody looked in between; None: not known yet"""
         self.clean = False
         """the mtimes in `known` were older than a clock tick, so that no change can hide behind them"""
         self.exact: Marks | None = None
@@ -155,26 +156,16 @@ class MaildirBox(Places):
     def _clean_temporary(self) -> None:
         """Remove what dead writers left; looked at only when tmp/ was not touched for long or is not empty for sure."""
         found = os.fstat(self.tmp_directory)
-        if clock.file_time() - found.st_mtime < TEMPORARY_SECONDS:
+        if clock.file_time() - found.st_mtime < files.TEMPORARY_SECONDS:
             return
-        if clock.file_time() - found.st_atime < TEMPORARY_SECONDS and found.st_atime > found.st_mtime:
+        if clock.file_time() - found.st_atime < files.TEMPORARY_SECONDS and found.st_atime > found.st_mtime:
             return
-        self._sweep(self.tmp_directory, os.listdir(self.tmp_directory))
+        files.sweep(self.tmp_directory, os.listdir(self.tmp_directory))
         self.clean_control()
 
     def clean_control(self) -> None:
         """Remove what writers that died before the rename left beside the uidlist."""
-        names = os.listdir(self.control)
-        self._sweep(self.control, [name for name in names if name.startswith("dovecot") and ".tmp." in name])
-
-    def _sweep(self, directory: int, names: Sequence[str]) -> None:
-        for name in names:
-            try:
-                entry = os.stat(name, dir_fd=directory, follow_symlinks=False)
-                if stat.S_ISREG(entry.st_mode) and clock.file_time() - entry.st_ctime > TEMPORARY_SECONDS:
-                    os.unlink(name, dir_fd=directory)
-            except OSError:
-                continue
+        files.sweep_temporary(self.control, "dovecot")
 
     # What is known
 
@@ -233,10 +224,11 @@ class MaildirBox(Places):
         told: int,
         uids: Sequence[int],
         names: Remembered,
+        behind: frozenset[int] = frozenset(),
     ) -> bool:
         """Take what an index remembers as known; True if the mailbox is proven unchanged since."""
         self.uidvalidity, self.guid, self.told = uidvalidity, guid, told
-        self.start_from(names, uids)
+        self.start_from(names, uids, behind)
         try:
             now = self.marks()
         except OSError as error:
@@ -297,9 +289,10 @@ class MaildirBox(Places):
         """Every message whose name is known. Raises StoreError."""
         self.load_names()
         try:
+            self._find_again(self.behind)
             self.refresh_keywords()
         except OSError as error:
-            raise files.translated(error, f"read({self.shown}/dovecot-keywords)") from error
+            raise files.translated(error, f"read({self.shown})") from error
         self.load_surplus()
         return self.rows(sorted(self.names.items()))
 
@@ -308,7 +301,50 @@ class MaildirBox(Places):
         stamp = self.stamp()
         if not stamp or self.known is None:
             return b""
-        return stamp if self.known.aged or (self._alone and self.known.aged_but_cur) else b""
+        if self.known.aged or (self._alone and self.known.aged_but_cur):
+            return stamp
+        return self.proof()
+
+    def proof(self) -> bytes:
+        """What proves at once that nothing changed since our last write, where no two changes can carry the same mtime.
+
+        A change is in the directory's mtime a moment before its event can be read, but under the directory's lock, which looking for a name
+        that was never there waits for.
+        """
+        if self.known is None or self._watches is None:
+            return b""
+        if self._fine is None:
+            self._fine = files.is_fine(self.tmp_directory)
+        if not self._fine:
+            return b""
+        never = f".{self.context.names.make()}"
+        for directory in (self.new_directory, self.cur_directory):
+            files.identify(directory, never)
+        if self.take_events() != []:
+            self.known = None
+            return b""
+        return packed(self.known)
+
+    def _find_again(self, uids: AbstractSet[int]) -> dict[int, os.stat_result]:
+        """Messages that are not at the names that are known, by one listing. Raises OSError."""
+        if not uids:
+            return {}
+        wanted = {filename.base_of(self.name_of(uid) or ""): uid for uid in uids}
+        self.doubt()
+        found: dict[int, os.stat_result] = {}
+        listing = look(self)
+        for is_new, names in ((True, listing.new), (False, listing.cur)):
+            directory = self.new_directory if is_new else self.cur_directory
+            for name in names:
+                uid = wanted.get(filename.base_of(name))
+                if uid is None:
+                    continue
+                try:
+                    found[uid] = os.stat(name, dir_fd=directory, follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+                self.put(uid, name, is_new=is_new)
+        return found
 
     @property
     def _alone(self) -> bool:
@@ -382,7 +418,7 @@ class MaildirBox(Places):
         if self.known is not None:
             if self.marks() != self.known:
                 self.known = None
-            elif self.clean:
+            elif self.clean and not self.behind:
                 self.exact = self.known
         return True
 
@@ -534,15 +570,28 @@ class MaildirBox(Places):
         Of a message that is gone, both are the time in its name unless the list knows better.
         """
         listed = self._listed()
-        found = []
+        entries: dict[int, os.stat_result] = {}
+        moved: set[int] = set()
         for uid in uids:
             where = self.path(uid)
             try:
-                if where is None:
-                    raise FileNotFoundError
-                entry = os.stat(where[1], dir_fd=where[0], follow_symlinks=False)
-                date, changed = int(entry.st_mtime // 1), int(entry.st_ctime // 1)
+                if where is not None:
+                    entries[uid] = os.stat(where[1], dir_fd=where[0], follow_symlinks=False)
+            except FileNotFoundError:
+                moved.add(uid)
             except OSError:
+                continue
+        try:
+            entries.update(self._find_again(moved))
+        except OSError as error:
+            raise files.translated(error, f"read({self.shown})") from error
+        found = []
+        for uid in uids:
+            where = self.path(uid)
+            entry = entries.get(uid)
+            if entry is not None:
+                date, changed = int(entry.st_mtime // 1), int(entry.st_ctime // 1)
+            else:
                 date = changed = filename.order(self.name_of(uid) or "")[0]
             saved = listed.saved(uid)
             if saved is None:
