@@ -21,6 +21,7 @@ from dovecotpy.storage.answers import READ_BATCH, Batch, answers
 from dovecotpy.storage.columns import FLAGS, KEYWORDS, MODSEQS, SIZES, UIDS, LateColumns, late, place_of
 from dovecotpy.storage.driver import (
     UNKNOWN_DATE,
+    Arrivals,
     Body,
     BoxDriver,
     Capabilities,
@@ -220,15 +221,18 @@ class Mailbox:
         self._stamp = delta.stamp
         if first and not self._history.ledger.modseq:
             wait = LOCK_SECONDS
-        self._note(delta.appeared, delta.changed, delta.vanished, delta.uidnext, wait=wait)
+        arrivals = delta.arrivals
+        self._note(delta.appeared, delta.changed, delta.vanished, delta.uidnext, arrivals=arrivals, wait=wait)
         for uid in delta.vanished:
             self._messages.forget(uid)
             self._keys.forget(uid)
         if self._first_recent is None:
             self._first_recent = min(delta.recent, default=delta.uidnext)
             self._note_unclaimed(self._first_recent)
-        if first and len(delta.appeared) >= SAVE_NAMES_FROM:
+        if first and len(delta.appeared) + (len(arrivals.uids) if arrivals else 0) >= SAVE_NAMES_FROM:
             self._keep_index()
+            if self._index is not None and self._generation and not self._index_failed:
+                self._driver.rest_on(names.Names(self._index, self._generation))
 
     def _note(
         self,
@@ -238,6 +242,7 @@ class Mailbox:
         uidnext: int = 0,
         *,
         stamp: bytes = b"",
+        arrivals: Arrivals | None = None,
         wait: float = READ_LOCK_SECONDS,
     ) -> Noted:
         """Give what was found or done its modseq. What cannot be noted is found again by a comparison."""
@@ -249,11 +254,11 @@ class Mailbox:
             changed = [row._replace(flags=row.flags & ~SEEN) for row in changed]
             self._shown_seen = seen
         noted = self._history.note(
-            appeared, changed, vanished, uidnext, bumped=bumped, stamp=stamp, wait=wait
+            appeared, changed, vanished, uidnext, bumped=bumped, stamp=stamp, arrivals=arrivals, wait=wait
         )
         if noted is Noted.HELD and not self._history.ledger.modseq:
             self._history.alone()
-            noted = self._history.note(appeared, changed, vanished, uidnext, bumped=bumped)
+            noted = self._history.note(appeared, changed, vanished, uidnext, bumped=bumped, arrivals=arrivals)
         elif noted is Noted.HELD:
             self._history.owed = True
         if noted is Noted.DOUBTFUL:

@@ -13,7 +13,7 @@ from array import array
 from collections.abc import Callable, Sequence
 
 from dovecotpy.storage.columns import FLAGS, TYPES, UIDS
-from dovecotpy.storage.driver import BoxDriver, Row
+from dovecotpy.storage.driver import Arrivals, BoxDriver, Row
 from dovecotpy.storage.errors import InUse, StoreError
 from dovecotpy.storage.flags import SEEN
 from dovecotpy.storage.index import log, snapshot
@@ -367,6 +367,7 @@ class History:
         *,
         bumped: frozenset[int] = frozenset(),
         stamp: bytes = b"",
+        arrivals: Arrivals | None = None,
         wait: float = NO_WAIT,
     ) -> Noted:
         """Give what happened in the store one modseq, where nobody did yet.
@@ -374,7 +375,7 @@ class History:
         bumped: UIDs of `changed` that count as changed though their flags are what is noted. stamp: what proves that there is nothing else in
         the store but what is noted already. wait: seconds for the lock.
         """
-        found = Found(appeared, changed, vanished, uidnext, bumped, stamp)
+        found = Found(appeared, changed, vanished, uidnext, bumped, stamp, arrivals)
         if not self.lasting:
             self._touched.clear()
             return self._note_alone(lambda: self._settle(found))

@@ -37,6 +37,7 @@ from dovecotpy.storage.maildir import filename, uidlist
 from dovecotpy.storage.maildir.body import FileBody, FileDraft
 from dovecotpy.storage.maildir.context import Context
 from dovecotpy.storage.maildir.filename import Info
+from dovecotpy.storage.maildir.first import FirstSight
 from dovecotpy.storage.maildir.keywords import Keywords
 from dovecotpy.storage.maildir.listing import Marks, look
 from dovecotpy.storage.maildir.locked import LockedMaildir
@@ -550,6 +551,10 @@ class MaildirBox(Places):
         self.seen = before - unseen | seen
         return True
 
+    def understood(self, info: str) -> tuple[int, frozenset[str]]:
+        """Flags and keywords that a name's ending says."""
+        return self._understood(filename.parse_info(info))
+
     def _understood(self, info: Info) -> tuple[int, frozenset[str]]:
         names = self.keywords.names
         return info.flags, frozenset([names[letter] for letter in info.keywords if letter in names])
@@ -682,7 +687,7 @@ class MaildirBox(Places):
     def sync(self, known: Columns, since: bytes) -> Delta:
         """What changed. The lock is taken only where something must be written. Raises MailboxReplaced, InUse, StoreError."""
         try:
-            return Sync(self, known).run()
+            return FirstSight(self).run() or Sync(self, known).run()
         except OSError as error:
             raise files.translated(error, f"sync({self.shown})") from error
 

@@ -42,11 +42,24 @@ class Places:
         return self._behind
 
     def start_from(
-        self, source: Remembered, uids: Sequence[int], behind: frozenset[int] = frozenset()
+        self,
+        source: Remembered,
+        uids: Sequence[int],
+        behind: frozenset[int] = frozenset(),
+        *,
+        first: bool = False,
     ) -> None:
-        """Take what an index remembers of these UIDs."""
+        """Take what an index remembers of these UIDs. first: none does yet."""
         self._source, self._adopted, self._behind = source, uids, behind
-        self._since, self._moved = {}, {}
+        self._since, self._moved = {}, None if first else {}
+
+    def rest_on(self, source: Remembered) -> None:
+        """What an index wrote down just now of everything takes the place of what it was written from."""
+        if self._source is None or self._since or self.ghosts:
+            source.close()
+            return
+        self._source.close()
+        self._source = source
 
     @property
     def loaded(self) -> bool:
@@ -184,12 +197,12 @@ class Places:
     # For an index
 
     def remembered(self) -> Iterable[tuple[int, str]]:
-        """UIDs and paths (`cur/name`)."""
+        """UIDs and paths (`cur/name`), by rising UID."""
+        if self._source is not None and not self._since and not self._behind:
+            return self._source.all()
         self.load_names()
         new = self.new
-        if not new:
-            return list(zip(self.names, map("cur/".__add__, self.names.values()), strict=True))
-        return [(uid, ("new/" if name in new else "cur/") + name) for uid, name in self.names.items()]
+        return [(uid, ("new/" if name in new else "cur/") + name) for uid, name in sorted(self.names.items())]
 
     def moved(self) -> Mapping[int, str] | None:
         """What changed since an index had it: paths, empty where a message is gone; None: it is all new."""

@@ -24,7 +24,6 @@ from dovecotpy.storage.errors import (
 from dovecotpy.storage.files import TEMPORARY_SECONDS
 from dovecotpy.storage.index import names, snapshot
 from dovecotpy.storage.mailbox import Mailbox, Operation
-
 from tests.descriptors import open_descriptors
 from tests.unit.storage.storage_kit import MESSAGE, Home, add, octets, state, uids
 
