@@ -19,12 +19,13 @@ from dovecotpy.storage.errors import (
 )
 from dovecotpy.storage.location import Location
 from dovecotpy.storage.maildir import paths, uidlist
-from dovecotpy.storage.maildir.box import SHARED_FILE, MaildirBox, packed
+from dovecotpy.storage.maildir.box import SHARED_FILE, MaildirBox
 from dovecotpy.storage.maildir.context import Context
 from dovecotpy.storage.maildir.listing import Marks
 from dovecotpy.storage.maildir.paths import FS, IMAPDIR, MAILDIRPP, TRASH, Layout
 from dovecotpy.storage.maildir.subscriptions import Subscriptions
 from dovecotpy.storage.maildir.uidlist import Broken, Uidlist
+from dovecotpy.storage.maildir.watched import packed
 from dovecotpy.storage.state import State
 
 _LAYOUTS = {layout.name: layout for layout in (MAILDIRPP, IMAPDIR, FS)}
