@@ -16,8 +16,8 @@ from dovecotpy.storage.flags import SEEN
 from dovecotpy.storage.maildir import closing, courier, filename, uidlist
 from dovecotpy.storage.maildir.body import FileDraft
 from dovecotpy.storage.maildir.filename import Info
+from dovecotpy.storage.maildir.locating import locate
 from dovecotpy.storage.maildir.placing import NO_LINK, PLACES, Placing
-from dovecotpy.storage.maildir.sync import locate
 from dovecotpy.storage.maildir.uidlist import Broken
 
 if TYPE_CHECKING:
