@@ -143,7 +143,8 @@ class Tracked:
             self._note((), (), ())
         if self._history.owed:
             self._compare_all()
-        self._history.keep_learnt()
+        if self._history.keep_learnt() is Noted.DOUBTFUL:
+            self._stamp = b""
         self._history.served = True
         return self._history.ledger.modseq
 
@@ -196,10 +197,7 @@ class Tracked:
             self._history.probe(0)
         except InUse:
             return
-        rows = self._driver.known_rows()
-        if self._driver.private_seen() is not None:
-            rows = [row._replace(flags=row.flags & ~SEEN) for row in rows]
-        if self._history.reconcile(rows, self._driver.known_until) is Noted.DOUBTFUL:
+        if self._history.reconcile() is Noted.DOUBTFUL:
             self._stamp = b""
 
     def _heard(self, came: Sequence[int], went: Sequence[int]) -> None:

@@ -36,6 +36,8 @@ class Following:
         """its numbers mean the same in other sessions"""
         self.owed = False
         """what is noted must be compared with all that the format knows"""
+        self._doubtful = False
+        """so was that comparison, in the taking of the lock at hand"""
         self.stamp = b""
         self.names = b""
         self._lock = IndexLock(self._directory)

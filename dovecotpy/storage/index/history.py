@@ -94,16 +94,19 @@ class History(Following):
         found = Found(appeared, changed, vanished, uidnext, bumped)
         if not self.lasting:
             self._touched.clear()
+            self._doubtful = False
             return self._note_alone(lambda: self._settle(found))
         return self._locked(lambda: self._settle(found), wait)
 
-    def _locked(self, work: Settle, wait: float) -> Noted:
+    def _locked(self, work: Settle, wait: float, *, compares: bool = False) -> Noted:
+        """compares: the work is the comparison that is owed."""
         self._touched.clear()
+        self._doubtful = False
         for _ in range(TRIES):
             try:
                 self._lock.take(wait)
                 try:
-                    done = self._write(work)
+                    done = self._write(work, compares=compares)
                 finally:
                     self._lock.release()
                 self._tell()
@@ -124,7 +127,10 @@ class History(Following):
         if record is not None:
             self._apply_own(record._replace(modseq=record.modseq and self.ledger.modseq + 1))
         self._tell()
-        return Noted.DOUBTFUL if doubtful else Noted.DONE
+        return self._done(doubtful)
+
+    def _done(self, doubtful: bool) -> Noted:
+        return Noted.DOUBTFUL if doubtful or self._doubtful else Noted.DONE
 
     def _apply_own(self, record: Record) -> None:
         """What this session noted itself is no news to its format."""
@@ -133,24 +139,27 @@ class History(Following):
         self._apply(record)
         self._came, self._went = kept
 
-    def _write(self, work: Settle) -> Noted | None:
+    def _write(self, work: Settle, *, compares: bool) -> Noted | None:
         """Under the lock; None: numbers must be reserved first. Raises OSError."""
         self._catch_up()
         if self.stale:
-            if self._fresh[0] <= max(self.ledger.modseq, self._floor) and (
-                self._fresh[0] or not self._fresh[1]
-            ):
+            if self._fresh[0] <= self.ledger.modseq or self._fresh[0] < self._floor:
                 return None
-            return self._begin_anew(work)
-        if self.owed:
-            owed, _ = self._compared(self._known_rows(), self._driver.known_until)
+            return self._begin_anew(work, compares=compares)
+        if self.owed and not compares:
+            owed = self._owed_record()
             if owed is not None and not self._put_numbered(owed):
                 return None
             self.owed = self._is_incomplete()
         record, doubtful = work()
         if record is not None and not self._put_numbered(record):
             return None
-        return Noted.DOUBTFUL if doubtful else Noted.DONE
+        return self._done(doubtful)
+
+    def _owed_record(self) -> Record | None:
+        record, doubtful = self._compared(self._known_rows(), self._driver.known_until)
+        self._doubtful = self._doubtful or doubtful
+        return record
 
     def _put_numbered(self, record: Record) -> bool:
         """Note with the next number; False: numbers must be reserved first. Raises OSError."""
@@ -226,14 +235,14 @@ class History(Following):
         records = min(max(RECORDS_LEAST, count // RECORDS_SHARE), RECORDS_MOST)
         return self._weight + more > max(FOLD_LEAST, count // FOLD_SHARE) or self._records > records
 
-    def _begin_anew(self, work: Settle) -> Noted:
+    def _begin_anew(self, work: Settle, *, compares: bool) -> Noted:
         """A history of its own, beyond all numbers that were given before. Raises OSError."""
         first, end = self._fresh
         ledger = self.ledger
         if first > 1 or ledger.modseq:
             ledger.rebase(first, served=self.served)
-        if self.owed and ledger.modseq:
-            owed, _ = self._compared(self._known_rows(), self._driver.known_until)
+        if self.owed and ledger.modseq and not compares:
+            owed = self._owed_record()
             if owed is not None:
                 self._apply_own(owed._replace(modseq=first))
             self.owed = self._is_incomplete()
@@ -242,7 +251,7 @@ class History(Following):
         self._fold(os.urandom(8), (first, end))
         self._fresh = (0, 0)
         self.stale = False
-        return Noted.DOUBTFUL if doubtful else Noted.DONE
+        return self._done(doubtful)
 
     def _fold(self, history: bytes, reserved: tuple[int, int]) -> None:
         """Write the snapshot anew. Raises OSError."""
@@ -281,13 +290,13 @@ class History(Following):
         self._went.extend(settled.lost)
         return settled.record, bool(settled.doubtful or settled.lost)
 
-    def reconcile(self, rows: Sequence[Row], uidnext: int, wait: float = NO_WAIT) -> Noted:
-        """Compare all that the format knows with what is noted."""
-
+    def reconcile(self, wait: float = NO_WAIT) -> Noted:
+        """Compare all that the format knows with what is noted. Raises StoreError."""
+        rows, uidnext = self._known_rows(), self._driver.known_until
         if not self.lasting:
             noted = self.note(rows, (), (), uidnext)
         else:
-            noted = self._locked(lambda: self._compared(rows, uidnext), wait)
+            noted = self._locked(lambda: self._compared(rows, uidnext), wait, compares=True)
         if noted is not Noted.HELD:
             self.owed = self._is_incomplete()
         return noted
@@ -310,25 +319,31 @@ class History(Following):
         if not self.lasting or self._snapshot is None or self.stale:
             return
         modseq = self.ledger.modseq
-        self.keep_learnt(1, wait)
+        if self.keep_learnt(1, wait) is Noted.DOUBTFUL:
+            stamp = b""
         if (stamp or self.stamp) == self.stamp and names == self.names:
             return
 
         def work() -> tuple[Record | None, bool]:
-            return Record(stamp=stamp if self.ledger.modseq == modseq else b"", names=names), False
+            return Record(stamp=stamp if self._is_at(modseq) else b"", names=names), False
 
         self._locked(work, wait)
 
-    def keep_learnt(self, least: int = LEARNT_LEAST, wait: float = NO_WAIT) -> None:
+    def _is_at(self, modseq: int) -> bool:
+        return self.ledger.modseq == modseq and not self._doubtful
+
+    def keep_learnt(self, least: int = LEARNT_LEAST, wait: float = NO_WAIT) -> Noted:
         """Note what became known of messages, if that is at least so many values: sessions that begin now need not look it up again."""
         if sum(map(len, self.ledger.learnt.values())) < least:
-            return
+            return Noted.DONE
         if not self.lasting or self._snapshot is None or self.stale:
-            return
+            return Noted.DONE
 
         def work() -> tuple[Record | None, bool]:
             known = self.ledger.learnt.items()
             return Record(learnt=[(number, list(each), list(each.values())) for number, each in known]), False
 
-        if self._locked(work, wait) is Noted.DONE:
+        noted = self._locked(work, wait)
+        if noted is not Noted.HELD:
             self.ledger.learnt = {}
+        return noted
