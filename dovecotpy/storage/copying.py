@@ -50,8 +50,8 @@ class Copying(Writing):
             self.expunge(uids)
         return copied
 
-    def copying(self, uids: Uids, to: Copying) -> Generator[None, None, Copied]:
-        """Copy messages, all or none, durable; pauses at least each 50 ms of work and returns what became of them.
+    def copying(self, uids: Uids, to: Copying) -> Generator[int, None, Copied]:
+        """Copy messages, all or none, durable; pauses at least each 50 ms of work, yields how many are placed, returns what became of them.
 
         Closed before its end, nothing is placed. Raises MessageGone, NoSpace, InUse, StoreError.
         """
@@ -62,27 +62,7 @@ class Copying(Writing):
                 self._look_again(attempt)
         raise InUse("Timeout while waiting for lock")
 
-    def moving(self, uids: Uids, to: Copying) -> Iterator[Copied | None]:
-        """Move messages, CHUNK of them at a time: None is a pause, each Copied is what was moved, durably, and is no longer here.
-
-        Closed before its end, what was not told yet stays where it was. Raises as `copying`; what was moved before stays moved.
-        """
-        if not self.writable:
-            raise PermissionDenied("Permission denied")
-        for start in range(0, len(uids), CHUNK):
-            part = uids[start : start + CHUNK]
-            copying = self.copying(part, to)
-            while True:
-                try:
-                    next(copying)
-                except StopIteration as stop:
-                    copied: Copied = stop.value
-                    break
-                yield None
-            self.expunge(part)
-            yield copied
-
-    def _copying(self, uids: Uids, to: Copying) -> Generator[None, None, Copied]:
+    def _copying(self, uids: Uids, to: Copying) -> Generator[int, None, Copied]:
         if not self._synced:
             self.refresh()
         if not set(uids).issubset(self._history.ledger.column(UIDS)):
@@ -108,7 +88,7 @@ class Copying(Writing):
                     spelled[words] = to._spelled(words)
                 yield row._replace(keywords=spelled[words]) if words else row
 
-    def _copying_octets(self, origin: Copying, uids: Uids) -> Generator[None, None, Uids]:
+    def _copying_octets(self, origin: Copying, uids: Uids) -> Generator[int, None, Uids]:
         drafts: list[Draft] = []
         try:
             for start in range(0, len(uids), READ_BATCH):
@@ -117,7 +97,8 @@ class Copying(Writing):
                 for row, identity in zip(rows, identities, strict=True):
                     body = self._driver.draft()
                     drafts.append(Draft(body, row.flags, row.keywords, row.internaldate, identity))
-                    yield from _pouring(origin.body(row.uid), body)
+                    for _ in _pouring(origin.body(row.uid), body):
+                        yield len(drafts) - 1
                     body.finish(row.internaldate)
             return self.append(drafts).uids
         except BaseException:
@@ -156,7 +137,7 @@ def _pouring(body: Body, draft: DraftBody) -> Iterator[None]:
         body.close()
 
 
-def _finished(work: Generator[None, None, Copied]) -> Copied:
+def _finished(work: Generator[int, None, Copied]) -> Copied:
     """What work with pauses returns, without the pauses."""
     while True:
         try:

@@ -62,7 +62,7 @@ class LockedMaildir(LockedList):
         rows = self._with_surplus(rows, [draft.keywords for draft in drafts])
         return self._with_seen(rows, [draft.flags for draft in drafts])
 
-    def link(self, source: object, rows: Iterable[Row]) -> Generator[None, None, list[Row] | None]:
+    def link(self, source: object, rows: Iterable[Row]) -> Generator[int, None, list[Row] | None]:
         """Hard links under new names with the flags of `rows`; None where the file system or a setting does not let us.
 
         Raises Moved when a message is not where it was: sync the source, then again.
@@ -78,7 +78,7 @@ class LockedMaildir(LockedList):
         try:
             while part := list(islice(waiting, LINKS)):
                 if placed:
-                    yield
+                    yield len(placed)
                 placed += self._link_some(placing, from_box, part)
             placing.finish()
         except OSError as error:
