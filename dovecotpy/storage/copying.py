@@ -6,6 +6,7 @@ from array import array
 from collections.abc import Generator, Iterator
 from typing import NamedTuple
 
+from dovecotpy.message.steps import finished
 from dovecotpy.storage.answers import READ_BATCH
 from dovecotpy.storage.columns import UIDS
 from dovecotpy.storage.driver import (
@@ -45,7 +46,7 @@ class Copying(Writing):
         """
         if move and not self.writable:
             raise PermissionDenied("Permission denied")
-        copied = _finished(self.copying(uids, to))
+        copied = finished(self.copying(uids, to))
         if move:
             self.expunge(uids)
         return copied
@@ -135,13 +136,3 @@ def _pouring(body: Body, draft: DraftBody) -> Iterator[None]:
             yield
     finally:
         body.close()
-
-
-def _finished(work: Generator[int, None, Copied]) -> Copied:
-    """What work with pauses returns, without the pauses."""
-    while True:
-        try:
-            next(work)
-        except StopIteration as stop:
-            copied: Copied = stop.value
-            return copied
