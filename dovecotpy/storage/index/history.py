@@ -514,9 +514,9 @@ class History:
             self.owed = self._is_incomplete()
         record, doubtful = work()
         self._apply_own((record or Record())._replace(modseq=first))
-        self._fold(os.urandom(8), (first, end))
         self._fresh = (0, 0)
         self.stale = False
+        self._fold(os.urandom(8), (first, end))
         return Noted.DOUBTFUL if doubtful else Noted.DONE
 
     def _fold(self, history: bytes, reserved: tuple[int, int]) -> None:

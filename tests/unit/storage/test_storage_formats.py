@@ -142,6 +142,15 @@ class TestSnapshot:
         assert found.changed_since(6) == [(8, 7)]
         assert found.tail(found.log) == b""
 
+    def test_a_value_that_no_column_can_hold_is_no_snapshot(self, directory: int) -> None:
+        self.write(directory)
+        found = snapshot.open_snapshot(directory)
+        assert found is not None
+        found._columns[3] = (snapshot._SAME, -1, 0)
+        for look in (lambda: found.column(3), lambda: found.changed_since(0)):
+            with pytest.raises(snapshot.Unusable, match="malformed"):
+                look()
+
     @pytest.mark.parametrize("count", [0, 1, 8191, 8192, 8193, 30000])
     def test_segments(self, directory: int, count: int) -> None:
         columns = [
