@@ -47,6 +47,16 @@ class TestKeywords:
         assert path.read_text() == "0 x\n1 b\n2 y\n"
         assert path.stat().st_mtime_ns > later
 
+    def test_each_change_is_of_another_second(self, tmp_path: Path, directory: int) -> None:
+        """Dovecot takes a file of the second that it has read for the same."""
+        seconds = set()
+        table = Keywords(directory)
+        table.refresh()
+        for number in range(5):
+            table.define([f"k{number}"], sync=False)
+            seconds.add(int((tmp_path / "dovecot-keywords").stat().st_mtime))
+        assert len(seconds) == 5
+
     def test_twenty_six_letters(self, directory: int) -> None:
         table = Keywords(directory)
         table.refresh()
