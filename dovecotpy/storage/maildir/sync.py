@@ -252,6 +252,7 @@ class Sync:
 
     def _read_lines(self) -> None:
         box = self.box
+        twice = len(box.uidlist.duplicates)
         try:
             again = box.uidlist.refresh()
         except Broken:
@@ -263,12 +264,12 @@ class Sync:
             raise MailboxReplaced("Mailbox UIDVALIDITY changed")
         box.uidvalidity = validity
         box.guid = box.uidlist.guid.encode()
-        if again and box.names:
-            box.list_reread = True
+        box.list_reread = box.list_reread or (again and bool(box.names))
+        if again or len(box.uidlist.duplicates) > twice:
             self._check_uids()
 
     def _check_uids(self) -> None:
-        """The list was written anew: messages whose UID is another one now are gone under the old one."""
+        """The list was written anew, or names a message again: messages whose UID is another one now are gone under the old one."""
         box = self.box
         uids = box.uidlist.uids
         for uid, name in list(box.names.items()):
@@ -325,7 +326,7 @@ class Sync:
         for base, uid in reversed(box.uidlist.uids.items()):
             if uid < least:
                 return False
-            if base not in self.new and base not in self.cur and base not in box.absent:
+            if base not in self.new and base not in self.cur and (base, uid) not in box.absent:
                 return True
         return False
 
@@ -505,7 +506,7 @@ class Sync:
             base = filename.base_of(name)
             if listing.proves_gone(base):
                 box.forget(uid)
-                box.dead.add(base)
+                box.dead.add((base, uid))
                 self.vanished.append(uid)
             else:
                 self.complete = False
@@ -524,10 +525,10 @@ class Sync:
                 break
             if uid in found or uid in box.names or (uid < box.told and uid not in box.ghosts):
                 continue
-            if uid >= settled and uid >= box.told and base not in box.absent:
+            if uid >= settled and uid >= box.told and (base, uid) not in box.absent:
                 trailing.append((uid, base))
             elif listing.proves_gone(base):
-                box.absent.setdefault(base, since)
+                box.absent.setdefault((base, uid), since)
                 if box.ghosts.pop(uid, None) is not None:
                     self.vanished.append(uid)
             elif cold:
@@ -554,7 +555,7 @@ class Sync:
         limit = 1 << 32
         for uid, base in trailing:
             if base not in there and again.proves_gone(base):
-                box.absent.setdefault(base, since)
+                box.absent.setdefault((base, uid), since)
             else:
                 self.complete = False
                 limit = min(limit, uid)
