@@ -251,9 +251,9 @@ class History(Following):
             self.owed = self._is_incomplete()
         record, doubtful = work()
         self._apply_own((record or Record())._replace(modseq=first))
-        self._fold(os.urandom(8), (first, end))
         self._fresh = (0, 0)
         self.stale = False
+        self._fold(os.urandom(8), (first, end))
         return self._done(doubtful)
 
     def _fold(self, history: bytes, reserved: tuple[int, int]) -> None:
