@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import sys
 from array import array
-from collections.abc import Callable, Iterable, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate, repeat
-from typing import Any
+from typing import Any, NamedTuple
 
 from dovecotpy.search.keys import Links
 from dovecotpy.search.sort import Key
@@ -30,8 +31,8 @@ def name_of(reader: Any) -> str:
 
 
 def pack(name: str, uids: Sequence[int], keys: Sequence[Any]) -> bytes | None:
-    """Keys, parallel to uids, as octets; None where they are too many or too long."""
-    pieces = [_octets(array("I", (len(uids),))), _octets(array("I", uids))]
+    """Keys, parallel to uids (ascending), as octets; None where they are too many or too long."""
+    pieces = [octets_of(array("I", (len(uids),))), octets_of(array("I", uids))]
     try:
         _PACK.get(name, _pack_texts)(pieces, keys)
     except OverflowError:  # the texts are longer than 32 bits tell
@@ -39,21 +40,58 @@ def pack(name: str, uids: Sequence[int], keys: Sequence[Any]) -> bytes | None:
     return b"".join(pieces) if sum(map(len, pieces)) <= MAX_OCTETS else None
 
 
-def unpack(name: str, data: bytes) -> dict[int, Any]:
-    """Keys by UID. Raises Unusable, whatever the octets are."""
-    source = _Source(data)
+class Packed(NamedTuple):
+    """Keys in little room."""
+
+    uids: "array[int]"
+    """in the order in which they were packed, which is ascending"""
+    keys: Sequence[Any]
+    """parallel to uids"""
+
+    def place(self, uid: int) -> int:
+        """Where the key of a message is; -1 if it is not here."""
+        place = bisect_left(self.uids, uid)
+        return place if place < len(self.uids) and self.uids[place] == uid else -1
+
+
+NOTHING = Packed(array("I"), ())
+
+
+class Texts(Sequence[bytes]):
+    """Texts behind each other, cut out when somebody asks for them."""
+
+    __slots__ = ("_bounds", "_data")
+
+    def __init__(self, ends: "array[int]", data: bytes) -> None:
+        self._bounds = array("I", (0,)) + ends
+        self._data = data
+
+    def __len__(self) -> int:
+        return len(self._bounds) - 1
+
+    def __getitem__(self, place: Any) -> Any:
+        return self._data[self._bounds[place] : self._bounds[place + 1]]
+
+    def __iter__(self) -> Iterator[bytes]:
+        return map(self._data.__getitem__, map(slice, self._bounds, self._bounds[1:]))
+
+
+def unpack(name: str, data: bytes) -> Packed:
+    """Keys of messages. Raises Unusable, whatever the octets are."""
+    source = Source(data)
     try:
         count = source.numbers("I", 1)[0]
         uids = source.numbers("I", count)
         keys = _UNPACK.get(name, _unpack_texts)(source, count)
     except IndexError as error:
         raise Unusable("a number that means nothing") from error
-    if source.at != len(data):
-        raise Unusable("more than there should be")
-    return dict(zip(uids, keys, strict=True))
+    source.end()
+    if any(map(int.__ge__, uids, uids[1:])):
+        raise Unusable("UIDs do not ascend")
+    return Packed(uids, keys)
 
 
-class _Source:
+class Source:
     """Octets from the front to the back."""
 
     def __init__(self, data: bytes) -> None:
@@ -69,6 +107,11 @@ class _Source:
         self.at = end
         return taken
 
+    def end(self) -> None:
+        """Raises Unusable if there is more."""
+        if self.at != len(self.data):
+            raise Unusable("more than there should be")
+
     def numbers(self, kind: str, count: int) -> "array[int]":
         """So many numbers of a type of array. Raises Unusable."""
         numbers = array(kind)
@@ -78,21 +121,23 @@ class _Source:
         return numbers
 
 
-def _octets(numbers: "array[int]") -> bytes:
+def octets_of(numbers: "array[int]") -> bytes:
+    """Numbers as they are written."""
     if _SWAP:
+        numbers = numbers[:]
         numbers.byteswap()
     return numbers.tobytes()
 
 
 def _ends(sizes: Iterable[int]) -> bytes:
-    return _octets(array("I", accumulate(sizes)))
+    return octets_of(array("I", accumulate(sizes)))
 
 
 def _pack_moments(pieces: list[bytes], keys: Sequence[int]) -> None:
-    pieces.append(_octets(array("q", keys)))
+    pieces.append(octets_of(array("q", keys)))
 
 
-def _unpack_moments(source: _Source, count: int) -> Sequence[int]:
+def _unpack_moments(source: Source, count: int) -> Sequence[int]:
     return source.numbers("q", count)
 
 
@@ -101,10 +146,9 @@ def _pack_texts(pieces: list[bytes], keys: Sequence[bytes]) -> None:
     pieces.extend(keys)
 
 
-def _unpack_texts(source: _Source, count: int) -> list[bytes]:
+def _unpack_texts(source: Source, count: int) -> Texts:
     ends = source.numbers("I", count)
-    data = source.octets(ends[-1] if ends else 0)
-    return [data[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)] if ends else []
+    return Texts(ends, source.octets(ends[-1] if ends else 0))
 
 
 def _pack_links(pieces: list[bytes], keys: Sequence[Links]) -> None:
@@ -116,18 +160,18 @@ def _pack_links(pieces: list[bytes], keys: Sequence[Links]) -> None:
     named = array("I")
     for each in keys:
         named.extend([known.setdefault(identity, len(known)) for identity in each.references])
-    pieces.append(_octets(array("I", (len(known),))))
+    pieces.append(octets_of(array("I", (len(known),))))
     _pack_texts(pieces, list(known))
-    pieces.append(_octets(own))
+    pieces.append(octets_of(own))
     pieces.append(_ends(len(each.references) for each in keys))
-    pieces.append(_octets(named))
+    pieces.append(octets_of(named))
 
 
-def _unpack_links(source: _Source, count: int) -> list[Links]:
+def _unpack_links(source: Source, count: int) -> list[Links]:
     moments = source.numbers("q", count)
     subjects = _unpack_texts(source, count)
     replies = map(bool, source.octets(count))
-    known = _unpack_texts(source, source.numbers("I", 1)[0])
+    known = list(_unpack_texts(source, source.numbers("I", 1)[0]))
     own = map(known.__getitem__, source.numbers("I", count))
     ends = source.numbers("I", count)
     named = [known[number] for number in source.numbers("I", ends[-1] if ends else 0)]
@@ -138,7 +182,7 @@ def _unpack_links(source: _Source, count: int) -> list[Links]:
 
 
 _PACK: dict[str, Callable[[list[bytes], Sequence[Any]], None]] = {"date": _pack_moments, "links": _pack_links}
-_UNPACK: dict[str, Callable[[_Source, int], Sequence[Any]]] = {
+_UNPACK: dict[str, Callable[[Source, int], Sequence[Any]]] = {
     "date": _unpack_moments,
     "links": _unpack_links,
 }
