@@ -8,7 +8,6 @@ from dovecotpy import clock
 from dovecotpy.ipc.record import Level
 from dovecotpy.search.arrange import Threads, sort_messages, thread_messages
 from dovecotpy.search.evaluate import Found, Progress, evaluate
-from dovecotpy.search.memory import Memory
 from dovecotpy.search.query import Query, needs_text
 from dovecotpy.search.sort import Program
 from dovecotpy.search.thread import Algorithm
