@@ -11,10 +11,10 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from dovecotpy.message.header import Header
-from dovecotpy.search import orders
+from dovecotpy.search import orders, packed
 from dovecotpy.search.evaluate import SLICE, Columns, Found, Progress
 from dovecotpy.search.keys import UNKNOWN, Links, links
-from dovecotpy.search.memory import Memory
+from dovecotpy.search.memory import Known, Memory
 from dovecotpy.search.orders import Order, backwards
 from dovecotpy.search.sort import FROM_HEADER, Key, Program, sort
 from dovecotpy.search.thread import Algorithm, Rows, render, thread
@@ -102,10 +102,11 @@ def thread_messages(
         yield Threads(kept.uids, kept.rendered)
         return
     there, places, values = yield from _collect({Links: links}, table, uids)
-    counted = there if algorithm is Algorithm.REFS else _undated([each.sent for each in values[Links]], there)
-    rows = _rows(values.pop(Links), _taken(columns.dates, places))
+    rows, undated = _rows(values.pop(Links), _taken(columns.dates, places))
     memory.release(Links)
+    counted = there if algorithm is Algorithm.REFS else array("I", map(there.__getitem__, undated))
     forest = yield from pace.run(thread(algorithm, rows))
+    del rows
     pieces = []
     for piece in render(forest, range(1, len(there) + 1)):
         pieces.append(piece)
@@ -196,10 +197,10 @@ def _made(key: Key, table: _Table) -> Generator[Progress, None, Order | None]:
     kept, _, values = yield from _collect({key: FROM_HEADER[key]}, table, there)
     if len(kept) < len(there):
         return None
-    keys = values[key]
+    keys: Sequence[Any] = values[key]
     undated = _undated(keys, there) if key is Key.DATE else array("I")
     if undated:
-        _fill(keys, columns.dates)
+        keys = _filled(keys, columns.dates)
     made: Order = yield from table.pace.run(orders.make(there, keys, orders.dated(undated, there, columns)))
     return made
 
@@ -251,7 +252,7 @@ def _by_keys(program: Program, table: _Table, uids: Sequence[int]) -> Generator[
     }
     kept, places, values = yield from _collect(readers, table, uids)
     if Key.DATE in values:
-        _fill(values[Key.DATE], _taken(table.columns.dates, places))
+        values[Key.DATE] = _filled(values[Key.DATE], _taken(table.columns.dates, places))
     yield from _from_columns(program, table, kept, places, values)
     result = yield from table.pace.run(sort(program, values, len(kept)))
     return array("I", map(kept.__getitem__, result))
@@ -268,22 +269,35 @@ def _from_columns(
         values[Key.SIZE] = yield from _sizes(table, uids, places)
 
 
-def _rows(found: Sequence[Links], arrivals: Sequence[int]) -> Rows:
-    moments = [each.sent for each in found]
-    _fill(moments, arrivals)
-    return Rows(
+def _rows(found: Sequence[Links], arrivals: Sequence[int]) -> tuple[Rows, Sequence[int]]:
+    """What there is to be threaded, and the places of messages whose header tells no date."""
+    links = packed.link_columns(found)
+    if links is None:
+        sent = [each.sent for each in found]
+        rows = Rows(
+            arrivals,
+            _filled(sent, arrivals),
+            [each.subject for each in found],
+            bytes([each.reply for each in found]),
+            (each.identity for each in found),
+            (each.references for each in found),
+        )
+        return rows, [place for place, moment in enumerate(sent) if moment == UNKNOWN]
+    undated = [place for place, moment in enumerate(links.sent) if moment == UNKNOWN]
+    rows = Rows(
         arrivals,
-        moments,
-        [each.subject for each in found],
-        bytes([each.reply for each in found]),
-        [each.identity for each in found],
-        [each.references for each in found],
+        _filled(links.sent, arrivals),
+        links.subjects,
+        links.replies,
+        links.identities(),
+        links.references(),
     )
+    return rows, undated
 
 
 def _collect(
     readers: dict[Any, Callable[[Header], Any]], table: _Table, uids: Sequence[int]
-) -> Generator[Progress, None, tuple["array[int]", Sequence[int], dict[Any, list[Any]]]]:
+) -> Generator[Progress, None, tuple["array[int]", Sequence[int], dict[Any, Sequence[Any]]]]:
     """UIDs of what is there, their places in the columns, and what the readers find in headers, column by column."""
     memory, there = table.memory, table.uids
     wanted = array("I", uids)
@@ -291,8 +305,7 @@ def _collect(
     lacking = {name: known.missing(wanted) for name, known in remembered.items()}
     missing = set().union(*lacking.values())
     if missing:
-        learnt = {name: known.learnt for name, known in remembered.items()}
-        yield from _read(readers, learnt, table.source, sorted(missing), table.pace)
+        yield from _read(readers, remembered, table.source, sorted(missing), table.pace)
         for name, known in remembered.items():
             memory.save(name, known, there, len(lacking[name]))
     places = _places(there, uids)
@@ -308,21 +321,19 @@ def _collect(
 
 def _read(
     readers: dict[Any, Callable[[Header], Any]],
-    learnt: dict[Any, dict[int, Any]],
+    remembered: dict[Any, Known],
     source: KeySource,
     uids: Sequence[int],
     pace: _Pace,
 ) -> Generator[Progress, None, None]:
     """Take from headers what is not remembered."""
-    shared: dict[Any, Any] = {}
-    work = [(read, learnt[name]) for name, read in readers.items()]
+    work = [(read, remembered[name].learn) for name, read in readers.items()]
     for start in range(0, len(uids), BATCH):
         batch = uids[start : start + BATCH]
         for uid, header in zip(batch, source.headers(batch), strict=True):
             if header is not None:
-                for read, known in work:
-                    value = read(header)
-                    known[uid] = shared.setdefault(value, value)
+                for read, learn in work:
+                    learn(uid, read(header))
         if pace.due():
             pace.done = start
             yield Progress(start, len(uids))
@@ -347,12 +358,11 @@ def _taken(column: Sequence[int], places: Sequence[int]) -> list[int]:
     return [column[place] for place in places]
 
 
-def _fill(sent: list[int], arrivals: Sequence[int]) -> None:
-    """INTERNALDATE in place of sent dates that no header tells (RFC 5256 section 2.2)."""
-    if UNKNOWN in sent:
-        for index, moment in enumerate(sent):
-            if moment == UNKNOWN:
-                sent[index] = arrivals[index]
+def _filled(sent: Sequence[int], arrivals: Sequence[int]) -> Sequence[int]:
+    """Sent dates with INTERNALDATE in place of those that no header tells (RFC 5256 section 2.2)."""
+    if UNKNOWN not in sent:
+        return sent
+    return [arrival if moment == UNKNOWN else moment for moment, arrival in zip(sent, arrivals, strict=True)]
 
 
 def _sizes(table: _Table, uids: Sequence[int], places: Sequence[int]) -> Generator[Progress, None, list[int]]:

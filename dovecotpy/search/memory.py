@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from dovecotpy.search import orders, packed
+from dovecotpy.search.keys import Links
 from dovecotpy.search.orders import Order, Threaded
 from dovecotpy.search.packed import NOTHING, Packed, Unusable, name_of
 from dovecotpy.search.thread import Algorithm
@@ -15,6 +16,8 @@ MAX_KEPT = 200_000
 """Keys that are kept in memory; past it all are forgotten and taken from headers again."""
 MAX_ORDERED = 400_000
 """Messages of all orders that are kept in memory; past it all are forgotten and looked for on the shelf again."""
+MAX_SHARED = 65_536
+"""Texts of which it is remembered that they are known already."""
 FEW = 64
 """One new key in so many, or fewer: not worth writing all of them anew."""
 _ORDER = "order-"
@@ -33,11 +36,15 @@ class Shelf(Protocol):
 class Known:
     """Keys under one name: those of the shelf, and those that were learnt since."""
 
-    __slots__ = ("learnt", "shelved")
+    __slots__ = ("_frozen", "_shared", "learnt", "shelved")
 
-    def __init__(self, shelved: Packed = NOTHING) -> None:
+    def __init__(self, shelved: Packed = NOTHING, *, frozen: bool = False) -> None:
+        """frozen: keys are Links."""
         self.shelved = shelved
+        self._frozen = frozen
+        self._shared: dict[bytes, bytes] = {}
         self.learnt: dict[int, Any] = {}
+        """Links as packed.frozen makes them"""
 
     def __len__(self) -> int:
         return len(self.shelved.uids) + len(self.learnt)
@@ -47,7 +54,19 @@ class Known:
 
     def __getitem__(self, uid: int) -> Any:
         place = self.shelved.place(uid)
-        return self.shelved.keys[place] if place >= 0 else self.learnt[uid]
+        if place >= 0:
+            return self.shelved.keys[place]
+        return packed.thawed(self.learnt[uid]) if self._frozen else self.learnt[uid]
+
+    def learn(self, uid: int, key: Any) -> None:
+        """The key of a message. Equal texts take room once."""
+        if self._frozen:
+            key = packed.frozen(key)
+        elif isinstance(key, bytes):
+            if len(self._shared) >= MAX_SHARED:
+                self._shared.clear()
+            key = self._shared.setdefault(key, key)
+        self.learnt[uid] = key
 
     def missing(self, uids: "array[int]") -> set[int]:
         """Messages of which no key is known."""
@@ -55,11 +74,13 @@ class Known:
             return set()
         return set(uids).difference(self.shelved.uids, self.learnt)
 
-    def taken(self, uids: "array[int]") -> list[Any]:
-        """The keys of messages, all of which are known."""
+    def taken(self, uids: "array[int]") -> Sequence[Any]:
+        """The keys of messages, all of which are known; not to be changed."""
         if self.shelved.uids == uids:
-            return list(self.shelved.keys)
-        if len(uids) * 4 < len(self.shelved.uids):
+            return self.shelved.keys
+        if self._frozen and not self.shelved.uids:
+            return packed.Frozen(self.learnt, uids)
+        if self._frozen or len(uids) * 4 < len(self.shelved.uids):
             return [self[uid] for uid in uids]
         every = dict(zip(self.shelved.uids, self.shelved.keys, strict=True))
         every.update(self.learnt)
@@ -84,9 +105,8 @@ class Memory:
         if known is None:
             if sum(map(len, self._known.values())) > MAX_KEPT:
                 self._known.clear()
-            known = self._known[name] = Known(
-                self._loaded(name_of(name), lambda data: packed.unpack(name_of(name), data)) or NOTHING
-            )
+            shelved = self._loaded(name_of(name), lambda data: packed.unpack(name_of(name), data))
+            known = self._known[name] = Known(shelved or NOTHING, frozen=name is Links)
         return known
 
     def save(self, name: Any, known: Known, uids: "array[int]", learnt: int) -> None:
@@ -99,7 +119,7 @@ class Memory:
         data = packed.pack(kind, there, known.taken(there))
         if data is not None and self._shelf.save(kind, data):
             known.shelved = packed.unpack(kind, data)
-            known.learnt.clear()
+            known.learnt = {}
 
     def release(self, name: Any) -> None:
         """Keys under this name are not needed soon: where the shelf has most of them, they need no memory."""

@@ -6,11 +6,12 @@ behind each other; of links also each message id once and the numbers of those t
 
 from __future__ import annotations
 
+import marshal
 import sys
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import accumulate, repeat
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate, chain
 from typing import Any, NamedTuple
 
 from dovecotpy.search.keys import Links
@@ -143,7 +144,7 @@ def _unpack_moments(source: Source, count: int) -> Sequence[int]:
 
 def _pack_texts(pieces: list[bytes], keys: Sequence[bytes]) -> None:
     pieces.append(_ends(map(len, keys)))
-    pieces.extend(keys)
+    pieces.append(b"".join(keys))
 
 
 def _unpack_texts(source: Source, count: int) -> Texts:
@@ -151,38 +152,102 @@ def _unpack_texts(source: Source, count: int) -> Texts:
     return Texts(ends, source.octets(ends[-1] if ends else 0))
 
 
+class LinkColumns(Sequence[Links]):
+    """Links of many messages in little room, put together when somebody asks for them."""
+
+    __slots__ = ("_bounds", "_known", "_named", "_own", "replies", "sent", "subjects")
+
+    def __init__(self, source: Source, count: int) -> None:
+        self.sent = source.numbers("q", count)
+        self.subjects = _unpack_texts(source, count)
+        self.replies = source.octets(count)
+        self._known = _unpack_texts(source, source.numbers("I", 1)[0])
+        self._own = source.numbers("I", count)
+        ends = source.numbers("I", count)
+        self._named = source.numbers("I", ends[-1] if ends else 0)
+        self._bounds = array("I", (0,)) + ends
+        if max(chain(self._own, self._named), default=-1) >= len(self._known):
+            raise Unusable("a number that means nothing")
+
+    def __len__(self) -> int:
+        return len(self.sent)
+
+    def __getitem__(self, place: Any) -> Any:
+        return Links(
+            self.sent[place],
+            self.subjects[place],
+            bool(self.replies[place]),
+            self._known[self._own[place]],
+            self.references_of(place),
+        )
+
+    def references_of(self, place: int) -> tuple[bytes, ...]:
+        """What a message refers to."""
+        named = self._named[self._bounds[place] : self._bounds[place + 1]]
+        return tuple(map(self._known.__getitem__, named))
+
+    def identities(self) -> Iterator[bytes]:
+        """Message ids, in order."""
+        return map(self._known.__getitem__, self._own)
+
+    def references(self) -> Iterator[tuple[bytes, ...]]:
+        """What the messages refer to, in order."""
+        return map(self.references_of, range(len(self)))
+
+
+def link_columns(keys: Sequence[Links]) -> LinkColumns | None:
+    """Links in little room; None where they are too many or too long."""
+    if isinstance(keys, LinkColumns):
+        return keys
+    data = pack("links", range(len(keys)), keys)
+    return None if data is None else unpack("links", data).keys  # type: ignore[return-value]
+
+
+class Frozen(Sequence[Any]):
+    """Keys of messages by UID, each as one string of octets until somebody asks for it."""
+
+    __slots__ = ("_frozen", "_uids")
+
+    def __init__(self, frozen: Mapping[int, bytes], uids: Sequence[int]) -> None:
+        self._frozen = frozen
+        self._uids = uids
+
+    def __len__(self) -> int:
+        return len(self._uids)
+
+    def __getitem__(self, place: Any) -> Any:
+        return thawed(self._frozen[self._uids[place]])
+
+
+def frozen(links: Links) -> bytes:
+    """Links as one string of octets."""
+    return marshal.dumps(tuple(links))
+
+
+def thawed(octets: bytes) -> Links:
+    """Links that were made frozen() by this process."""
+    return Links._make(marshal.loads(octets))
+
+
 def _pack_links(pieces: list[bytes], keys: Sequence[Links]) -> None:
-    _pack_moments(pieces, [each.sent for each in keys])
+    _pack_moments(pieces, array("q", [each.sent for each in keys]))
     _pack_texts(pieces, [each.subject for each in keys])
     pieces.append(bytes([each.reply for each in keys]))
     known: dict[bytes, int] = {}
     own = array("I", [known.setdefault(each.identity, len(known)) for each in keys])
-    named = array("I")
+    named, ends = array("I"), array("I")
     for each in keys:
         named.extend([known.setdefault(identity, len(known)) for identity in each.references])
+        ends.append(len(named))
     pieces.append(octets_of(array("I", (len(known),))))
     _pack_texts(pieces, list(known))
     pieces.append(octets_of(own))
-    pieces.append(_ends(len(each.references) for each in keys))
+    pieces.append(octets_of(ends))
     pieces.append(octets_of(named))
-
-
-def _unpack_links(source: Source, count: int) -> list[Links]:
-    moments = source.numbers("q", count)
-    subjects = _unpack_texts(source, count)
-    replies = map(bool, source.octets(count))
-    known = list(_unpack_texts(source, source.numbers("I", 1)[0]))
-    own = map(known.__getitem__, source.numbers("I", count))
-    ends = source.numbers("I", count)
-    named = [known[number] for number in source.numbers("I", ends[-1] if ends else 0)]
-    starts = array("I", (0,)) + ends[:-1]
-    references = [tuple(named[start:end]) for start, end in zip(starts, ends, strict=False)]
-    rows = zip(moments, subjects, replies, own, references, strict=True)
-    return list(map(tuple.__new__, repeat(Links), rows))  # as Links._make, without a call of Python for each
 
 
 _PACK: dict[str, Callable[[list[bytes], Sequence[Any]], None]] = {"date": _pack_moments, "links": _pack_links}
 _UNPACK: dict[str, Callable[[Source, int], Sequence[Any]]] = {
     "date": _unpack_moments,
-    "links": _unpack_links,
+    "links": LinkColumns,
 }
