@@ -284,14 +284,9 @@ def _rows(found: Sequence[Links], arrivals: Sequence[int]) -> tuple[Rows, Sequen
         )
         return rows, [place for place, moment in enumerate(sent) if moment == UNKNOWN]
     undated = [place for place, moment in enumerate(links.sent) if moment == UNKNOWN]
-    rows = Rows(
-        arrivals,
-        _filled(links.sent, arrivals),
-        links.subjects,
-        links.replies,
-        links.identities(),
-        links.references(),
-    )
+    identities, references = links.identified()
+    dates = _filled(links.sent, arrivals)
+    rows = Rows(arrivals, dates, list(links.subjects), links.replies, identities, references)
     return rows, undated
 
 

@@ -186,13 +186,15 @@ class LinkColumns(Sequence[Links]):
         named = self._named[self._bounds[place] : self._bounds[place + 1]]
         return tuple(map(self._known.__getitem__, named))
 
-    def identities(self) -> Iterator[bytes]:
-        """Message ids, in order."""
-        return map(self._known.__getitem__, self._own)
-
-    def references(self) -> Iterator[tuple[bytes, ...]]:
-        """What the messages refer to, in order."""
-        return map(self.references_of, range(len(self)))
+    def identified(self) -> tuple[Iterable[bytes], Iterable[tuple[bytes, ...]]]:
+        """Message ids, and what the messages refer to, in order; equal ones take room once."""
+        known = list(self._known)
+        named, bounds = self._named, self._bounds
+        references = (
+            tuple([known[number] for number in named[start:end]]) if start < end else ()
+            for start, end in zip(bounds, bounds[1:], strict=False)
+        )
+        return map(known.__getitem__, self._own), references
 
 
 def link_columns(keys: Sequence[Links]) -> LinkColumns | None:
