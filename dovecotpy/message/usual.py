@@ -94,7 +94,11 @@ def usual_structure(data: bytes) -> tuple[bytes, bytes, int] | None:
             body = data[start:]
             octets = len(body.replace(b"\n", b"\r\n"))
             size = octets + len(head.replace(b"\n", b"\r\n"))
-            line = b"%b %d %d" % (shape.alone, octets, octets - len(body)) if shape.is_text else b"%b %d" % (shape.alone, octets)
+            line = (
+                b"%b %d %d" % (shape.alone, octets, octets - len(body))
+                if shape.is_text
+                else b"%b %d" % (shape.alone, octets)
+            )
             return b"(%b)" % line, b"(%b%b)" % (line, shape.extension), size
         plain: list[bytes] = []
         whole: list[bytes] = []
@@ -138,7 +142,11 @@ def _parts(
             size = len(piece) - start
             octets = len(piece[start:].replace(b"\n", b"\r\n"))
             lines += octets - size
-            line = b"(%b %d %d" % (inner.begin, octets, octets - size) if inner.is_text else b"(%b %d" % (inner.begin, octets)
+            line = (
+                b"(%b %d %d" % (inner.begin, octets, octets - size)
+                if inner.is_text
+                else b"(%b %d" % (inner.begin, octets)
+            )
             plain.append(line + b")")
             whole.append(b"%b%b)" % (line, inner.extension))
         else:

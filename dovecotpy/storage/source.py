@@ -19,6 +19,7 @@ from dovecotpy.message.preview import preview
 from dovecotpy.message.string import string
 from dovecotpy.message.structure import Part, bodystructure_steps, finished, parse_steps, whole_header
 from dovecotpy.message.text import BodyText, HeaderText, body_text, header_key, message_keys, stored_keys
+from dovecotpy.message.usual import usual_structure
 from dovecotpy.storage.driver import Body
 from dovecotpy.storage.errors import MessageGone
 from dovecotpy.storage.index.cachefile import OVERSIZE
@@ -208,7 +209,15 @@ class Messages:
         finally:
             body.close()
         if self._kept.whole or not items.isdisjoint(_OF_PARTS):
-            return self._parts_at_once(uid, BytesBody(data, stored_crlf), items)
+            usual = None if stored_crlf else usual_structure(data)
+            if usual is None:
+                return self._parts_at_once(uid, BytesBody(data, stored_crlf), items)
+            plain, extended, octets = usual
+            self._sizes[uid] = octets
+            answers = self._of_body(uid, octets, (plain, extended))
+            if self._kept.whole or not items <= _OF_BODY:
+                answers.update(self._header_at_once(uid, parse_header(data[: header_end(data)]), items))
+            return answers
         if of_body or size == len(data):
             self._sizes[uid] = size if stored_crlf else crlf_size(data)
         end = header_end(data)
