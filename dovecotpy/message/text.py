@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from typing import NamedTuple
 
-from dovecotpy.message.charset import ascii_compatible, decode_text, is_wide, settled
+from dovecotpy.message.charset import decode_text, is_wide, settled
 from dovecotpy.message.collation import collation_key
 from dovecotpy.message.encoded_word import decode_words
 from dovecotpy.message.header import MAX_FIELD, MAX_HEADER, Header, header_end, parse_header, unfolded
 from dovecotpy.message.lines import Octets
-from dovecotpy.message.parameters import content_type
 from dovecotpy.message.structure import Part, parse
 from dovecotpy.message.transfer import decoder
 
@@ -128,51 +127,6 @@ def _is_odd(line: bytes, decoded: str) -> bool:
     return not name.isascii() or b"=?" in name or len(line) > MAX_FIELD or "\n" in decoded or "\r" in decoded
 
 
-_ENCODING = b"\nCONTENT-TRANSFER-ENCODING:"
-_TYPE = b"\nCONTENT-TYPE:"
-_AS_IT_IS = frozenset((b"7BIT", b"8BIT", b"BINARY"))
-MAX_TYPES = 200
-"""Values of Content-Type that are remembered."""
-_types: dict[bytes, bool] = {}
-
-
-def plain_key(key: bytes, body: bytes) -> bytes | None:
-    """The key of a body that is text in ASCII with nothing to decode, as most are; None for any other.
-
-    key: the HeaderText of the message. body: as stored; its line ends stay what they are.
-    """
-    if not body.isascii():
-        return None
-    key = b"\n" + key
-    fields = 0
-    at = key.find(_ENCODING)
-    if at >= 0:
-        fields += 1
-        value = key[at + len(_ENCODING) : key.index(b"\n", at + 1)].strip()
-        if value not in _AS_IT_IS:
-            return None
-    at = key.find(_TYPE)
-    if at >= 0:
-        fields += 1
-        if not _is_plain_text(key[at + len(_TYPE) : key.index(b"\n", at + 1)].strip()):
-            return None
-    if key.count(b"CONTENT-T") != fields:
-        return None
-    return body.upper()
-
-
-def _is_plain_text(value: bytes) -> bool:
-    known = _types.get(value)
-    if known is None:
-        kind = content_type(value)
-        charset = kind.parameter(b"charset")
-        known = kind.kind == b"text" and (not charset or ascii_compatible(charset))
-        if len(_types) >= MAX_TYPES:
-            _types.clear()
-        _types[value] = known
-    return known
-
-
 def message_keys(
     octets: Octets, most: int, header: HeaderText | None = None
 ) -> Generator[None, None, tuple[HeaderText, BodyText | None]]:
@@ -198,16 +152,10 @@ def message_keys(
     return header, BodyText(b"".join(parts), b"".join(body))
 
 
-def stored_keys(data: bytes) -> tuple[HeaderText | None, BodyText | None]:
-    """As message_keys, for a whole message in its stored form, without parsing its body: that only of plain text in ASCII.
-
-    None for what is not known without parsing the whole message.
-    """
+def stored_header_key(data: bytes) -> HeaderText | None:
+    """The text of the header of a message in its stored form; None if that is not known without parsing the whole message."""
     end = header_end(data)
     if end > MAX_HEADER:
-        return None, None
+        return None
     header = header_key(parse_header(data[:end]))
-    if header.odd:
-        return None, None
-    body = plain_key(header.key, data[end:])
-    return header, None if body is None else BodyText(b"", body)
+    return None if header.odd else header

@@ -14,15 +14,22 @@ parser in `structure` decides:
 from __future__ import annotations
 
 import re
+from binascii import a2b_qp
 
+from dovecotpy.message.charset import ascii_compatible
+from dovecotpy.message.collation import collation_key
 from dovecotpy.message.header import Header
 from dovecotpy.message.parameters import PLAIN_TEXT, ContentType, content_type
 from dovecotpy.message.structure import MAX_BOUNDARY, Part, boundary_of, multipart_ends, single_ends
+from dovecotpy.message.text import BodyText, header_text
+from dovecotpy.message.transfer import decode
 
 MAX_HEAD = 16384
 """Octets of the message's header, as stored."""
 MAX_PARTS = 64
 """Parts of one multipart."""
+MAX_WALK = 200
+"""Parts of one message at the beginning of a multipart."""
 MAX_DEPTH = 3
 """Multiparts inside each other."""
 MAX_FIELDS = 16
@@ -42,16 +49,27 @@ _USUAL_MULTIPART = re.compile(
 
 
 class _Leaf:
-    """What a header says of a part without parts: the answer but for the numbers."""
+    """What a header says of a part without parts: the answer but for the numbers, and how its text is read."""
 
-    __slots__ = ("alone", "begin", "extension", "is_text")
+    __slots__ = ("alone", "begin", "encoding", "extension", "is_text", "readable")
 
-    def __init__(self, is_text: bool, begin: bytes, alone: bytes, extension: bytes) -> None:
-        self.is_text = is_text
-        self.begin = begin
-        self.alone = alone
-        """begin, of a message that has no other part"""
-        self.extension = extension
+    def __init__(self, part: Part) -> None:
+        kind = part.content_type
+        self.is_text = kind.kind == b"text"
+        self.begin, self.alone, self.extension = single_ends(part)
+        """what stands before the numbers, the same for a message that has no other part, and what stands behind"""
+        self.encoding = part.encoding
+        self.readable = _SILENT
+        if kind.kind in (b"text", b"message"):
+            charset = kind.parameter(b"charset")
+            self.readable = _UTF8 if charset.lower() in _IS_UTF8 else _ASCII
+            if charset and not ascii_compatible(charset):
+                self.readable = _UNUSUAL
+
+
+_SILENT, _ASCII, _UTF8, _UNUSUAL = range(4)
+"""Text of a part: not looked at; if it is ASCII; if it is UTF-8; by the other parser."""
+_IS_UTF8 = frozenset((b"", b"utf-8", b"us-ascii"))
 
 
 class _Multipart:
@@ -67,11 +85,21 @@ class _Multipart:
         """what stands behind them in BODYSTRUCTURE"""
 
 
+class _Begin:
+    """Begins a multipart."""
+
+
+_BEGIN = _Begin()
+_Walk = list[tuple[_Leaf | _Multipart | _Begin, bytes, bytes]]
+"""Parts in the order of the message: a leaf, its header, its body; _BEGIN and the header of a multipart; a multipart at its end."""
+
+
 class _Unusual(Exception):
     """The other parser decides."""
 
 
 _known: dict[bytes, _Leaf] = {}
+_keys: dict[bytes, bytes] = {}
 
 
 def usual_structure(data: bytes) -> tuple[bytes, bytes, int] | None:
@@ -79,78 +107,146 @@ def usual_structure(data: bytes) -> tuple[bytes, bytes, int] | None:
 
     data: the whole message as stored, lines ended by LF or CRLF. Never raises.
     """
+    try:
+        head, shape, text = _taken_apart(data)
+        size = len(head.replace(b"\n", b"\r\n"))
+        if isinstance(shape, _Leaf):
+            octets = len(text.replace(b"\n", b"\r\n")) - 2
+            line = b"%b %d" % (shape.alone, octets)
+            if shape.is_text:
+                line = b"%b %d" % (line, octets - len(text) + 1)
+            return b"(%b)" % line, b"(%b%b)" % (line, shape.extension), size + octets
+        walk: _Walk = []
+        size += len(text) - 2 + _walk(text, shape, (), head, walk)
+    except _Unusual:
+        return None
+    plain, whole, lines = _rendered(walk)
+    return plain, whole, size + lines
+
+
+def _rendered(walk: _Walk) -> tuple[bytes, bytes, int]:
+    """BODY, BODYSTRUCTURE and the LFs of the parts without parts."""
+    plain = []
+    whole = []
+    lines = 0
+    for shape, _, body in walk:
+        if isinstance(shape, _Leaf):
+            octets = len(body.replace(b"\n", b"\r\n"))
+            lines += octets - len(body)
+            if shape.is_text:
+                line = b"(%b %d %d" % (shape.begin, octets, octets - len(body))
+            else:
+                line = b"(%b %d" % (shape.begin, octets)
+            plain.append(line + b")")
+            whole.append(b"%b%b)" % (line, shape.extension))
+        elif isinstance(shape, _Multipart):
+            plain.append(shape.plain)
+            whole.append(shape.whole)
+        else:
+            plain.append(b"(")
+            whole.append(b"(")
+    return b"".join(plain), b"".join(whole), lines
+
+
+def usual_text(data: bytes) -> BodyText | None:
+    """The text of a message without its own header as collation keys; None if it is not usual.
+
+    Line ends are LF, but for those in what had to be decoded.
+
+    data: as for `usual_structure`. Never raises.
+    """
+    try:
+        head, shape, text = _taken_apart(data)
+        if isinstance(shape, _Leaf):
+            return BodyText(b"", _text_key(shape, text[1:]))
+        walk: _Walk = []
+        _walk(text, shape, (), head, walk)
+        heads = [_head_key(head) for shape, head, _ in walk[1:] if head]
+        return BodyText(
+            b"".join(heads),
+            b"".join([_text_key(shape, body) for shape, _, body in walk if isinstance(shape, _Leaf)]),
+        )
+    except _Unusual:
+        return None
+
+
+def _text_key(leaf: _Leaf, body: bytes) -> bytes:
+    """The key of a part's text, with its end. Raises _Unusual."""
+    if leaf.readable == _SILENT:
+        return b""
+    if leaf.encoding == b"quoted-printable":
+        body = a2b_qp(body)
+    elif leaf.encoding == b"base64":
+        body = decode(body, b"base64")
+    if body.isascii() and leaf.readable != _UNUSUAL:
+        return body.upper() + b"\0"
+    if leaf.readable != _UTF8:
+        raise _Unusual
+    try:
+        return collation_key(body.decode("utf-8")) + b"\0"
+    except UnicodeDecodeError:
+        raise _Unusual from None
+
+
+def _head_key(head: bytes) -> bytes:
+    """The key of a part's header, with its end."""
+    key = _keys.get(head)
+    if key is None:
+        key = collation_key(header_text(Header(head.replace(b"\n", b"\r\n")))) + b"\0"
+        if len(head) <= MAX_KNOWN_OCTETS:
+            if len(_keys) >= MAX_KNOWN:
+                _keys.clear()
+            _keys[head] = key
+    return key
+
+
+def _taken_apart(data: bytes) -> tuple[bytes, _Leaf | _Multipart, bytes]:
+    """The header, what it says, and the text from the LF before the body on. Raises _Unusual."""
     if b"\r" in data:
         data = data.replace(b"\r\n", b"\n")
         if b"\r" in data:
-            return None
+            raise _Unusual
     start = 1 if data.startswith(b"\n") else data.find(b"\n\n", 0, MAX_HEAD) + 2
     if start < 2 and not data.startswith(b"\n"):
-        return None
+        raise _Unusual
     head = data[:start]
-    try:
-        fields = _content_fields(head)
-        shape = _known.get(fields) or _shape(fields)
-        if isinstance(shape, _Leaf):
-            body = data[start:]
-            octets = len(body.replace(b"\n", b"\r\n"))
-            size = octets + len(head.replace(b"\n", b"\r\n"))
-            line = (
-                b"%b %d %d" % (shape.alone, octets, octets - len(body))
-                if shape.is_text
-                else b"%b %d" % (shape.alone, octets)
-            )
-            return b"(%b)" % line, b"(%b%b)" % (line, shape.extension), size
-        plain: list[bytes] = []
-        whole: list[bytes] = []
-        lines = _parts(data[start - 1 :], shape, (), plain, whole)
-    except _Unusual:
-        return None
-    size = len(data) + lines - 1 + len(head.replace(b"\n", b"\r\n")) - start
-    return b"".join(plain), b"".join(whole), size
+    fields = _content_fields(head)
+    return head, _known.get(fields) or _shape(fields), data[start - 1 :]
 
 
-def _parts(
-    text: bytes, shape: _Multipart, around: tuple[bytes, ...], plain: list[bytes], whole: list[bytes]
-) -> int:
-    """Put a multipart behind what is there; the LFs of its text, which begins with the one before its body. Raises _Unusual."""
+def _walk(text: bytes, shape: _Multipart, around: tuple[bytes, ...], head: bytes, walk: _Walk) -> int:
+    """Put a multipart and its parts behind what is there; the LFs of its text but for those in parts without parts. Raises _Unusual.
+
+    text: begins with the LF before the body. around: the delimiters of the multiparts around it.
+    """
     delimiter = shape.delimiter
-    if len(around) >= MAX_DEPTH:
+    if len(around) >= MAX_DEPTH or len(walk) > MAX_WALK:
         raise _Unusual
     for other in around:
         if other.startswith(delimiter) or delimiter.startswith(other):
             raise _Unusual
-    plain.append(b"(")
-    whole.append(b"(")
+    walk.append((_BEGIN, head, b""))
     pieces = text.split(delimiter, MAX_PARTS + 1)
     lines = len(pieces) - 1 + pieces[0].count(b"\n")
-    for number in range(1, min(len(pieces), MAX_PARTS + 2)):
+    for number in range(1, len(pieces)):
         piece = pieces[number]
         if piece.startswith(b"--"):
             if number == 1:
                 break
-            plain.append(shape.plain)
-            whole.append(shape.whole)
+            walk.append((shape, b"", b""))
             return lines + sum([each.count(b"\n") for each in pieces[number:]])
         head_start = piece.find(b"\n") + 1
         start = piece.find(b"\n\n", head_start - 1) + 2
         if not head_start or start < 2:
             break
         head = piece[head_start:start]
-        lines += piece.count(b"\n", 0, start)
         inner = _known.get(head) or _shape_of_part(head)
         if isinstance(inner, _Leaf):
-            size = len(piece) - start
-            octets = len(piece[start:].replace(b"\n", b"\r\n"))
-            lines += octets - size
-            line = (
-                b"(%b %d %d" % (inner.begin, octets, octets - size)
-                if inner.is_text
-                else b"(%b %d" % (inner.begin, octets)
-            )
-            plain.append(line + b")")
-            whole.append(b"%b%b)" % (line, inner.extension))
+            walk.append((inner, head, piece[start:]))
+            lines += piece.count(b"\n", 0, start)
         else:
-            lines += _parts(piece[start - 1 :], inner, (*around, delimiter), plain, whole) - 1
+            lines += piece.count(b"\n", 0, start - 1)
+            lines += _walk(piece[start - 1 :], inner, (*around, delimiter), head, walk)
     raise _Unusual
 
 
@@ -211,7 +307,7 @@ def _shape(fields: bytes) -> _Leaf | _Multipart:
         return _any_multipart(header, kind)
     if kind.kind == b"message" and kind.subkind == b"rfc822":
         raise _Unusual
-    leaf = _Leaf(kind.kind == b"text", *single_ends(Part(0, 0, header, kind)))
+    leaf = _Leaf(Part(0, 0, header, kind))
     _remember(fields, leaf)
     return leaf
 

@@ -18,8 +18,15 @@ from dovecotpy.message.lines import WHOLE, BytesBody, Octets, crlf_size
 from dovecotpy.message.preview import preview
 from dovecotpy.message.string import string
 from dovecotpy.message.structure import Part, bodystructure_steps, finished, parse_steps, whole_header
-from dovecotpy.message.text import BodyText, HeaderText, body_text, header_key, message_keys, stored_keys
-from dovecotpy.message.usual import usual_structure
+from dovecotpy.message.text import (
+    BodyText,
+    HeaderText,
+    body_text,
+    header_key,
+    message_keys,
+    stored_header_key,
+)
+from dovecotpy.message.usual import usual_structure, usual_text
 from dovecotpy.storage.driver import Body
 from dovecotpy.storage.errors import MessageGone
 from dovecotpy.storage.index.cachefile import OVERSIZE
@@ -405,21 +412,22 @@ class Messages:
         return None if header is None else header_key(header)
 
     def text_keys(
-        self, uid: int, most: int
-    ) -> Generator[None, None, tuple[HeaderText, BodyText | None] | None]:
-        """As message_keys; None if the message is gone. Raises StoreError."""
+        self, uid: int, most: int, *, with_header: bool
+    ) -> Generator[None, None, tuple[HeaderText | None, BodyText | None] | None]:
+        """As message_keys, the header's only if it is asked for or at hand; None if the message is gone. Raises StoreError."""
         try:
             body = self._open_body(uid)
         except MessageGone:
             return None
         try:
-            if body.size <= min(most, WHOLE):
-                data = body.read(0, body.size)
-                header, text = stored_keys(data)
-                if header is not None and text is not None:
-                    return header, text
-                return (yield from message_keys(Octets(BytesBody(data, body.crlf)), most, header))
-            return (yield from message_keys(Octets(body), most))
+            if body.size > min(most, WHOLE):
+                return (yield from message_keys(Octets(body), most))
+            data = body.read(0, body.size)
+            header = stored_header_key(data) if with_header else None
+            text = None if body.crlf else usual_text(data)
+            if text is not None and (header is not None or not with_header):
+                return header, text if len(text.body) <= most >= len(text.parts) else None
+            return (yield from message_keys(Octets(BytesBody(data, body.crlf)), most, header))
         finally:
             body.close()
 

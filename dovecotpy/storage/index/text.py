@@ -38,8 +38,8 @@ class Reader(Protocol):
         """As storage.source.Messages.header_key."""
 
     def text_keys(
-        self, uid: int, most: int
-    ) -> Generator[None, None, tuple[HeaderText, BodyText | None] | None]:
+        self, uid: int, most: int, *, with_header: bool
+    ) -> Generator[None, None, tuple[HeaderText | None, BodyText | None] | None]:
         """As storage.source.Messages.text_keys."""
 
 
@@ -83,7 +83,7 @@ class TextIndex:
             yield from self._complete(self._headers, uids, self._read_headers)
             return (yield from self._in_fields(term.name.upper(), key, uids))
         if isinstance(term, q.Body):
-            yield from self._complete(self._bodies, uids, self._read_bodies)
+            yield from self._complete(self._bodies, uids, self._read_bodies_alone)
             return (yield from self._in_area(self._bodies.file, 1, key, uids))
         yield from self._complete(self._bodies, uids, self._read_bodies)
         yield from self._complete(self._headers, uids, self._read_headers)
@@ -161,12 +161,15 @@ class TextIndex:
         if header is not None:
             self._headers.add(_header_record(uid, header))
 
-    def _read_bodies(self, uid: int) -> Generator[None, None, None]:
-        keys = yield from self._reader.text_keys(uid, MAX_TEXT)
+    def _read_bodies_alone(self, uid: int) -> Generator[None, None, None]:
+        return self._read_bodies(uid, with_header=False)
+
+    def _read_bodies(self, uid: int, with_header: bool = True) -> Generator[None, None, None]:
+        keys = yield from self._reader.text_keys(uid, MAX_TEXT, with_header=with_header)
         if keys is None:
             return
         header, body = keys
-        if uid not in self._headers:
+        if header is not None and uid not in self._headers:
             self._headers.add(_header_record(uid, header))
         if body is None:
             self._bodies.add(Record(uid, UNREAD, (b"", b"")))
