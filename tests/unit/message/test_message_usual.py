@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from dovecotpy.message import usual
 from dovecotpy.message.lines import Octets
-from dovecotpy.message.structure import bodystructures, finished, parse
+from dovecotpy.message.steps import finished
+from dovecotpy.message.structure import bodystructures, parse
 from dovecotpy.message.text import message_keys
 from dovecotpy.message.usual import usual_structure, usual_text
 from tests.corpus import corpus_messages
