@@ -17,7 +17,7 @@ import re
 from binascii import a2b_qp
 
 from dovecotpy.message.charset import ascii_compatible
-from dovecotpy.message.collation import collation_key
+from dovecotpy.message.collation import collation_key, collation_key_of
 from dovecotpy.message.header import Header
 from dovecotpy.message.parameters import PLAIN_TEXT, ContentType, content_type
 from dovecotpy.message.structure import MAX_BOUNDARY, Part, boundary_of, multipart_ends, single_ends
@@ -34,6 +34,8 @@ MAX_DEPTH = 3
 """Multiparts inside each other."""
 MAX_FIELDS = 16
 """Fields of one header that speak of its content."""
+MAX_QUOTED = 19
+"""Pieces that quotation marks cut a header into, of which what is quoted is looked at apart."""
 MAX_KNOWN = 500
 """Headers whose meaning is remembered; then the memory starts anew."""
 MAX_KNOWN_OCTETS = 200
@@ -53,23 +55,28 @@ class _Leaf:
 
     __slots__ = ("alone", "begin", "encoding", "extension", "is_text", "readable")
 
-    def __init__(self, part: Part) -> None:
-        kind = part.content_type
-        self.is_text = kind.kind == b"text"
-        self.begin, self.alone, self.extension = single_ends(part)
+    def __init__(
+        self, ends: tuple[bytes, bytes, bytes], is_text: bool, encoding: bytes, readable: int
+    ) -> None:
+        self.begin, self.alone, self.extension = ends
         """what stands before the numbers, the same for a message that has no other part, and what stands behind"""
-        self.encoding = part.encoding
-        self.readable = _SILENT
-        if kind.kind in (b"text", b"message"):
-            charset = kind.parameter(b"charset")
-            self.readable = _UTF8 if charset.lower() in _IS_UTF8 else _ASCII
-            if charset and not ascii_compatible(charset):
-                self.readable = _UNUSUAL
+        self.is_text = is_text
+        self.encoding = encoding
+        self.readable = readable
 
 
 _SILENT, _ASCII, _UTF8, _UNUSUAL = range(4)
 """Text of a part: not looked at; if it is ASCII; if it is UTF-8; by the other parser."""
 _IS_UTF8 = frozenset((b"", b"utf-8", b"us-ascii"))
+
+
+def _readable(kind: ContentType) -> int:
+    if kind.kind not in (b"text", b"message"):
+        return _SILENT
+    charset = kind.parameter(b"charset")
+    if charset and not ascii_compatible(charset):
+        return _UNUSUAL
+    return _UTF8 if charset.lower() in _IS_UTF8 else _ASCII
 
 
 class _Multipart:
@@ -183,7 +190,7 @@ def _text_key(leaf: _Leaf, body: bytes) -> bytes:
     if leaf.readable != _UTF8:
         raise _Unusual
     try:
-        return collation_key(body.decode("utf-8")) + b"\0"
+        return collation_key_of(body) + b"\0"
     except UnicodeDecodeError:
         raise _Unusual from None
 
@@ -192,7 +199,10 @@ def _head_key(head: bytes) -> bytes:
     """The key of a part's header, with its end."""
     key = _keys.get(head)
     if key is None:
-        key = collation_key(header_text(Header(head.replace(b"\n", b"\r\n")))) + b"\0"
+        if head.isascii() and b"=?" not in head:
+            key = head.replace(b"\n\t", b"\t").replace(b"\n ", b" ")[:-1].upper() + b"\0"
+        else:
+            key = collation_key(header_text(Header(head.replace(b"\n", b"\r\n")))) + b"\0"
         if len(head) <= MAX_KNOWN_OCTETS:
             if len(_keys) >= MAX_KNOWN:
                 _keys.clear()
@@ -270,10 +280,70 @@ def _content_fields(head: bytes) -> bytes:
 
 def _shape_of_part(head: bytes) -> _Leaf | _Multipart:
     """As _shape, of a part's whole header."""
+    pieces = head.split(b'"')
+    if 3 <= len(pieces) <= MAX_QUOTED and len(pieces) & 1 and len(head) <= MAX_KNOWN_OCTETS:
+        values = pieces[1::2]
+        if all(values) and not b"".join(values).translate(None, _PLAIN):
+            key = b'"'.join(pieces[0::2])
+            if key not in _patterns:
+                if len(_patterns) >= MAX_KNOWN:
+                    _patterns.clear()
+                _patterns[key] = _pattern(pieces)
+            pattern = _patterns[key]
+            if pattern is not None:
+                return pattern.leaf(values)
     shape = _shape(_content_fields(head))
     if isinstance(shape, _Leaf):
         _remember(head, shape)
     return shape
+
+
+class _Pattern:
+    """What headers say that differ in nothing but what they quote, such as the names of files."""
+
+    __slots__ = ("_begin", "_encoding", "_extension", "_in_begin", "_in_extension")
+
+    def __init__(self, leaf: _Leaf) -> None:
+        self._encoding = leaf.encoding
+        self._begin, self._in_begin = _format(leaf.begin)
+        self._extension, self._in_extension = _format(leaf.extension)
+
+    def leaf(self, values: list[bytes]) -> _Leaf:
+        """What the header says that quotes these values."""
+        begin = self._begin % tuple([values[place] for place in self._in_begin])
+        extension = self._extension % tuple([values[place] for place in self._in_extension])
+        return _Leaf((begin, begin, extension), False, self._encoding, _SILENT)
+
+
+def _format(text: bytes) -> tuple[bytes, tuple[int, ...]]:
+    """A format for a text with marks, and the numbers of those."""
+    pieces = _MARKED.split(text.replace(b"%", b"%%"))
+    return b"%b".join(pieces[0::2]), tuple(map(int, pieces[1::2]))
+
+
+_MARK = b"qzv%02dvzq"
+_MARKED = re.compile(rb"qzv([0-9][0-9])vzq")
+_PLAIN = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 ._-+@()"
+"""Octets that are sent as they are and of which none has a meaning within quotes."""
+_patterns: dict[bytes, _Pattern | None] = {}
+
+
+def _pattern(pieces: list[bytes]) -> _Pattern | None:
+    """What is said whatever is quoted; None where that counts for more than to be told. pieces: of a header, every other one quoted.
+
+    A part that is not text has no charset to look at. What is told of it other than in quotes, of which a number might depend on the value, makes no pattern.
+    """
+    if any(b"qzv" in piece for piece in pieces):
+        return None
+    marked = list(pieces)
+    marked[1::2] = [_MARK % number for number in range(len(pieces) // 2)]
+    try:
+        shape = _shape(_content_fields(b'"'.join(marked)))
+    except _Unusual:
+        return None
+    if not isinstance(shape, _Leaf) or shape.readable != _SILENT or b"{" in shape.begin + shape.extension:
+        return None
+    return _Pattern(shape)
 
 
 def _remember(key: bytes, shape: _Leaf) -> None:
@@ -307,7 +377,8 @@ def _shape(fields: bytes) -> _Leaf | _Multipart:
         return _any_multipart(header, kind)
     if kind.kind == b"message" and kind.subkind == b"rfc822":
         raise _Unusual
-    leaf = _Leaf(Part(0, 0, header, kind))
+    part = Part(0, 0, header, kind)
+    leaf = _Leaf(single_ends(part), kind.kind == b"text", part.encoding, _readable(kind))
     _remember(fields, leaf)
     return leaf
 
