@@ -192,6 +192,10 @@ class Messages:
         """Believe nothing that was kept: everything is read and kept anew."""
         self._rendered.discard()
 
+    def flush(self) -> None:
+        """Write what was learnt, as far as nobody else writes now."""
+        self._rendered.flush()
+
     def close(self) -> None:
         """Keep what is worth it, give everything back. Idempotent."""
         self._rendered.close()

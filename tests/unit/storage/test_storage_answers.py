@@ -15,6 +15,7 @@ from dovecotpy.message.preview import preview
 from dovecotpy.message.string import string
 from dovecotpy.message.structure import bodystructure, parse
 from dovecotpy.storage import maintenance
+from dovecotpy.storage.answers import WORTH_WRITING
 from dovecotpy.storage.driver import Body
 from dovecotpy.storage.index import cachefile
 from dovecotpy.storage.mailbox import Mailbox
@@ -115,6 +116,32 @@ def test_asked_for_in_any_order(
     opened = Counted(two, monkeypatch)
     assert answers(two, ITEMS) == {1: expected}
     assert opened.count == 0
+
+
+@pytest.mark.parametrize("items", [(b"ENVELOPE",), (b"BODYSTRUCTURE",)])
+def test_what_a_long_fetch_learnt_another_session_has_at_once(
+    home: Home, items: tuple[bytes, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(WORTH_WRITING):
+        home.deliver(f"{number}.a.h:2,", TWO_PARTS, folder="cur")
+    one = inbox(home)
+    first = answers(one, items)
+    two = inbox(home)
+    opened = Counted(two, monkeypatch)
+    assert answers(two, items) == first
+    assert opened.count == 0
+    one.close()
+    two.close()
+
+
+def test_the_structure_first_and_the_envelope_with_it_later(home: Home) -> None:
+    home.deliver("1.a.h:2,", TWO_PARTS, folder="cur")
+    mailbox = inbox(home)
+    answers(mailbox, (b"BODYSTRUCTURE",))
+    expected = fresh(TWO_PARTS)
+    both = (b"ENVELOPE", b"BODYSTRUCTURE")
+    assert answers(mailbox, both) == {1: {item: expected[item] for item in both}}
+    mailbox.close()
 
 
 UNUSUAL = {
