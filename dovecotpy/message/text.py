@@ -86,7 +86,7 @@ class HeaderText(NamedTuple):
     key: bytes
     """a line for each field"""
     odd: bool
-    """not every line is certainly one field with its own name in front, or all of a field"""
+    """not every line is certainly one field with its own name in front, or all of a field, or one that tells of the body was decoded"""
 
 
 class BodyText(NamedTuple):
