@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from dovecotpy.message.header import Header
+from dovecotpy.message.fields import Values
 from dovecotpy.search import packed
 from dovecotpy.search.evaluate import SLICE, Columns, Found, Progress
 from dovecotpy.search.keys import UNKNOWN, Links, links
@@ -29,7 +29,7 @@ FEW = 64
 class KeySource(Protocol):
     """Where keys come from that no column has. None: the message is gone; it is left out of the answer."""
 
-    def headers(self, uids: Sequence[int]) -> Sequence[Header | None]:
+    def headers(self, uids: Sequence[int]) -> Sequence[Values | None]:
         """Headers that have the fields of message.header.USUAL at least, parallel to uids."""
 
     def size(self, uid: int) -> int | None:
@@ -139,7 +139,7 @@ def sort_messages(
     kept, places, values = yield from _collect(readers, columns, source, memory, uids, pace)
     wanted = {criterion.key for criterion in program}
     if Key.DATE in wanted:
-        _fill(values[Key.DATE], _taken(columns.dates, places))
+        _fill(values[Key.DATE], columns, places)
     if Key.ARRIVAL in wanted:
         values[Key.ARRIVAL] = _taken(columns.dates, places)
     if Key.SIZE in wanted:
@@ -159,16 +159,16 @@ def thread_messages(
     """The messages named in uids (ascending), threaded. Those that are gone are left out."""
     pace = _Pace(monotonic, len(uids))
     kept, places, values = yield from _collect({Links: links}, columns, source, memory, uids, pace)
-    rows = _rows(values[Links], _taken(columns.dates, places))
+    rows = _rows(algorithm, values[Links], columns, places)
     forest = yield from pace.run(thread(algorithm, rows))
     yield Threads(kept, forest)
 
 
-def _rows(found: Sequence[Links], arrivals: Sequence[int]) -> Rows:
+def _rows(algorithm: Algorithm, found: Sequence[Links], columns: Columns, places: Sequence[int]) -> Rows:
     moments = [each.sent for each in found]
-    _fill(moments, arrivals)
+    _fill(moments, columns, places)
     return Rows(
-        arrivals,
+        _taken(columns.dates, places) if algorithm is Algorithm.REFS else (),
         moments,
         [each.subject for each in found],
         bytes([each.reply for each in found]),
@@ -178,7 +178,7 @@ def _rows(found: Sequence[Links], arrivals: Sequence[int]) -> Rows:
 
 
 def _collect(
-    readers: dict[Any, Callable[[Header], Any]],
+    readers: dict[Any, Callable[[Values], Any]],
     columns: Columns,
     source: KeySource,
     memory: Memory,
@@ -204,7 +204,7 @@ def _collect(
 
 
 def _read(
-    readers: dict[Any, Callable[[Header], Any]],
+    readers: dict[Any, Callable[[Values], Any]],
     remembered: dict[Any, dict[int, Any]],
     source: KeySource,
     uids: Sequence[int],
@@ -244,9 +244,10 @@ def _taken(column: Sequence[int], places: Sequence[int]) -> list[int]:
     return [column[place] for place in places]
 
 
-def _fill(sent: list[int], arrivals: Sequence[int]) -> None:
-    """INTERNALDATE in place of sent dates that no header tells (RFC 5256 section 2.2)."""
+def _fill(sent: list[int], columns: Columns, places: Sequence[int]) -> None:
+    """INTERNALDATE in place of sent dates that no header tells (RFC 5256 section 2.2); else nobody has to look it up."""
     if UNKNOWN in sent:
+        arrivals = _taken(columns.dates, places)
         for index, moment in enumerate(sent):
             if moment == UNKNOWN:
                 sent[index] = arrivals[index]

@@ -9,7 +9,7 @@ from dovecotpy.message.address import Address, parse_addresses
 from dovecotpy.message.collation import collation_key
 from dovecotpy.message.date import parse_date
 from dovecotpy.message.encoded_word import decode_words
-from dovecotpy.message.header import Header
+from dovecotpy.message.fields import Values
 from dovecotpy.message.tokens import comment, quoted_string
 from dovecotpy.search.subject import base_subject
 
@@ -42,7 +42,7 @@ class Links(NamedTuple):
     """those of References, else the first one of In-Reply-To"""
 
 
-def links(header: Header) -> Links:
+def links(header: Values) -> Links:
     """What links a message to others. Never raises."""
     value = header.get(b"subject")
     base, reply = base_subject(decode_words(value)) if value else ("", False)
@@ -55,14 +55,14 @@ def links(header: Header) -> Links:
     )
 
 
-def sent(header: Header) -> int:
+def sent(header: Values) -> int:
     """Date in seconds since the epoch; UNKNOWN where there is none that can be read."""
     value = header.get(b"date")
     moment = parse_date(value) if value else None
     return moment.timestamp if moment else UNKNOWN
 
 
-def subject(header: Header) -> bytes:
+def subject(header: Values) -> bytes:
     """The collation key of the base subject."""
     value = header.get(b"subject")
     return collation_key(base_subject(decode_words(value)).text) if value else b""

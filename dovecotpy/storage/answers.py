@@ -10,7 +10,7 @@ from dovecotpy.storage.source import SIZE, Item, Messages, Steps
 
 BATCH = 512
 """Messages of one batch of answers that are at hand."""
-READ_BATCH = 32
+READ_BATCH = 64
 """Messages of one batch that must be read."""
 
 Uids = Sequence[int]
@@ -41,7 +41,8 @@ def answers(
             continue
         at = 0
         for first in range(0, len(missing), READ_BATCH):
-            for place in missing[first : first + READ_BATCH]:
+            batch = missing[first : first + READ_BATCH]
+            for place in _read_many(messages, part, columns, batch):
                 yield from _read(messages, part[place], columns, place)
             messages.settle()
             behind = first + READ_BATCH
@@ -64,6 +65,22 @@ def _missing(columns: Mapping[Item, Sequence[bytes | None]], count: int) -> list
     if not holes:
         return []
     return [place for place in range(count) if any(column[place] is None for column in holes)]
+
+
+def _read_many(
+    messages: Messages, uids: "array[int]", columns: Mapping[Item, list[bytes | None]], places: Sequence[int]
+) -> Sequence[int]:
+    """Put in what is missing of ordinary messages; the places of the others."""
+    wanted = frozenset(
+        [item for item, column in columns.items() if any(column[place] is None for place in places)]
+    )
+    found = messages.many_at_once([uids[place] for place in places], wanted)
+    for item, values in found.items():
+        column = columns[item]
+        for place, value in zip(places, values, strict=True):
+            if column[place] is None:
+                column[place] = value
+    return [place for place in places if any(column[place] is None for column in columns.values())]
 
 
 def _read(

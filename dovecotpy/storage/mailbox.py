@@ -154,7 +154,7 @@ class Mailbox:
             self._complain,
         )
         rendered = Rendered(owner, sync=caching.sync, least=caching.least)
-        self._messages = Messages(self.body, self._learn_sizes, rendered, caching.kept)
+        self._messages = Messages(self.body, self._beginnings, self._learn_sizes, rendered, caching.kept)
         self._messages.email_id = lambda uid: self.email_ids((uid,))[0]
         self._generation = b""
         """of the names that the driver was given, or that were kept since"""
@@ -356,6 +356,12 @@ class Mailbox:
             except Moved:
                 self._look_again(attempt)
         raise InUse("Timeout while waiting for lock")
+
+    def _beginnings(self, uids: Uids, most: int, *, whole: bool) -> Iterator[bytes]:
+        """As `BoxDriver.beginnings`."""
+        if not self._synced:
+            self.refresh()
+        return self._driver.beginnings(uids, most, whole=whole)
 
     def _look_again(self, attempt: int) -> None:
         """A message is not where it was. Without a watch, a change of just now proves nothing before the clock has ticked."""

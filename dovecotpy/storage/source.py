@@ -5,14 +5,13 @@ A message is read once for everything that its header says, and once more at mos
 
 from __future__ import annotations
 
-import struct
 from array import array
-from collections.abc import Callable, Generator, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from typing import NamedTuple, Protocol
 
 from dovecotpy.message import fields
-from dovecotpy.message.date import parse_date
-from dovecotpy.message.envelope import envelope, envelope_steps
+from dovecotpy.message.envelope import envelope, envelope_steps, kept_envelope
+from dovecotpy.message.fields import Fields, Values, opening, scan
 from dovecotpy.message.header import Header, header_end, parse_header
 from dovecotpy.message.lines import WHOLE, BytesBody, Octets, crlf_size
 from dovecotpy.message.preview import preview
@@ -46,7 +45,7 @@ ORDINARY = 1 << 16
 FEW_PARTS = 64
 """Lines that begin like delimiters, of a message that is taken apart in one go."""
 
-_ENVELOPE, _FIELDS, _DATE = 1, 2, 3
+_ENVELOPE, _DATE, _FIELDS = 1, 3, 4
 _BODY, _BODYSTRUCTURE, _SIZE = 20, 21, 22
 _PREVIEW = 30
 _KIND = {
@@ -69,8 +68,6 @@ _OF_BODY = frozenset((BODY, BODYSTRUCTURE, SIZE, PREVIEW))
 _SIZE_ALONE = frozenset((SIZE,))
 _OF_PARTS = frozenset((BODY, BODYSTRUCTURE, PREVIEW))
 _WHOLE = frozenset((_BODY, _BODYSTRUCTURE, _SIZE))
-_MOMENT = struct.Struct("<qh")
-NO_DATE = -(1 << 63)
 
 
 def fields_item(names: Sequence[bytes]) -> Item | None:
@@ -115,17 +112,25 @@ def choice(wanted: Sequence[str], never: Sequence[str]) -> Choice:
     )
 
 
+class Beginnings(Protocol):
+    """Gives the first octets of messages, as `BoxDriver.beginnings`."""
+
+    def __call__(self, uids: Sequence[int], most: int, *, whole: bool) -> Iterator[bytes]: ...
+
+
 class Messages:
     """The messages of one mailbox. open_body raises MessageGone."""
 
     def __init__(
         self,
         open_body: Callable[[int], Body],
+        beginnings: Beginnings,
         learn_sizes: Callable[[dict[int, int]], None],
         rendered: Rendered,
         kept: Choice,
     ) -> None:
         self._open_body = open_body
+        self._beginnings = beginnings
         self._learn_sizes = learn_sizes
         self._sizes: dict[int, int] = {}
         """true sizes, by UID, of the batch at work; what an interrupted one left may be of another mailbox's messages"""
@@ -155,10 +160,27 @@ class Messages:
             ]
         if item == PREVIEW_LAZY:
             return [value or b"NIL" for value in self._find(_PREVIEW, uids)]
-        if item == ENVELOPE and _ENVELOPE not in self._kept.of_header:
-            records = self._find(_FIELDS, uids)
-            return [None if record is None else envelope(fields.unpack(record)) for record in records]
+        if item == ENVELOPE:
+            return self._envelopes(uids)
         return self._find(_KIND[item], uids)
+
+    def _envelopes(self, uids: "array[int]") -> list[bytes | None]:
+        """Those that were kept, and those that kept fields say; the latter are kept from now on."""
+        kept = _ENVELOPE in self._kept.of_header
+        found: list[bytes | None] = [None] * len(uids)
+        if kept:
+            found = self._find(_ENVELOPE, uids)
+        if None not in found:
+            return found
+        missing = [place for place, value in enumerate(found) if value is None]
+        wanted = uids if len(missing) == len(uids) else array("I", [uids[place] for place in missing])
+        made: dict[int, bytes] = {}
+        for place, uid, record in zip(missing, wanted, self._find(_FIELDS, wanted), strict=True):
+            if record is not None:
+                made[uid] = found[place] = kept_envelope(fields.unpack(record))
+        if made and kept:
+            self._rendered.keep_all(list(made), {_ENVELOPE: list(made.values())})
+        return found
 
     def _find(self, kind: int, uids: "array[int]") -> list[bytes | None]:
         found = self._rendered.find(kind, uids)
@@ -188,6 +210,79 @@ class Messages:
         self._rendered.close()
 
     # Reading
+
+    def many_at_once(
+        self, uids: Sequence[int], items: frozenset[Item]
+    ) -> Mapping[Item, Sequence[bytes | None]]:
+        """What the beginnings of ordinary messages say, parallel to uids; None for what asks for a look at a single message.
+
+        Who asks calls `settle` before anybody looks at what is known of sizes.
+        """
+        if self._kept.whole or not items.isdisjoint(_OF_PARTS):
+            return {}
+        columns: dict[Item, Sequence[bytes | None]] = {}
+        headers: Sequence[bytes | None]
+        if SIZE in items:
+            columns[SIZE], headers = self._measured(uids)
+        else:
+            headers = [opening(data) for data in self._beginnings(uids, FIRST_READ, whole=False)]
+        if items != _SIZE_ALONE:
+            scanned = [None if header is None else scan(header) for header in headers]
+            self._columns_of(uids, scanned, items, columns)
+        return columns
+
+    def _measured(self, uids: Sequence[int]) -> tuple[list[bytes | None], list[bytes | None]]:
+        """True sizes, and headers for `scan`."""
+        sizes: list[bytes | None] = []
+        headers: list[bytes | None] = []
+        for uid, data in zip(uids, self._beginnings(uids, ORDINARY + 1, whole=True), strict=True):
+            if not data:
+                sizes.append(None)
+                headers.append(None)
+                continue
+            size = self._sizes[uid] = crlf_size(data)
+            sizes.append(b"%d" % size)
+            headers.append(opening(data))
+        return sizes, headers
+
+    def _columns_of(
+        self,
+        uids: Sequence[int],
+        scanned: Sequence[Fields | None],
+        items: frozenset[Item],
+        columns: dict[Item, Sequence[bytes | None]],
+    ) -> None:
+        """Put in what is asked for of headers, and keep what they say."""
+        known = [each for each in scanned if each is not None]
+        records = [each.record for each in known]
+        made: dict[Item, Sequence[bytes]] = {}
+        for item in items:
+            if item == ENVELOPE:
+                made[item] = list(map(kept_envelope, known))
+            elif item == THREADID:
+                made[item] = [_object(thread_id(each)) for each in known]
+            elif item.startswith(FIELDS):
+                made[item] = list(map(self._selection(item).answer, records))
+        there = uids
+        if len(known) < len(uids):
+            there = [uid for uid, each in zip(uids, scanned, strict=True) if each is not None]
+        self._keep(there, records, made.get(ENVELOPE))
+        for item, values in made.items():
+            if len(known) == len(uids):
+                columns[item] = values
+            else:
+                each_one = iter(values)
+                columns[item] = [None if each is None else next(each_one) for each in scanned]
+
+    def _keep(self, uids: Sequence[int], records: Sequence[bytes], envelopes: Sequence[bytes] | None) -> None:
+        """Keep what headers say, as far as it was made."""
+        kept: dict[int, Sequence[bytes]] = {}
+        if _FIELDS in self._kept.of_header:
+            kept[_FIELDS] = records
+        if envelopes is not None and _ENVELOPE in self._kept.of_header:
+            kept[_ENVELOPE] = envelopes
+        if kept and uids:
+            self._rendered.keep_all(uids, kept)
 
     def at_once(self, uid: int, items: frozenset[Item]) -> dict[Item, bytes] | None:
         """As `render`, of an ordinary message; None if its size or form asks for steps, nothing in it if the message is gone.
@@ -233,7 +328,7 @@ class Messages:
 
     def _header_at_once(self, uid: int, header: Header, items: frozenset[Item]) -> dict[Item, bytes]:
         record = fields.pack(header) or OVERSIZE
-        return self._told(uid, header, record, envelope(header), items)
+        return self._told(uid, header, record, envelope(header) if ENVELOPE in items else None, items)
 
     def settle(self) -> None:
         """Tell what was learnt of sizes."""
@@ -261,16 +356,14 @@ class Messages:
     def _of_header(self, uid: int, header: Header, items: frozenset[Item]) -> Steps:
         """Keep everything that the header says; what is asked for of it."""
         record = fields.pack(header) or OVERSIZE
-        return self._told(uid, header, record, (yield from envelope_steps(header)), items)
+        rendered = (yield from envelope_steps(header)) if ENVELOPE in items else None
+        return self._told(uid, header, record, rendered, items)
 
     def _told(
-        self, uid: int, header: Header, record: bytes, rendered: bytes, items: frozenset[Item]
+        self, uid: int, header: Header, record: bytes, rendered: bytes | None, items: frozenset[Item]
     ) -> dict[Item, bytes]:
-        values = {_ENVELOPE: rendered, _FIELDS: record, _DATE: _moment(header)}
-        kinds = self._kept.of_header
-        if kinds:
-            self._rendered.keep(kinds, uid, [values[kind] for kind in kinds])
-        answers = {ENVELOPE: rendered}
+        self._keep((uid,), (record,), None if rendered is None else (rendered,))
+        answers = {} if rendered is None else {ENVELOPE: rendered}
         if THREADID in items:
             answers[THREADID] = _object(thread_id(header))
         for item in items:
@@ -347,19 +440,36 @@ class Messages:
         finally:
             body.close()
 
-    def headers(self, uids: Sequence[int]) -> list[Header | None]:
+    def headers(self, uids: Sequence[int]) -> list[Values | None]:
         """Headers that have the fields of message.header.USUAL at least, parallel to uids; None where a message is gone.
 
         From what is kept where that is possible; what had to be read is kept. Raises StoreError.
         """
         self.look()
         ascending = array("I", sorted(set(uids)))
-        records = dict(zip(ascending, self._find(_FIELDS, ascending), strict=True))
-        found: list[Header | None] = []
-        for uid in uids:
-            record = records[uid]
-            found.append(self._read_header(uid) if record is None else fields.unpack(record))
-        return found
+        found: dict[int, Values | None] = {}
+        missing = []
+        for uid, record in zip(ascending, self._find(_FIELDS, ascending), strict=True):
+            if record is None:
+                missing.append(uid)
+            else:
+                found[uid] = fields.unpack(record)
+        if missing:
+            found.update(self._read_headers(missing))
+        return [found[uid] for uid in uids]
+
+    def _read_headers(self, uids: Sequence[int]) -> Iterator[tuple[int, Values | None]]:
+        """Headers that nobody read before."""
+        known: dict[int, bytes] = {}
+        for uid, data in zip(uids, self._beginnings(uids, FIRST_READ, whole=False), strict=True):
+            header = opening(data)
+            scanned = None if header is None else scan(header)
+            if scanned is None:
+                yield uid, self._read_header(uid)
+            else:
+                known[uid] = scanned.record
+                yield uid, scanned
+        self._keep(list(known), list(known.values()), None)
 
     def _read_header(self, uid: int) -> Header | None:
         header = self.header(uid)
@@ -430,13 +540,6 @@ class Messages:
 
 MAX_SELECTIONS = 64
 """Lists of header fields that are remembered; then the memory starts anew."""
-
-
-def _moment(header: Header) -> bytes:
-    """The last Date field's moment and zone, packed."""
-    values = header.usual.get(b"date")
-    moment = parse_date(values[-1]) if values else None
-    return _MOMENT.pack(NO_DATE, 0) if moment is None else _MOMENT.pack(*moment)
 
 
 def _object(value: bytes | None) -> bytes:

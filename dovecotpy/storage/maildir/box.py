@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -33,7 +33,7 @@ from dovecotpy.storage.errors import (
 from dovecotpy.storage.files import Shared
 from dovecotpy.storage.flags import SEEN
 from dovecotpy.storage.maildir import filename, uidlist
-from dovecotpy.storage.maildir.body import FileBody, FileDraft
+from dovecotpy.storage.maildir.body import FileBody, FileDraft, beginnings
 from dovecotpy.storage.maildir.context import Context
 from dovecotpy.storage.maildir.filename import Info
 from dovecotpy.storage.maildir.keywords import Keywords
@@ -603,6 +603,10 @@ class MaildirBox(Places):
         except Moved:
             self.doubt()
             raise
+
+    def beginnings(self, uids: Sequence[int], most: int, *, whole: bool) -> Iterator[bytes]:
+        """The first octets of messages; empty where `body` must look."""
+        return beginnings(map(self.path, uids), most, whole=whole)
 
     def _open_body(self, directory: int, name: str) -> FileBody:
         return FileBody(
