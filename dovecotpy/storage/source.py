@@ -17,7 +17,15 @@ from dovecotpy.message.lines import WHOLE, BytesBody, Octets, crlf_size
 from dovecotpy.message.preview import preview
 from dovecotpy.message.string import string
 from dovecotpy.message.structure import Part, bodystructure_steps, finished, parse_steps, whole_header
-from dovecotpy.message.text import BodyText, HeaderText, body_text, header_key, message_keys, stored_keys
+from dovecotpy.message.text import (
+    BodyText,
+    HeaderText,
+    body_text,
+    header_key,
+    message_keys,
+    opening_key,
+    stored_keys,
+)
 from dovecotpy.storage.driver import Body
 from dovecotpy.storage.errors import MessageGone
 from dovecotpy.storage.index.cachefile import OVERSIZE
@@ -499,6 +507,12 @@ class Messages:
             yield from body_text(octets, part)
         finally:
             body.close()
+
+    def header_keys(self, uids: Sequence[int]) -> Iterator[HeaderText | None]:
+        """The texts of headers as collation keys, parallel to uids; None where a message is gone. Raises StoreError."""
+        for uid, data in zip(uids, self._beginnings(uids, FIRST_READ, whole=False), strict=True):
+            header = opening(data)
+            yield self.header_key(uid) if header is None else opening_key(header)
 
     def header_key(self, uid: int) -> HeaderText | None:
         """The text of a header as a collation key; None if the message is gone. Raises StoreError."""

@@ -23,6 +23,7 @@ from dovecotpy.storage.columns import (
     late,
     place_of,
     ranges,
+    run_of,
 )
 from dovecotpy.storage.driver import UNKNOWN_DATE
 from dovecotpy.storage.index import log
@@ -158,10 +159,7 @@ class Ledger:
             return
         unknown = [uid for uid, date in zip(uids, dates, strict=True) if date == UNKNOWN_DATE]
         found = self._dates(unknown)
-        for number, values in (
-            (DATES, [date for date, _ in found]),
-            (SAVEDATES, [date for _, date in found]),
-        ):
+        for number, values in zip((DATES, SAVEDATES), zip(*found, strict=True), strict=True):
             known = dict(zip(unknown, values, strict=True))
             line.learn(number, known)
             if line is self._line:
@@ -170,7 +168,14 @@ class Ledger:
     def learn_sizes(self, sizes: Mapping[int, int]) -> None:
         """The true sizes of messages."""
         uids, column = self.column(UIDS), self.column(SIZES)
-        found = {uid: size for uid, size in sizes.items() if _differs(uids, column, uid, size)}
+        place = run_of(uids, sizes)
+        if place >= 0:
+            before = column[place : place + len(sizes)]
+            found = {
+                uid: size for (uid, size), known in zip(sizes.items(), before, strict=True) if size != known
+            }
+        else:
+            found = {uid: size for uid, size in sizes.items() if _differs(uids, column, uid, size)}
         if found:
             self._line.learn(SIZES, found)
             self.learnt.setdefault(SIZES, {}).update(found)

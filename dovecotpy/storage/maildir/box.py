@@ -534,17 +534,17 @@ class MaildirBox(Places):
         Of a message that is gone, both are the time in its name unless the list knows better.
         """
         listed = self._listed()
+        noted = listed.saved if listed.extra else _nothing
         found = []
-        for uid in uids:
-            where = self.path(uid)
+        for uid, where in zip(uids, map(self.path, uids), strict=True):
             try:
                 if where is None:
                     raise FileNotFoundError
                 entry = os.stat(where[1], dir_fd=where[0], follow_symlinks=False)
-                date, changed = int(entry.st_mtime // 1), int(entry.st_ctime // 1)
+                date, changed = int(entry[stat.ST_MTIME]), int(entry[stat.ST_CTIME])
             except OSError:
                 date = changed = filename.order(self.name_of(uid) or "")[0]
-            saved = listed.saved(uid)
+            saved = noted(uid)
             if saved is None:
                 saved = filename.delivered(where[1]) if where is not None else None
             found.append((date, changed if saved is None else saved))
@@ -701,3 +701,7 @@ def unpacked(stamp: bytes) -> Marks | None:
 def packed(marks: Marks) -> bytes:
     """The stamp of what a mailbox looks like."""
     return _STAMP.pack(*marks.new, *marks.cur, *marks.uidlist)
+
+
+def _nothing(uid: int) -> None:
+    """No list says when a message was saved."""
