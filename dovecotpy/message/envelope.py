@@ -7,7 +7,7 @@ from collections.abc import Generator, Mapping
 from typing import NamedTuple
 
 from dovecotpy.message.address import Address, parse_addresses
-from dovecotpy.message.fields import MAX_SHAPES, Fields, Shape, Values, value_of
+from dovecotpy.message.fields import MAX_SHAPES, NUMBERS, Fields, Shape, Values, value_of
 from dovecotpy.message.header import MAX_FIELD
 from dovecotpy.message.string import MAX_QUOTED, QUOTABLE, nstring, single_spaced, string
 
@@ -61,7 +61,9 @@ class _Form(NamedTuple):
     """places of lists of addresses, that of From in place of those that are not there"""
 
 
-_TEXTS = (b"date", b"subject", b"in-reply-to", b"message-id")
+_LISTS = (b"from", b"sender", b"reply-to", b"to", b"cc", b"bcc")
+_LIST_NUMBERS = tuple(NUMBERS[name] for name in _LISTS)
+_TEXT_NUMBERS = tuple(NUMBERS[name] for name in (b"date", b"subject", b"in-reply-to", b"message-id"))
 _PLAIN = QUOTABLE + b"\n"
 _forms: dict[bytes, _Form | None] = {}
 _lines: dict[bytes, bytes] = {}
@@ -100,10 +102,9 @@ def _list(line: bytes) -> bytes:
 def _learn(shape: Shape) -> _Form | None:
     """What a shape says; None where that depends on more."""
     form = None
-    places = shape.all
-    if all(len(places.get(name, ())) < 2 for name in _LISTS):
-        texts = [places[name][-1] if name in places else -1 for name in _TEXTS]
-        lists = [places[name][0] if name in places else -1 for name in _LISTS]
+    if not any(map(shape.repeats, _LIST_NUMBERS)):
+        texts = [shape.last.get(number, -1) for number in _TEXT_NUMBERS]
+        lists = [shape.last.get(number, -1) for number in _LIST_NUMBERS]
         lists[1:3] = [lists[0] if place < 0 else place for place in lists[1:3]]
         columns = [b"NIL" if place < 0 else b'"%b"' for place in texts]
         columns[2:2] = [b"NIL" if place < 0 else b"%b" for place in lists]
@@ -137,7 +138,6 @@ def _envelope(values: Mapping[bytes, list[bytes]], lists: Mapping[bytes, bytes])
     )
 
 
-_LISTS = (b"from", b"sender", b"reply-to", b"to", b"cc", b"bcc")
 LONG = 16384
 """Octets of a rendered list of addresses after which `envelope_steps` pauses."""
 

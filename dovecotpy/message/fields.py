@@ -67,7 +67,7 @@ KEPT = (
 NUMBERS = {name: number for number, name in enumerate(KEPT)}
 MAX_FIELDS = 255
 """Fields of one record; a message with more has none."""
-MAX_SHAPES = 500
+MAX_SHAPES = 2000
 """Orders of fields that are remembered, and that a selection remembers; then the memory starts anew."""
 MAX_LINES = 120
 """Fields of the longest order that is remembered."""
@@ -78,6 +78,7 @@ MAX_NAME = 64
 MAX_SPELLINGS = 2000
 """Spellings of names that are remembered; then the memory starts anew."""
 
+_USUAL = len(USUAL)
 _OTHER, _ODD = 0xFE, 0xFF
 """Stand for a field that is not kept, and for a line of which one has to look what it is."""
 _NAME = re.compile(rb"[!-9;-~]+:")
@@ -95,20 +96,23 @@ Lines = Sequence[bytes]
 class Shape:
     """What the order of its kept fields says about a message."""
 
-    __slots__ = ("all", "first", "numbers", "prefix")
+    __slots__ = ("first", "last", "numbers", "prefix")
 
     def __init__(self, numbers: bytes) -> None:
         self.numbers = numbers
-        self.prefix = b"%c%b" % (len(numbers), numbers)
+        """of the names, in the order of the message"""
+        count = len(numbers)
+        self.prefix = b"%c%b" % (count, numbers)
         """what a record begins with"""
-        self.first: dict[bytes, int] = {}
-        """where the first field of a name stands"""
-        self.all: dict[bytes, list[int]] = {}
-        """where all of a name stand"""
-        for place, number in enumerate(numbers):
-            name = KEPT[number]
-            self.first.setdefault(name, place)
-            self.all.setdefault(name, []).append(place)
+        self.first = dict(zip(numbers[::-1], range(count - 1, -1, -1), strict=True))
+        """where the first field of a name stands, by the name's number"""
+        self.last = self.first
+        if len(self.first) < count:
+            self.last = dict(zip(numbers, range(count), strict=True))
+
+    def repeats(self, number: int) -> bool:
+        """Whether there are several fields of this name."""
+        return self.last is not self.first and self.numbers.count(number) > 1
 
 
 def shape_of(numbers: bytes) -> Shape:
@@ -154,21 +158,29 @@ class Fields:
     @property
     def usual(self) -> dict[bytes, list[bytes]]:
         """As `Header.usual`."""
-        lines = self.lines
-        return {
-            name: [value_of(lines[place]) for place in places]
-            for name, places in self.shape.all.items()
-            if name in USUAL
-        }
+        found: dict[bytes, list[bytes]] = {}
+        for number, line in zip(self.shape.numbers, self.lines, strict=True):
+            if number < _USUAL:
+                found.setdefault(KEPT[number], []).append(value_of(line))
+        return found
 
     def get(self, name: bytes) -> bytes | None:
         """As `Header.get`, of a kept name."""
-        place = self.shape.first.get(name)
-        return None if place is None else value_of(self.lines[place])
+        place = self.shape.first.get(NUMBERS[name])
+        if place is None:
+            return None
+        value = self.lines[place].partition(b":")[2]
+        return (value.replace(b"\0", b"") if b"\0" in value else value).strip()
 
     def all(self, name: bytes) -> list[bytes]:
         """As `Header.all`, of a kept name."""
-        return [value_of(self.lines[place]) for place in self.shape.all.get(name, ())]
+        number = NUMBERS[name]
+        if number not in self.shape.first:
+            return []
+        if not self.shape.repeats(number):
+            return [value_of(self.lines[self.shape.first[number]])]
+        pairs = zip(self.shape.numbers, self.lines, strict=True)
+        return [value_of(line) for each, line in pairs if each == number]
 
     @property
     def record(self) -> bytes:
@@ -197,7 +209,7 @@ def opening(data: bytes) -> bytes | None:
     if end < 0:
         return None
     header = data[:end].replace(b"\r\n", b"\n")
-    return None if b"\r" in header or b"\n\n" in header else header
+    return None if b"\r" in header or b"\n\n" in header or header[-1:] == b"\n" else header
 
 
 def scan(header: bytes) -> Fields | None:

@@ -219,7 +219,7 @@ def _read(
             if header is not None:
                 for read, known in work:
                     value = read(header)
-                    known[uid] = shared.setdefault(value, value)
+                    known[uid] = value if read is links else shared.setdefault(value, value)
         if pace.due():
             pace.done = start
             yield Progress(start, len(uids))
