@@ -1,7 +1,7 @@
 """The header fields that clients ask for in lists, as one record a message: HEADER.FIELDS of any of them without the message.
 
-A record: the number of fields, the number of each one's name, and the fields' original octets in the order of the message, without their
-last line ends, a LF between two of them and a NUL for each line end within one. Whoever wrote two messages with the same program wrote
+A record: an octet for the name of each field, and the fields' original octets in the order of the message, without their last line ends, a
+LF before each of them and a NUL for each line end within one. Whoever wrote two messages with the same program wrote
 their fields in the same order: what an order says is worked out once, as a `Shape`.
 """
 
@@ -81,6 +81,11 @@ MAX_SPELLINGS = 2000
 _USUAL = len(USUAL)
 _OTHER, _ODD = 0xFE, 0xFF
 """Stand for a field that is not kept, and for a line of which one has to look what it is."""
+_NUMBERS = bytes(range(len(KEPT)))
+_LETTERS = bytes(range(0x20, 0x20 + len(KEPT)))
+"""What stands for the numbers in a record: no LF among them."""
+_TO_LETTERS = bytes.maketrans(_NUMBERS, _LETTERS)
+_TO_NUMBERS = bytes.maketrans(_LETTERS, _NUMBERS)
 _NAME = re.compile(rb"[!-9;-~]+:")
 _BLANK = (b" ", b"\t", b"")
 _EMPTY = (b"\n", b"\r", b"")
@@ -102,7 +107,7 @@ class Shape:
         self.numbers = numbers
         """of the names, in the order of the message"""
         count = len(numbers)
-        self.prefix = b"%c%b" % (count, numbers)
+        self.prefix = numbers.translate(_TO_LETTERS) + b"\n" if count else b""
         """what a record begins with"""
         self.first = dict(zip(numbers[::-1], range(count - 1, -1, -1), strict=True))
         """where the first field of a name stands, by the name's number"""
@@ -293,8 +298,8 @@ def _pack_slowly(header: Header) -> bytes | None:
 
 def unpack(record: bytes) -> Fields:
     """The fields of a record."""
-    count = record[0] + 1
-    return Fields(shape_of(record[1:count]), record[count:].split(b"\n"))
+    letters, *lines = record.split(b"\n")
+    return Fields(shape_of(letters.translate(_TO_NUMBERS)), lines)
 
 
 class Selection:
@@ -309,20 +314,20 @@ class Selection:
 
     def answer(self, record: bytes) -> bytes:
         """What FETCH tells of a record's message (RFC 3501 section 6.4.5), the empty line included."""
-        count = record[0] + 1
-        numbers = record[1:count]
-        plan = self._plans.get(numbers)
+        lines = record.split(b"\n")
+        plan = self._plans.get(lines[0])
         if plan is None:
-            plan = self._remember(numbers)
-        octets = b"\r\n".join(plan(record[count:].split(b"\n")))
+            plan = self._remember(lines[0])
+        octets = b"\r\n".join(plan(lines))
         if b"\0" in octets:
             octets = octets.replace(b"\0", b"\r\n")
         return octets + b"\r\n\r\n" if octets else b"\r\n"
 
-    def _remember(self, numbers: bytes) -> Callable[[list[bytes]], Lines]:
-        """What gives the wanted fields."""
-        plan = _picking([place for place, number in enumerate(numbers) if number in self._numbers])
+    def _remember(self, letters: bytes) -> Callable[[list[bytes]], Lines]:
+        """What gives the wanted fields of records that begin so."""
+        numbers = letters.translate(_TO_NUMBERS)
+        plan = _picking([place for place, number in enumerate(numbers, 1) if number in self._numbers])
         if len(self._plans) >= MAX_SHAPES:
             self._plans.clear()
-        self._plans[numbers] = plan
+        self._plans[letters] = plan
         return plan

@@ -31,7 +31,19 @@ MESSAGE = (
     b"Date: Tue, 14 Nov 2023 08:09:10 +0100\nMessage-ID: <1@example.org>\n\nbody\n\nmore\r\n\r\nmore"
 )
 NAMES = st.sampled_from(
-    [*KEPT[:24], b"Subject", b"FROM", b"to", b"X-Other", b"Received", b"subject ", b"\tto", b"\x0bcc", b"", b"a b"]
+    [
+        *KEPT[:24],
+        b"Subject",
+        b"FROM",
+        b"to",
+        b"X-Other",
+        b"Received",
+        b"subject ",
+        b"\tto",
+        b"\x0bcc",
+        b"",
+        b"a b",
+    ]
 )
 VALUES = st.sampled_from(
     [
@@ -55,7 +67,9 @@ VALUES = st.sampled_from(
     ]
 )
 JUNK = st.one_of(
-    st.sampled_from([b"\n", b"\r", b"\r\n", b"\n ", b"\r\n\t", b"\0", b"no field", b"Subject", b" ", b":", b"=?"]),
+    st.sampled_from(
+        [b"\n", b"\r", b"\r\n", b"\n ", b"\r\n\t", b"\0", b"no field", b"Subject", b" ", b":", b"=?"]
+    ),
     st.binary(max_size=6),
 )
 FIELD = st.builds(lambda name, value: name + b":" + value + b"\n", NAMES, VALUES)
