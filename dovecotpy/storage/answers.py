@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from dovecotpy.message.steps import paused
-from dovecotpy.storage.source import SIZE, Item, Messages
+from dovecotpy.storage.items import SIZE, Item
+from dovecotpy.storage.source import Messages
 
 BATCH = 512
 """Messages of one batch of answers that are at hand."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from dovecotpy.message import fields
 from dovecotpy.message.envelope import envelope, envelope_steps, kept_envelope
@@ -30,22 +30,25 @@ from dovecotpy.message.text import (
 from dovecotpy.storage.driver import Body
 from dovecotpy.storage.errors import MessageGone
 from dovecotpy.storage.index.cachefile import OVERSIZE
-from dovecotpy.storage.index.rendered import Kinds, Rendered
+from dovecotpy.storage.index.rendered import Rendered
+from dovecotpy.storage.items import (
+    BODY,
+    BODYSTRUCTURE,
+    ENVELOPE,
+    FIELDS,
+    KINDS,
+    PREVIEW,
+    PREVIEW_LAZY,
+    SIZE,
+    Choice,
+    Item,
+    Kind,
+)
 from dovecotpy.storage.objectid import EMAILID, THREADID, thread_id
 
-Item = bytes
 Steps = Generator[None, None, "dict[Item, bytes] | None"]
 """Work that yields where it may pause."""
 
-ENVELOPE = b"ENVELOPE"
-BODY = b"BODY"
-BODYSTRUCTURE = b"BODYSTRUCTURE"
-SIZE = b"RFC822.SIZE"
-PREVIEW = b"PREVIEW"
-PREVIEW_LAZY = b"PREVIEW LAZY"
-"""As PREVIEW, or NIL where that would have to be worked out first (RFC 8970 section 4)."""
-FIELDS = b"HEADER.FIELDS "
-"""Begins the item of some header fields; see `fields_item`."""
 FIRST_READ = 16384
 """Octets in which most header blocks end."""
 MAX_HEADER = 1 << 20
@@ -54,71 +57,9 @@ ORDINARY = 1 << 16
 FEW_PARTS = 64
 """Lines that begin like delimiters, of a message that is taken apart in one go."""
 
-_ENVELOPE, _DATE, _FIELDS = 1, 3, 4
-_BODY, _BODYSTRUCTURE, _SIZE = 20, 21, 22
-_PREVIEW = 30
-_KIND = {
-    ENVELOPE: _ENVELOPE,
-    BODY: _BODY,
-    BODYSTRUCTURE: _BODYSTRUCTURE,
-    SIZE: _SIZE,
-    PREVIEW: _PREVIEW,
-}
-_NAMES = {
-    "imap.envelope": _ENVELOPE,
-    "date.sent": _DATE,
-    "imap.body": _BODY,
-    "imap.bodystructure": _BODYSTRUCTURE,
-    "mime.parts": _BODYSTRUCTURE,
-    "size.virtual": _SIZE,
-}
-"""What mail_cache_fields and mail_never_cache_fields call it."""
 _OF_BODY = frozenset((BODY, BODYSTRUCTURE, SIZE, PREVIEW))
 _SIZE_ALONE = frozenset((SIZE,))
 _OF_PARTS = frozenset((BODY, BODYSTRUCTURE, PREVIEW))
-_WHOLE = frozenset((_BODY, _BODYSTRUCTURE, _SIZE))
-
-
-def fields_item(names: Sequence[bytes]) -> Item | None:
-    """What to ask `Messages` for to have these header fields; None if they are not all kept. names: in any case."""
-    lowered = sorted({name.lower() for name in names})
-    return FIELDS + b" ".join(lowered) if all(name in fields.NUMBERS for name in lowered) else None
-
-
-class Choice(NamedTuple):
-    """Which values are kept, by the settings."""
-
-    of_header: Kinds
-    of_body: Kinds
-    whole: bool
-    """The body is looked at as soon as the header is."""
-
-    @property
-    def keys(self) -> bool:
-        """Keys that SORT and THREAD go by are kept: fields and dates are."""
-        return _FIELDS in self.of_header and _DATE in self.of_header
-
-
-class Caching(NamedTuple):
-    """What the settings say about what is kept on disk."""
-
-    kept: Choice
-    sync: bool
-    """it may be synced"""
-    least: int
-    """messages that a mailbox has before anything is kept"""
-
-
-def choice(wanted: Sequence[str], never: Sequence[str]) -> Choice:
-    """By mail_cache_fields and mail_never_cache_fields. What a header says is kept in any case."""
-    excluded = {_NAMES[name] for name in never if name in _NAMES}
-    if any(name[4:].lower().encode() in fields.NUMBERS for name in never if name.startswith("hdr.")):
-        excluded.add(_FIELDS)
-    return Choice(
-        tuple(kind for kind in (_ENVELOPE, _FIELDS, _DATE) if kind not in excluded),
-        tuple(kind for kind in (_BODY, _BODYSTRUCTURE, _SIZE) if kind not in excluded),
-        any(_NAMES.get(name) in _WHOLE for name in wanted),
-    )
 
 
 class Beginnings(Protocol):
@@ -159,36 +100,36 @@ class Messages:
     def at_hand(self, item: Item, uids: "array[int]") -> list[bytes | None]:
         """Answers that need no reading, parallel to uids (ascending); None where there is none."""
         if item.startswith(FIELDS):
-            records = self._find(_FIELDS, uids)
+            records = self._find(Kind.FIELDS, uids)
             answer = self._selection(item).answer
             return [None if record is None else answer(record) for record in records]
         if item == THREADID:
-            records = self._find(_FIELDS, uids)
+            records = self._find(Kind.FIELDS, uids)
             return [
                 None if record is None else _object(thread_id(fields.unpack(record))) for record in records
             ]
         if item == PREVIEW_LAZY:
-            return [value or b"NIL" for value in self._find(_PREVIEW, uids)]
+            return [value or b"NIL" for value in self._find(Kind.PREVIEW, uids)]
         if item == ENVELOPE:
             return self._envelopes(uids)
-        return self._find(_KIND[item], uids)
+        return self._find(KINDS[item], uids)
 
     def _envelopes(self, uids: "array[int]") -> list[bytes | None]:
         """Those that were kept, and those that kept fields say; the latter are kept from now on."""
-        kept = _ENVELOPE in self._kept.of_header
+        kept = Kind.ENVELOPE in self._kept.of_header
         found: list[bytes | None] = [None] * len(uids)
         if kept:
-            found = self._find(_ENVELOPE, uids)
+            found = self._find(Kind.ENVELOPE, uids)
         if None not in found:
             return found
         missing = [place for place, value in enumerate(found) if value is None]
         wanted = uids if len(missing) == len(uids) else array("I", [uids[place] for place in missing])
         made: dict[int, bytes] = {}
-        for place, uid, record in zip(missing, wanted, self._find(_FIELDS, wanted), strict=True):
+        for place, uid, record in zip(missing, wanted, self._find(Kind.FIELDS, wanted), strict=True):
             if record is not None:
                 made[uid] = found[place] = kept_envelope(fields.unpack(record))
         if made and kept:
-            self._rendered.keep_all(list(made), {_ENVELOPE: list(made.values())})
+            self._rendered.keep_all(list(made), {Kind.ENVELOPE: list(made.values())})
         return found
 
     def _find(self, kind: int, uids: "array[int]") -> list[bytes | None]:
@@ -286,10 +227,10 @@ class Messages:
     def _keep(self, uids: Sequence[int], records: Sequence[bytes], envelopes: Sequence[bytes] | None) -> None:
         """Keep what headers say, as far as it was made."""
         kept: dict[int, Sequence[bytes]] = {}
-        if _FIELDS in self._kept.of_header:
-            kept[_FIELDS] = records
-        if envelopes is not None and _ENVELOPE in self._kept.of_header:
-            kept[_ENVELOPE] = envelopes
+        if Kind.FIELDS in self._kept.of_header:
+            kept[Kind.FIELDS] = records
+        if envelopes is not None and Kind.ENVELOPE in self._kept.of_header:
+            kept[Kind.ENVELOPE] = envelopes
         if kept and uids:
             self._rendered.keep_all(uids, kept)
 
@@ -404,7 +345,7 @@ class Messages:
         answers.update(self._of_body(uid, octets.size, forms, keep=items != {PREVIEW}))
         if PREVIEW in items:
             answers[PREVIEW] = string(preview(octets, part).encode())
-            self._rendered.keep((_PREVIEW,), uid, [answers[PREVIEW]])
+            self._rendered.keep((Kind.PREVIEW,), uid, [answers[PREVIEW]])
         return answers
 
     def _of_body(
@@ -413,7 +354,7 @@ class Messages:
         """Keep what the body says; all of it."""
         plain, extended = forms
         size = b"%d" % octets
-        values = {_BODY: plain, _BODYSTRUCTURE: extended, _SIZE: size}
+        values = {Kind.BODY: plain, Kind.BODYSTRUCTURE: extended, Kind.SIZE: size}
         kinds = self._kept.of_body
         if kinds and keep:
             self._rendered.keep(kinds, uid, [values[kind] for kind in kinds])
@@ -458,7 +399,7 @@ class Messages:
         ascending = array("I", sorted(set(uids)))
         found: dict[int, Values | None] = {}
         missing = []
-        for uid, record in zip(ascending, self._find(_FIELDS, ascending), strict=True):
+        for uid, record in zip(ascending, self._find(Kind.FIELDS, ascending), strict=True):
             if record is None:
                 missing.append(uid)
             else:

@@ -35,8 +35,9 @@ from dovecotpy.storage.index import names, snapshot
 from dovecotpy.storage.index.history import History, Noted
 from dovecotpy.storage.index.keyfile import KeyFiles
 from dovecotpy.storage.index.rendered import Owner, Rendered
+from dovecotpy.storage.items import Caching
 from dovecotpy.storage.objectid import email_id
-from dovecotpy.storage.source import Caching, Messages
+from dovecotpy.storage.source import Messages
 
 Uids = Sequence[int]
 LOCK_SECONDS = 10.0

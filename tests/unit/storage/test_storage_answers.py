@@ -17,8 +17,9 @@ from dovecotpy.message.structure import bodystructure, parse
 from dovecotpy.storage import maintenance
 from dovecotpy.storage.driver import Body
 from dovecotpy.storage.index import cachefile
+from dovecotpy.storage.items import PREVIEW, PREVIEW_LAZY, fields_item
 from dovecotpy.storage.mailbox import Mailbox
-from dovecotpy.storage.source import FEW_PARTS, FIRST_READ, ORDINARY, PREVIEW, PREVIEW_LAZY, fields_item
+from dovecotpy.storage.source import FEW_PARTS, FIRST_READ, ORDINARY
 from tests.corpus import corpus_messages, requires_corpus
 from tests.unit.storage.storage_kit import Home
 
