@@ -188,6 +188,11 @@ class Fields:
         return [value_of(line) for each, line in pairs if each == number]
 
     @property
+    def size(self) -> int:
+        """Octets of the fields."""
+        return sum(map(len, self.lines))
+
+    @property
     def record(self) -> bytes:
         """What is kept of the message."""
         return self.shape.prefix + b"\n".join(self.lines)

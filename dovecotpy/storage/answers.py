@@ -14,6 +14,8 @@ BATCH = 512
 """Messages of one batch of answers that are at hand."""
 READ_BATCH = 64
 """Messages of one batch that must be read."""
+READ_ALONE = 4
+"""Messages of which each is looked at by itself, between two pauses."""
 
 Uids = Sequence[int]
 
@@ -44,8 +46,10 @@ def answers(
         at = 0
         for first in range(0, len(missing), READ_BATCH):
             batch = missing[first : first + READ_BATCH]
-            for place in _read_many(messages, part, columns, batch):
+            for count, place in enumerate(_read_many(messages, part, columns, batch), 1):
                 yield from _read(messages, part[place], columns, place)
+                if not count % READ_ALONE:
+                    yield PAUSE
             messages.settle()
             behind = first + READ_BATCH
             end = missing[behind] if behind < len(missing) else len(part)

@@ -54,6 +54,8 @@ FIRST_READ = 16384
 MAX_HEADER = 1 << 20
 ORDINARY = 1 << 16
 """Octets, as stored, of a message that is answered in one go, if its header ends within FIRST_READ."""
+FEW_OCTETS = 2048
+"""Octets of the kept fields of a message whose ENVELOPE is made together with others': lists of addresses take a microsecond an octet."""
 FEW_PARTS = 64
 """Lines that begin like delimiters, of a message that is taken apart in one go."""
 
@@ -168,8 +170,10 @@ class Messages:
 
         Who asks calls `settle` before anybody looks at what is known of sizes.
         """
-        if self._kept.whole or not items.isdisjoint(_OF_PARTS):
+        if PREVIEW in items:
             return {}
+        if self._kept.whole or not items.isdisjoint(_OF_PARTS):
+            return self._parts_of_many(uids, items)
         columns: dict[Item, Sequence[bytes | None]] = {}
         headers: Sequence[bytes | None]
         if SIZE in items:
@@ -178,7 +182,21 @@ class Messages:
             headers = [opening(data) for data in self._beginnings(uids, FIRST_READ, whole=False)]
         if items != _SIZE_ALONE:
             scanned = [None if header is None else scan(header) for header in headers]
+            if ENVELOPE in items:
+                scanned = [None if each is None or each.size > FEW_OCTETS else each for each in scanned]
             self._columns_of(uids, scanned, items, columns)
+        return columns
+
+    def _parts_of_many(
+        self, uids: Sequence[int], items: frozenset[Item]
+    ) -> Mapping[Item, Sequence[bytes | None]]:
+        columns: dict[Item, list[bytes | None]] = {item: [None] * len(uids) for item in items}
+        bodies = self._beginnings(uids, ORDINARY + 1, whole=True)
+        for place, (uid, data) in enumerate(zip(uids, bodies, strict=True)):
+            answers = self._parts_at_once(uid, BytesBody(data), items) if data else None
+            if answers is not None:
+                for item, column in columns.items():
+                    column[place] = answers.get(item)
         return columns
 
     def _measured(self, uids: Sequence[int]) -> tuple[list[bytes | None], list[bytes | None]]:

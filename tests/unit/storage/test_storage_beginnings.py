@@ -18,7 +18,7 @@ from dovecotpy.storage import files
 from dovecotpy.storage.items import fields_item
 from dovecotpy.storage.mailbox import Mailbox
 from dovecotpy.storage.maildir.body import beginnings
-from dovecotpy.storage.source import FIRST_READ, ORDINARY
+from dovecotpy.storage.source import FEW_OCTETS, FIRST_READ, ORDINARY
 from tests.unit.storage.storage_kit import Home
 
 USUAL = fields_item([b"from", b"subject"])
@@ -98,6 +98,7 @@ def expected(message: bytes) -> dict[bytes, bytes | None]:
                 b"no field\n" + MESSAGE,
                 b"X-Long: x\n" * FIRST_READ + MESSAGE,
                 MESSAGE + b"x" * ORDINARY,
+                b"To: " + b"a@b.example,\n " * (FEW_OCTETS // 8) + b"c@d\n" + MESSAGE,
                 MESSAGE[:-5] + b"x\r\n" * 9,
                 b"Subject: a\0b\n\nx",
                 b"\nbody",
