@@ -541,7 +541,9 @@ def _whole_rows(
 
 def _groups(file: _File) -> list[Kinds]:
     """Kinds that stand together in chunks."""
-    return list(dict.fromkeys(tuple(chunk.sections) for chunks in file.chunks.values() for chunk in chunks))
+    found = dict.fromkeys(tuple(chunk.sections) for chunks in file.chunks.values() for chunk in chunks)
+    found.pop((), None)  # nothing of that chunk could be believed
+    return list(found)
 
 
 def _sweep(directory: int, generation: bytes) -> None:
