@@ -115,11 +115,55 @@ def header_key(header: Header) -> HeaderText:
             odd = odd or b"\n" in line or b"\r" in line or len(line) > MAX_FIELD
             keys.append(line.upper())
         else:
-            decoded = decode_words(line)
-            odd = odd or _is_odd(line, decoded)
-            keys.append(collation_key(decoded))
+            key, strange = _known.get(line) or _decoded(line)
+            odd = odd or strange
+            keys.append(key)
     keys.append(b"")
     return HeaderText(b"\n".join(keys), odd)
+
+
+MAX_KNOWN = 1000
+"""Lines with encoded words of which the key is remembered; then the memory starts anew."""
+MAX_KNOWN_LINE = 200
+"""Octets of the longest of them."""
+_known: dict[bytes, tuple[bytes, bool]] = {}
+
+
+def opening_key(header: bytes) -> HeaderText:
+    """As header_key, of what `fields.opening` gives."""
+    if len(header) >= MAX_FIELD or not header.isascii():
+        return header_key(Header(header.replace(b"\n", b"\r\n") + b"\r\n\r\n"))
+    text = header.replace(b"\n\t", b"\t").replace(b"\n ", b" ")
+    at = text.find(b"=?")
+    if at < 0:
+        return HeaderText(text.upper() + b"\n", False)
+    odd = False
+    pieces: list[bytes] = []
+    start = 0
+    while at >= 0:
+        begin = text.rfind(b"\n", start, at) + 1 or start
+        end = text.find(b"\n", at)
+        if end < 0:
+            end = len(text)
+        line = text[begin:end]
+        key, strange = _known.get(line) or _decoded(line)
+        odd = odd or strange
+        pieces += (text[start:begin].upper(), key)
+        start = end
+        at = text.find(b"=?", end)
+    pieces += (text[start:].upper(), b"\n")
+    return HeaderText(b"".join(pieces), odd)
+
+
+def _decoded(line: bytes) -> tuple[bytes, bool]:
+    """The key of a line that is more than ASCII, and whether it is odd."""
+    decoded = decode_words(line)
+    known = collation_key(decoded), _is_odd(line, decoded)
+    if len(line) <= MAX_KNOWN_LINE:
+        if len(_known) >= MAX_KNOWN:
+            _known.clear()
+        _known[line] = known
+    return known
 
 
 def _is_odd(line: bytes, decoded: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 
@@ -18,8 +18,9 @@ from dovecotpy.storage import maintenance
 from dovecotpy.storage.answers import WORTH_WRITING
 from dovecotpy.storage.driver import Body
 from dovecotpy.storage.index import cachefile
+from dovecotpy.storage.items import PREVIEW, PREVIEW_LAZY, fields_item
 from dovecotpy.storage.mailbox import Mailbox
-from dovecotpy.storage.source import FEW_PARTS, FIRST_READ, ORDINARY, PREVIEW, PREVIEW_LAZY, fields_item
+from dovecotpy.storage.source import FEW_PARTS, FIRST_READ, ORDINARY
 from tests.corpus import corpus_messages, requires_corpus
 from tests.unit.storage.storage_kit import Home
 
@@ -65,13 +66,18 @@ class Counted:
     def __init__(self, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch) -> None:
         self.count = 0
         driver = mailbox._driver
-        opened = driver.body
+        opened, begun = driver.body, driver.beginnings
 
         def body(uid: int) -> Body:
             self.count += 1
             return opened(uid)
 
+        def beginnings(uids: Sequence[int], most: int, *, whole: bool) -> Iterator[bytes]:
+            self.count += len(uids)
+            return begun(uids, most, whole=whole)
+
         monkeypatch.setattr(driver, "body", body)
+        monkeypatch.setattr(driver, "beginnings", beginnings)
 
 
 def inbox(home: Home, **changes: object) -> Mailbox:
@@ -168,10 +174,8 @@ def test_messages_that_are_read_in_steps_are_answered_as_ordinary_ones(
         (fresh(message), fresh(TWO_PARTS)), answers(mailbox, items).values(), strict=True
     ):
         assert found == {item: expected[item] for item in items}
-    assert list(mailbox.columns().sizes) in (
-        [len(crlf(message)), len(crlf(TWO_PARTS))],
-        [-1, len(crlf(TWO_PARTS))],
-    )
+    for size, each in zip(mailbox.columns().sizes, (message, TWO_PARTS), strict=True):
+        assert size in ((-1, len(crlf(each))) if items == (USUAL,) else (len(crlf(each)),))
 
 
 def test_a_lazy_preview_is_nil_until_somebody_had_the_time(home: Home) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -53,6 +53,13 @@ def readings(mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     read: list[int] = []
     real = mailbox._messages._open_body
     monkeypatch.setattr(mailbox._messages, "_open_body", lambda uid: [read.append(uid), real(uid)][1])
+    begun = mailbox._messages._beginnings
+
+    def beginnings(uids: Sequence[int], most: int, *, whole: bool) -> Iterator[bytes]:
+        read.extend(uids)
+        return begun(uids, most, whole=whole)
+
+    monkeypatch.setattr(mailbox._messages, "_beginnings", beginnings)
     return read
 
 
