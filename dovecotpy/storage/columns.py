@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from dovecotpy.storage.driver import Columns
@@ -253,6 +253,10 @@ class Line:
             return
         newest = len(self.edits)
         column, every = self.column(number, newest), self.column(UIDS, newest)
+        place = run_of(every, uids)
+        if place >= 0:
+            column[place : place + len(uids)] = array(column.typecode, values)
+            return
         for uid, value in zip(uids, values, strict=True):
             place = place_of(every, uid)
             if place >= 0:
@@ -263,6 +267,13 @@ def place_of(uids: Sequence[int], uid: int) -> int:
     """Index of a message; -1 if it is not there."""
     place = bisect_left(uids, uid)
     return place if place < len(uids) and uids[place] == uid else -1
+
+
+def run_of(uids: "array[int]", some: Iterable[int]) -> int:
+    """Index of the first of some messages that follow each other; -1 if they do not, or are not all there."""
+    wanted = array(uids.typecode, some)
+    place = place_of(uids, wanted[0]) if wanted else -1
+    return place if place >= 0 and uids[place : place + len(wanted)] == wanted else -1
 
 
 def ranges(uids: Sequence[int]) -> list[tuple[int, int]]:

@@ -258,6 +258,12 @@ class BoxDriver(Protocol):
     def body(self, uid: int) -> Body:
         """A message's octets. Raises Moved (sync, then again) or MessageGone."""
 
+    def beginnings(self, uids: Sequence[int], most: int, *, whole: bool) -> Iterator[bytes]:
+        """The first octets of each message, as stored, up to `most`; empty where it takes more than a look at the place where it was.
+
+        whole: empty also for a message of `most` octets or more.
+        """
+
     def adopt(
         self,
         stamp: bytes,

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from dovecotpy.config import specialuse, variables
 from dovecotpy.config.values import Namespace, Settings
 from dovecotpy.ipc.record import Level
-from dovecotpy.storage import flags, location, names, source
+from dovecotpy.storage import flags, items, location, names
 from dovecotpy.storage.errors import (
     CannotDo,
     InvalidMailboxName,
@@ -18,6 +18,7 @@ from dovecotpy.storage.errors import (
     MailboxNotFound,
 )
 from dovecotpy.storage.glance import glance
+from dovecotpy.storage.items import Caching, choice
 from dovecotpy.storage.location import Location
 from dovecotpy.storage.mailbox import CHUNK, Mailbox
 from dovecotpy.storage.maildir.closing import Closings
@@ -27,7 +28,6 @@ from dovecotpy.storage.maildir.tree import MaildirTree
 from dovecotpy.storage.namespaces import Space, check, spaces_of, with_inbox
 from dovecotpy.storage.notify import Watcher
 from dovecotpy.storage.objectid import mailbox_id
-from dovecotpy.storage.source import Caching, choice
 from dovecotpy.storage.state import State
 
 _UNSEEN = bytes(0 if bits & flags.SEEN else 1 for bits in range(256))
@@ -334,8 +334,8 @@ class Store:
                 "I", [uid for uid, size in zip(columns.uids, columns.sizes, strict=True) if size < 0]
             )
             total = sum(size for size in columns.sizes if size >= 0)
-            for batch in mailbox.fetch(unknown, frozenset((source.SIZE,))):
-                total += sum(int(size) for size in batch.values.get(source.SIZE, ()) if size is not None)
+            for batch in mailbox.fetch(unknown, frozenset((items.SIZE,))):
+                total += sum(int(size) for size in batch.values.get(items.SIZE, ()) if size is not None)
                 yield None
         finally:
             mailbox.close()

@@ -6,7 +6,7 @@ import os
 import time
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from dovecotpy import clock
@@ -36,8 +36,9 @@ from dovecotpy.storage.index import names, snapshot
 from dovecotpy.storage.index.history import History, Noted
 from dovecotpy.storage.index.keyfile import KeyFiles
 from dovecotpy.storage.index.rendered import Owner, Rendered
+from dovecotpy.storage.items import Caching
 from dovecotpy.storage.objectid import email_id
-from dovecotpy.storage.source import Caching, Messages
+from dovecotpy.storage.source import Messages
 
 Uids = Sequence[int]
 LOCK_SECONDS = 10.0
@@ -100,7 +101,7 @@ class Tracked:
             self._complain,
         )
         rendered = Rendered(owner, sync=caching.sync, least=caching.least)
-        self._messages = Messages(self.body, self._learn_sizes, rendered, caching.kept)
+        self._messages = Messages(self.body, self._beginnings, self._learn_sizes, rendered, caching.kept)
         self._messages.email_id = lambda uid: self.email_ids((uid,))[0]
         self._unkept = False
         """messages were changed since their names were written down"""
@@ -317,6 +318,12 @@ class Tracked:
             except Moved:
                 self._look_again(attempt)
         raise InUse("Timeout while waiting for lock")
+
+    def _beginnings(self, uids: Sequence[int], most: int, *, whole: bool) -> Iterator[bytes]:
+        """As `BoxDriver.beginnings`."""
+        if not self._synced:
+            self.refresh()
+        return self._driver.beginnings(uids, most, whole=whole)
 
     def _look_again(self, attempt: int) -> None:
         """A message is not where it was. Without a watch, a change of just now proves nothing before the clock has ticked."""

@@ -25,6 +25,7 @@ from dovecotpy.storage.columns import (
     late,
     place_of,
     ranges,
+    run_of,
 )
 from dovecotpy.storage.driver import UNKNOWN_DATE
 from dovecotpy.storage.index import log
@@ -178,7 +179,14 @@ class Ledger:
     def learn_sizes(self, sizes: Mapping[int, int]) -> None:
         """The true sizes of messages."""
         uids, column = self.column(UIDS), self.column(SIZES)
-        found = {uid: size for uid, size in sizes.items() if _differs(uids, column, uid, size)}
+        place = run_of(uids, sizes)
+        if place >= 0:
+            before = column[place : place + len(sizes)]
+            found = {
+                uid: size for (uid, size), known in zip(sizes.items(), before, strict=True) if size != known
+            }
+        else:
+            found = {uid: size for uid, size in sizes.items() if _differs(uids, column, uid, size)}
         if found:
             values = array("q", found.values())
             self._line.learn(SIZES, list(found), values)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -32,7 +32,7 @@ from dovecotpy.storage.errors import (
 from dovecotpy.storage.files import Shared
 from dovecotpy.storage.flags import SEEN
 from dovecotpy.storage.maildir import filename, uidlist
-from dovecotpy.storage.maildir.body import FileBody, FileDraft
+from dovecotpy.storage.maildir.body import FileBody, FileDraft, beginnings
 from dovecotpy.storage.maildir.context import Context
 from dovecotpy.storage.maildir.filename import Info
 from dovecotpy.storage.maildir.first import FirstSight
@@ -345,10 +345,11 @@ class MaildirBox(Watched):
         Of a message that is gone, both are the time in its name unless the list knows better.
         """
         listed = self._listed()
+        noted = listed.saved if listed.extra else _nothing
+        places = list(map(self.path, uids))
         entries: dict[int, os.stat_result] = {}
         moved: set[int] = set()
-        for uid in uids:
-            where = self.path(uid)
+        for uid, where in zip(uids, places, strict=True):
             try:
                 if where is not None:
                     entries[uid] = os.stat(where[1], dir_fd=where[0], follow_symlinks=False)
@@ -356,19 +357,20 @@ class MaildirBox(Watched):
                 moved.add(uid)
             except OSError:
                 continue
-        try:
-            entries.update(self._find_again(moved))
-        except OSError as error:
-            raise files.translated(error, f"read({self.shown})") from error
+        if moved:
+            try:
+                entries.update(self._find_again(moved))
+            except OSError as error:
+                raise files.translated(error, f"read({self.shown})") from error
+            places = list(map(self.path, uids))
         found = []
-        for uid in uids:
-            where = self.path(uid)
+        for uid, where in zip(uids, places, strict=True):
             entry = entries.get(uid)
             if entry is not None:
-                date, changed = int(entry.st_mtime // 1), int(entry.st_ctime // 1)
+                date, changed = int(entry[stat.ST_MTIME]), int(entry[stat.ST_CTIME])
             else:
                 date = changed = filename.order(self.name_of(uid) or "")[0]
-            saved = listed.saved(uid)
+            saved = noted(uid)
             if saved is None:
                 saved = filename.delivered(where[1]) if where is not None else None
             found.append((date, changed if saved is None else saved))
@@ -427,6 +429,10 @@ class MaildirBox(Watched):
         except Moved:
             self.doubt()
             raise
+
+    def beginnings(self, uids: Sequence[int], most: int, *, whole: bool) -> Iterator[bytes]:
+        """The first octets of messages; empty where `body` must look."""
+        return beginnings(map(self.path, uids), most, whole=whole)
 
     def _open_body(self, directory: int, name: str) -> FileBody:
         return FileBody(
@@ -504,3 +510,7 @@ class MaildirBox(Watched):
         for descriptor in descriptors - {-1}:
             os.close(descriptor)
         self.directory = self.control = self.new_directory = self.cur_directory = self.tmp_directory = -1
+
+
+def _nothing(uid: int) -> None:
+    """No list says when a message was saved."""
