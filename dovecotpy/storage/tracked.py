@@ -87,7 +87,7 @@ class Tracked:
         self.writable = writable and driver.capabilities.writable
         self._index = index
         self._say = say
-        self._history = History(index, driver, self._heard, self._warn)
+        self._history = History(index, driver, self._heard, self._warn, afresh=caching.afresh)
         self._overlaid: tuple[LateColumns, frozenset[int], Columns] | None = None
         self._stamp = b""
         self._synced = False

@@ -389,7 +389,7 @@ class MaildirBox(Watched):
 
     def _known_originals(self, last: int) -> Callable[[int], str]:
         """`Uidlist.original`, of a list read aside once for all messages that it has."""
-        if self.uidlist.identity != files.NOWHERE:
+        if self.uidlist.identity != files.NOWHERE and not self.uidlist.partial:
             return self.uidlist.original
         if last >= self._originals_end:
             listed = self._listed()
@@ -400,7 +400,7 @@ class MaildirBox(Watched):
 
     def _listed(self) -> Uidlist:
         """The list as read, or, where an index made that unnecessary so far, read aside: what is new in it is for the next sync to see."""
-        if self.uidlist.identity != files.NOWHERE:
+        if self.uidlist.identity != files.NOWHERE and not self.uidlist.partial:
             return self.uidlist
         aside = Uidlist(self.control, afresh=self.context.options.mail_nfs_storage)
         try:

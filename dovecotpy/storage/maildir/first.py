@@ -39,6 +39,7 @@ class Sighted:
     def __init__(self, uids: "array[int]", packed: list[bytes]) -> None:
         self._uids = uids
         self._packed = packed
+        self._step = CHUNK
         self._open: tuple[int, list[str]] = (-1, [])
 
     def find(self, uid: int) -> str | None:
@@ -46,10 +47,10 @@ class Sighted:
         place = bisect_left(self._uids, uid)
         if place == len(self._uids) or self._uids[place] != uid:
             return None
-        number = place // CHUNK
+        number = place // self._step
         if self._open[0] != number:
             self._open = number, _unpacked(self._packed[number])
-        return _FOLDER + self._open[1][place % CHUNK]
+        return _FOLDER + self._open[1][place % self._step]
 
     def all(self) -> Iterable[tuple[int, str]]:
         """As `Remembered.all`."""
@@ -57,7 +58,7 @@ class Sighted:
 
     def _blocks(self) -> Iterator[tuple["array[int]", list[str]]]:
         for number, packed in enumerate(self._packed):
-            uids = self._uids[number * CHUNK : (number + 1) * CHUNK]
+            uids = self._uids[number * self._step : (number + 1) * self._step]
             yield uids, (_FOLDER + os.fsdecode(packed).replace("\0", "\0" + _FOLDER)).split("\0")
 
     def close(self) -> None:
