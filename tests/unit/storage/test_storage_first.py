@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -112,17 +113,45 @@ def test_what_is_not_plain_is_seen_too(home: Home, both: Both, folder: str, name
     assert len(uids(inbox)) == 10 + (0 if names[0][0] == "." else 1 if len(names) == 1 else len(names))
 
 
+@pytest.mark.parametrize("large", [False, True])
+def test_new_messages_come_last_and_are_recent(
+    home: Home, monkeypatch: pytest.MonkeyPatch, large: bool
+) -> None:
+    if large:
+        monkeypatch.setattr(first, "LARGE", 5)
+    fill(home, 10, 9)
+    for number in (2, 1):
+        home.deliver(f"1800000000.M{number}.h", b"Subject: %d\r\n\r\n" % number, folder="new")
+    inbox = home.inbox()
+    assert uids(inbox) == list(range(1, 13))
+    assert os.listdir(home.root / "new") == []
+    assert [octets(inbox, uid)[:10] for uid in (11, 12)] == [b"Subject: 1", b"Subject: 2"]
+    assert inbox.claim_recent() == {11, 12}
+    assert home.inbox().claim_recent() == frozenset()
+    home.deliver("1800000001.M1.h", folder="new")
+    assert uids(inbox) == list(range(1, 14))
+
+
+def test_one_in_both_places_is_left_to_a_closer_look(home: Home) -> None:
+    fill(home, 10, 10)
+    for folder, name in (("new", "1.a.h"), ("cur", "1.a.h:2,S")):
+        home.deliver(name, folder=folder)
+    inbox = home.inbox()
+    uids(inbox)
+    assert len(uids(inbox)) == 12
+
+
 def test_two_sessions_at_once(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another one makes the list between our listing and our lock."""
     fill(home, 30, 7)
     other: list[Mailbox] = []
     real = FirstSight._assign
 
-    def assign(self: FirstSight, packed: list[bytes], count: int, large: bool) -> int:
+    def assign(self: FirstSight, packed: list[bytes], *rest: Any) -> int:
         if not other:
             other.append(home.inbox())
             uids(other[0])
-        return real(self, packed, count, large)
+        return real(self, packed, *rest)
 
     monkeypatch.setattr(FirstSight, "_assign", assign)
     inbox = home.inbox()
