@@ -252,9 +252,9 @@ class History(Following):
             self.owed = self._is_incomplete()
         record, doubtful = work()
         self._apply_own((record or Record())._replace(modseq=first))
-        self._fold(os.urandom(8), (first, end))
         self._fresh = (0, 0)
         self.stale = False
+        self._fold(os.urandom(8), (first, end))
         return self._done(doubtful)
 
     def _fold(self, history: bytes, reserved: tuple[int, int]) -> None:
@@ -348,7 +348,7 @@ class History(Following):
 
         def work() -> tuple[Record | None, bool]:
             known = self.ledger.learnt.items()
-            return Record(learnt=[(number, list(each), list(each.values())) for number, each in known]), False
+            return Record(learnt=[(number, each.uids, each.values) for number, each in known]), False
 
         noted = self._locked(work, wait)
         if noted is not Noted.HELD:

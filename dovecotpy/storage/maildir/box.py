@@ -65,10 +65,10 @@ class MaildirBox(Watched):
         self._originals_end = 0
         """`_originals` has every copy whose UID is below"""
         self.dotlock = Dotlock(control, uidlist.NAME + ".lock", exclusive=context.options.dotlock_use_excl)
-        self.dead: set[str] = set()
-        """base names whose expunge was told"""
-        self.absent: dict[str, int] = {}
-        """base names in the uidlist without a file, since when (Unix seconds)"""
+        self.dead: set[tuple[str, int]] = set()
+        """base names and UIDs whose expunge was told; a later line of the same name is another message"""
+        self.absent: dict[tuple[str, int], int] = {}
+        """base names and UIDs in the uidlist without a file, since when (Unix seconds)"""
         self.told = 0
         """UIDs below were told, so that no message may appear among them"""
         self.reserved = 0
@@ -205,7 +205,7 @@ class MaildirBox(Watched):
         for uid in went:
             name = self.names.get(uid)
             if name is not None:
-                self.dead.add(filename.base_of(name))
+                self.dead.add((filename.base_of(name), uid))
                 self.forget(uid)
             self.ghosts.pop(uid, None)
         for uid in came:

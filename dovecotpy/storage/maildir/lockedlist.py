@@ -161,9 +161,8 @@ class LockedList:
     def _rewrite(self, without: Collection[str] = ()) -> None:
         box = self._box
         box.uidlist.rewrite(without=without, sync=box.context.sync, shared=box.shared)
-        box.dead.difference_update(without)
-        for base in without:
-            box.absent.pop(base, None)
+        box.dead = {each for each in box.dead if each[0] not in without}
+        box.absent = {each: since for each, since in box.absent.items() if each[0] not in without}
 
     def tidy(self) -> None:
         """Drop lines without a file when they are a quarter of the list. A full disk or a lost lock leaves it as it is."""
@@ -172,8 +171,8 @@ class LockedList:
             return
         least = max(uidlist.STALE_LEAST, len(box.uidlist.uids) // uidlist.STALE_SHARE)
         limit = clock.now() - KEEP_LINES
-        stale = {base for base, since in box.absent.items() if since < limit} | box.dead
-        stale &= box.uidlist.uids.keys()
+        gone = {each for each, since in box.absent.items() if since < limit} | box.dead
+        stale = {base for base, uid in gone if box.uidlist.uids.get(base) == uid}
         if len(stale) < least or not box.dotlock.keep():
             return
         try:
