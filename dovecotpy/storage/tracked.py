@@ -312,6 +312,7 @@ class Tracked:
         if not self._synced:
             self.refresh()
         for attempt in range(RETRIES):
+            self._guess(self._rows((uid,)) if self._driver.behind else ())
             try:
                 return self._driver.body(uid)
             except Moved:
@@ -422,6 +423,11 @@ class Tracked:
             return
         except StoreError as error:
             self._complain(f"{snapshot.NAME} is not written: {error}")
+
+    def _guess(self, rows: Sequence[Row]) -> None:
+        for row in rows:
+            if row.uid in self._driver.behind:
+                self._driver.guess(row)
 
     def proof_with(self, changed: Sequence[Row]) -> bytes:
         """The driver's proof, if whoever reads it finds every message by the names that are written down, or is told which may have moved."""

@@ -62,7 +62,7 @@ class LockedList:
         box = self._box
         try:
             again = box.uidlist.refresh(whole=False)
-            if box.uidlist.partial and box.uidlist.uidnext < box.told:
+            if box.uidlist.partial and not self._is_known_list():
                 box.uidlist.make_whole()
         except Broken as broken:
             box.context.log(
@@ -93,6 +93,14 @@ class LockedList:
         except OSError as error:
             raise files.translated(error, f"write({box.shown}/{uidlist.NAME})") from error
         box.guid = box.uidlist.guid.encode()
+
+    def _is_known_list(self) -> bool:
+        """The list is the one that goes with what is known, with nothing but more lines."""
+        box = self._box
+        if box.known is None or box.uidlist.uidnext < box.told:
+            return False
+        inode, size = box.known.uidlist
+        return inode == box.uidlist.identity.inode and size <= box.uidlist.identity.size
 
     def _restore_lines(self) -> None:
         """Lines of messages that we told of and that the list lost, as after a power failure, are put back."""
