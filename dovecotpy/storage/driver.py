@@ -295,6 +295,9 @@ class BoxDriver(Protocol):
     def behind(self) -> AbstractSet[int]:
         """As given to `adopt`, until their names are found."""
 
+    def guess(self, row: Row) -> None:
+        """Of one of these: find it where its flags say that it is, if it is there."""
+
     def proof(self) -> bytes:
         """As `lasting_stamp`, right after our own write; empty where only time or a look proves anything."""
 

@@ -67,6 +67,8 @@ class Flagging:
         ledger = box._history.ledger
         wanted: list[Row] = []
         there = box._rows(uids)
+        if box._driver.behind:
+            box._guess(there)
         present = {row.uid for row in there}
         self.gone.extend(uid for uid in uids if uid not in present)
         for row in there:

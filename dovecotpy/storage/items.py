@@ -75,6 +75,8 @@ class Caching(NamedTuple):
     """it may be synced"""
     least: int
     """messages that a mailbox has before anything is kept"""
+    afresh: bool = False
+    """indexes lie where stat may answer from memory: files are opened for each look"""
 
 
 def choice(wanted: Sequence[str], never: Sequence[str]) -> Choice:

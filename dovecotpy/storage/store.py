@@ -84,7 +84,12 @@ class Status(NamedTuple):
 
 def _caching(settings: Settings) -> Caching:
     kept = choice(settings.words("mail_cache_fields"), settings.words("mail_never_cache_fields"))
-    return Caching(kept, not settings.flag("fsync_disable"), settings.number("mail_cache_min_mail_count"))
+    return Caching(
+        kept,
+        not settings.flag("fsync_disable"),
+        settings.number("mail_cache_min_mail_count"),
+        settings.flag("mail_nfs_index"),
+    )
 
 
 class Store:

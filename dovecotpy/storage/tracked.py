@@ -88,7 +88,7 @@ class Tracked:
         self.writable = writable and driver.capabilities.writable
         self._index = index
         self._say = say
-        self._history = History(index, driver, self._heard, self._warn)
+        self._history = History(index, driver, self._heard, self._warn, afresh=caching.afresh)
         self._overlaid: tuple[LateColumns, frozenset[int], Columns] | None = None
         self._stamp = b""
         self._synced = False
@@ -313,6 +313,7 @@ class Tracked:
         if not self._synced:
             self.refresh()
         for attempt in range(RETRIES):
+            self._guess(self._rows((uid,)) if self._driver.behind else ())
             try:
                 return self._driver.body(uid)
             except Moved:
@@ -429,6 +430,11 @@ class Tracked:
             return
         except StoreError as error:
             self._complain(f"{snapshot.NAME} is not written: {error}")
+
+    def _guess(self, rows: Sequence[Row]) -> None:
+        for row in rows:
+            if row.uid in self._driver.behind:
+                self._driver.guess(row)
 
     def proof_with(self, changed: Sequence[Row]) -> bytes:
         """The driver's proof, if whoever reads it finds every message by the names that are written down, or is told which may have moved."""

@@ -6,6 +6,7 @@ import os
 from array import array
 from collections.abc import Callable, Sequence
 
+from dovecotpy.storage import files
 from dovecotpy.storage.columns import FLAGS, TYPES, UIDS
 from dovecotpy.storage.driver import BoxDriver
 from dovecotpy.storage.errors import StoreError
@@ -26,7 +27,10 @@ class Following:
         driver: BoxDriver,
         heard: Callable[[Sequence[int], Sequence[int]], None],
         complain: Callable[[str], None],
+        *,
+        afresh: bool = False,
     ) -> None:
+        self._afresh = afresh
         self._directory = directory if directory is not None else -1
         self._driver = driver
         self._heard = heard
@@ -42,7 +46,7 @@ class Following:
         self.names = b""
         self.behind: set[int] = set()
         """UIDs whose flags changed since `names` were written"""
-        self._lock = IndexLock(self._directory)
+        self._lock = IndexLock(self._directory, afresh=afresh)
         self._snapshot: Snapshot | None = None
         self._end = 0
         self._weight = 0
@@ -162,7 +166,7 @@ class Following:
         mine = self._snapshot
         assert mine is not None
         try:
-            there = os.stat(snapshot.NAME, dir_fd=self._directory, follow_symlinks=False)
+            there = files.stat_of(self._directory, snapshot.NAME, afresh=self._afresh)
         except FileNotFoundError:
             self.stale = True
             return

@@ -52,6 +52,7 @@ class History(Following):
     """Of one mailbox. directory: of its index, kept by the caller; None: this session's own, in memory.
 
     heard: told of UIDs that came and went by others' notes. complain: takes one line about an index that cannot be used.
+    afresh: stat may answer from memory there, so that files are opened for each look.
     """
 
     def probe(self, wait: float) -> None:

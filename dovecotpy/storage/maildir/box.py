@@ -177,6 +177,18 @@ class MaildirBox(Watched):
         """Every message below this UID is known by its name; others only told that those beyond are there."""
         return min(self.told, min(self.ghosts, default=self.told))
 
+    def guess(self, row: Row) -> None:
+        """Look for a message at the name that its flags give it, before anybody takes a listing."""
+        old = self.name_of(row.uid)
+        if old is None or self.loaded or row.uid not in self.behind or self.shared is not None:
+            return
+        base, _, ending = old.partition(":")
+        before, letters = filename.parse_info(ending), self.keywords.letters
+        words = "".join(letters[word] for word in row.keywords if word in letters)
+        name = filename.with_info(base, Info(row.flags, words, before.unknown, before.rest))
+        if files.identify(self.cur_directory, name) != files.NOWHERE:
+            self.found_behind(row.uid, name)
+
     def _find_again(self, uids: AbstractSet[int]) -> dict[int, os.stat_result]:
         """Messages that are not at the names that are known, by one listing. Raises OSError."""
         if not uids:
@@ -391,7 +403,7 @@ class MaildirBox(Watched):
 
     def _known_originals(self, last: int) -> Callable[[int], str]:
         """`Uidlist.original`, of a list read aside once for all messages that it has."""
-        if self.uidlist.identity != files.NOWHERE:
+        if self.uidlist.identity != files.NOWHERE and not self.uidlist.partial:
             return self.uidlist.original
         if last >= self._originals_end:
             listed = self._listed()
@@ -402,7 +414,7 @@ class MaildirBox(Watched):
 
     def _listed(self) -> Uidlist:
         """The list as read, or, where an index made that unnecessary so far, read aside: what is new in it is for the next sync to see."""
-        if self.uidlist.identity != files.NOWHERE:
+        if self.uidlist.identity != files.NOWHERE and not self.uidlist.partial:
             return self.uidlist
         aside = Uidlist(self.control, afresh=self.context.options.mail_nfs_storage)
         try:

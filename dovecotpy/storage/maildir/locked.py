@@ -117,6 +117,7 @@ class LockedMaildir(LockedList):
         bases = [filename.base_of(name) for name in names]
         fresh = box.context.names.make_many(len(bases))
         if box.context.options.maildir_copy_preserve_filename:
+            box.uidlist.make_whole()
             taken = box.uidlist.uids
             return [
                 made + filename.sizes_of(base) if base in taken else base

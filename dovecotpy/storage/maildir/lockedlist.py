@@ -61,7 +61,9 @@ class LockedList:
         """Take note of what others appended; repair or make the file where it is needed."""
         box = self._box
         try:
-            again = box.uidlist.refresh()
+            again = box.uidlist.refresh(whole=False)
+            if box.uidlist.partial and not self._is_known_list():
+                box.uidlist.make_whole()
         except Broken as broken:
             box.context.log(
                 Level.ERROR,
@@ -78,7 +80,8 @@ class LockedList:
             box.uidlist.uidnext = max(box.uidlist.uidnext, box.told)
             if again or box.list_reread:
                 box.list_reread = False
-                self._restore_lines()
+                if not box.uidlist.partial:
+                    self._restore_lines()
             if again and not box.uidlist.guid:
                 box.uidlist.set_guid(os.urandom(16).hex())
                 self._rewrite()
@@ -90,6 +93,14 @@ class LockedList:
         except OSError as error:
             raise files.translated(error, f"write({box.shown}/{uidlist.NAME})") from error
         box.guid = box.uidlist.guid.encode()
+
+    def _is_known_list(self) -> bool:
+        """The list is the one that goes with what is known, with nothing but more lines."""
+        box = self._box
+        if box.known is None or box.uidlist.uidnext < box.told:
+            return False
+        inode, size = box.known.uidlist
+        return inode == box.uidlist.identity.inode and size <= box.uidlist.identity.size
 
     def _restore_lines(self) -> None:
         """Lines of messages that we told of and that the list lost, as after a power failure, are put back."""
@@ -164,7 +175,7 @@ class LockedList:
     def tidy(self) -> None:
         """Drop lines without a file when they are a quarter of the list. A full disk or a lost lock leaves it as it is."""
         box = self._box
-        if self._bare:
+        if self._bare or box.uidlist.partial:
             return
         least = max(uidlist.STALE_LEAST, len(box.uidlist.uids) // uidlist.STALE_SHARE)
         limit = clock.now() - KEEP_LINES

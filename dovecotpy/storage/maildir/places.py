@@ -194,6 +194,11 @@ class Places:
         """All names are as a listing showed them."""
         self._behind = frozenset()
 
+    def found_behind(self, uid: int, name: str) -> None:
+        """One of `behind` is at this name in cur/."""
+        self._behind -= {uid}
+        self.put(uid, name, is_new=False)
+
     # For an index
 
     def remembered(self) -> Iterable[tuple[int, str]]:

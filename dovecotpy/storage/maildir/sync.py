@@ -112,6 +112,7 @@ class Sync(Doubles):
         try:
             with box.lock(deadline) as locked:
                 if box.uidlist.identity != NOWHERE:
+                    box.uidlist.make_whole()
                     if self._is_outdated():
                         listing = self._list()
                         self._keywords()
