@@ -369,6 +369,7 @@ class Sync(Doubles):
         if not self.complete:
             box.known = box.exact = None
             return
+        box.caught_up()
         if listing.watched:
             box.know(listing.after, clean=False)
             box.rely_on_events(listing.after, listing.taken)

@@ -21,9 +21,9 @@ from dovecotpy.storage.errors import (
     PermissionDenied,
     StoreError,
 )
+from dovecotpy.storage.files import TEMPORARY_SECONDS
 from dovecotpy.storage.index import names, snapshot
 from dovecotpy.storage.mailbox import Mailbox, Operation
-from dovecotpy.storage.maildir import box as box_module
 from tests.descriptors import open_descriptors
 from tests.unit.storage.storage_kit import MESSAGE, Home, add, octets, state, uids
 
@@ -856,10 +856,10 @@ class TestTemporaryFiles:
         inbox.close()
         (home.root / "tmp" / "old").write_text("x")
         real = clock.file_time
-        monkeypatch.setattr(clock, "file_time", lambda: real() + box_module.TEMPORARY_SECONDS - 100)
+        monkeypatch.setattr(clock, "file_time", lambda: real() + TEMPORARY_SECONDS - 100)
         home.inbox()
         assert files(home, "tmp") == ["old"]
-        monkeypatch.setattr(clock, "file_time", lambda: real() + box_module.TEMPORARY_SECONDS + 100)
+        monkeypatch.setattr(clock, "file_time", lambda: real() + TEMPORARY_SECONDS + 100)
         home.inbox()
         assert files(home, "tmp") == []
 
@@ -1019,3 +1019,23 @@ class TestSavedate:
         inbox = home.inbox()
         uids(inbox)
         assert list(inbox.columns().savedates) == [int(path.stat().st_ctime)]
+
+    def test_those_beside_an_index_too(self, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+        for number in range(3):
+            home.deliver(f"{number}.a.h:2,", folder="cur")
+        for kind in ("dovecotpy.keys.date", "dovecotpy.index", "dovecotpy.index.names", "dovecotpy.recent"):
+            (home.root / f"{kind}.tmp.4711.00c0ffee").write_text("x")
+        (home.root / "mine.tmp.1").write_text("x")
+        home.inbox().close()
+        inbox = home.inbox()
+        uids(inbox)
+        inbox.close()
+        assert len(list(home.root.glob("*.tmp.*"))) == 5
+        real = clock.file_time
+        monkeypatch.setattr(clock, "file_time", lambda: real() + TEMPORARY_SECONDS + 100)
+        (home.root / names.NAME).unlink()
+        home.deliver("9.a.h:2,", folder="cur")
+        inbox = home.inbox()
+        uids(inbox)
+        inbox.close()
+        assert [path.name for path in home.root.glob("*.tmp.*")] == ["mine.tmp.1"]
