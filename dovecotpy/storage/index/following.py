@@ -122,6 +122,8 @@ class Following:
     def _start(self, found: Snapshot) -> None:
         """Raises Unusable, ValueError, OSError; then all is as before."""
         kept = self.ledger, self._snapshot, self._end, self._reserved, self.stamp, self.names
+        news = self._came, self._went
+        self._came, self._went = [], []
         try:
             self.ledger = Ledger(self._driver.dates, self._rescue())
             self.ledger.start(found)
@@ -133,6 +135,8 @@ class Following:
         except BaseException:
             self.ledger, self._snapshot, self._end, self._reserved, self.stamp, self.names = kept
             raise
+        finally:  # what its log tells of is no news: `_replaced` compares
+            self._came, self._went = news
         self.stale = not found.head.of_this_boot
         if self.stale:
             self.stamp = b""
@@ -213,12 +217,13 @@ class Following:
             highest = max(
                 known[-1] if known else 0, max((last for _, _, last in before.expunges()), default=0)
             )
-            self._denied = {uid for uid in there - was if uid <= highest}
+            self._denied = {uid for uid in there - was - before.open if uid <= highest}
         self._came.extend(sorted(there - was - self._denied))
         end = max(self.ledger.uidnext, before.uidnext) if same else self.ledger.uidnext
         self._went.extend(uid for uid in sorted(was - there) if uid < end)
         self._touched.update(there)
         if same:
+            self.ledger.stay_unsure(before)
             self.ledger.take_learnt(before)
             return
         if self.served:

@@ -81,7 +81,8 @@ def settle(ledger: Ledger, driver: BoxDriver, found: Found, touched: set[int], d
     box = (0, 0)
     if validity != ledger.uidvalidity or found.uidnext > ledger.uidnext:
         box = (validity, found.uidnext)
-    counts = bool(new or block or gone or rows or not ledger.modseq)
+    passed = ledger.open and min(ledger.open) < max(ledger.uidnext, found.uidnext)
+    counts = bool(new or block or gone or rows or passed or not ledger.modseq)
     if not counts and box == (0, 0):
         return Settled(None, doubtful, lost)
     sets, numbers = _sets(
