@@ -18,7 +18,17 @@ from dovecotpy.search.query import Query, needs_text
 from dovecotpy.search.sort import Program
 from dovecotpy.search.thread import Algorithm
 from dovecotpy.storage.answers import READ_BATCH, Batch, answers
-from dovecotpy.storage.columns import FLAGS, KEYWORDS, MODSEQS, SIZES, UIDS, LateColumns, late, place_of
+from dovecotpy.storage.columns import (
+    FLAGS,
+    KEYWORDS,
+    MODSEQS,
+    SIZES,
+    UIDS,
+    LateColumns,
+    late,
+    place_of,
+    places_of,
+)
 from dovecotpy.storage.driver import (
     UNKNOWN_DATE,
     Body,
@@ -73,6 +83,7 @@ READ_LOCK_SECONDS = 0.25
 SAVE_NAMES_FROM = 1000
 """Where so many messages are is written down as soon as they were found for the first time."""
 MAX_KEYWORDS = 2000
+_NO_REF = Ref(b"")
 
 
 class Operation(enum.Enum):
@@ -645,15 +656,16 @@ class Mailbox:
     def _rows(self, uids: Uids) -> list[Row]:
         """The messages that are there, as the columns have them."""
         ledger = self._history.ledger
-        flags, keywords, seen = ledger.column(FLAGS), ledger.column(KEYWORDS), self._driver.private_seen()
-        rows = []
-        for uid in uids:
-            place = ledger.place(uid)
-            if place >= 0:
-                bits = flags[place] if seen is None else flags[place] & ~SEEN | (SEEN if uid in seen else 0)
-                words = ledger.sets[keywords[place]]
-                rows.append(Row(uid, Ref(b""), bits, words, UNKNOWN_DATE, None, b"", None))
-        return rows
+        places, seen = places_of(ledger.column(UIDS), uids), self._driver.private_seen()
+        flags, keywords, sets = ledger.column(FLAGS), ledger.column(KEYWORDS), ledger.sets
+        rows = [
+            Row(uid, _NO_REF, flags[place], sets[keywords[place]], UNKNOWN_DATE, None, b"", None)
+            for uid, place in zip(uids, places, strict=True)
+            if place >= 0
+        ]
+        if seen is None:
+            return rows
+        return [row._replace(flags=row.flags & ~SEEN | (SEEN if row.uid in seen else 0)) for row in rows]
 
     def _spelled(self, keywords: frozenset[str]) -> frozenset[str]:
         """Keywords in the spelling that the mailbox has already; they are the same whatever their case (RFC 3501 section 2.3.2)."""
@@ -795,21 +807,22 @@ class _Store:
     def _attempt(self, uids: Uids) -> list[int]:
         """Set what can be set; UIDs that somebody else changed meanwhile, to be looked at again."""
         box = self.mailbox
-        ledger = box._history.ledger
         wanted: list[Row] = []
         there = box._rows(uids)
-        present = {row.uid for row in there}
-        self.gone.extend(uid for uid in uids if uid not in present)
+        if len(there) < len(uids):
+            present = {row.uid for row in there}
+            self.gone.extend(uid for uid in uids if uid not in present)
+        if self.unchanged_since is not None:
+            there = self._unmodified(there, self.unchanged_since)
+        targets: dict[tuple[int, frozenset[str]], tuple[int, frozenset[str]]] = {}
         for row in there:
-            if (
-                self.unchanged_since is not None
-                and ledger.column(MODSEQS)[ledger.place(row.uid)] > self.unchanged_since
-            ):
-                self.modified.append(row.uid)
-                continue
-            target = self._target(row)
-            if target.flags != row.flags or target.keywords != row.keywords:
-                wanted.append(target)
+            before = row.flags, row.keywords
+            after = targets.get(before)
+            if after is None:
+                after = targets[before] = self._target(*before)
+            if after != before:
+                uid, ref, _, _, internaldate, savedate, guid, size = row
+                wanted.append(Row(uid, ref, *after, internaldate, savedate, guid, size))
         if not wanted:
             return []
         again: list[int] = []
@@ -829,14 +842,22 @@ class _Store:
             raise InUse("Timeout while waiting for lock")
         return again
 
-    def _target(self, row: Row) -> Row:
-        flags, keywords = self.flags, self.keywords
+    def _unmodified(self, rows: Sequence[Row], since: int) -> list[Row]:
+        """Those that nobody changed after a modseq; the others are told as modified."""
+        ledger = self.mailbox._history.ledger
+        modseqs = ledger.column(MODSEQS)
+        places = places_of(ledger.column(UIDS), [row.uid for row in rows])
+        marked = [(row, modseqs[place] > since) for row, place in zip(rows, places, strict=True)]
+        self.modified.extend(row.uid for row, is_modified in marked if is_modified)
+        return [row for row, is_modified in marked if not is_modified]
+
+    def _target(self, flags: int, keywords: frozenset[str]) -> tuple[int, frozenset[str]]:
+        """What becomes of these flags and keywords."""
         if self.op is Operation.ADD:
-            flags, keywords = row.flags | flags, row.keywords | keywords
-        elif self.op is Operation.REMOVE:
-            flags, keywords = row.flags & ~flags, row.keywords - keywords
-        uid, ref, _, _, internaldate, savedate, guid, size = row
-        return Row(uid, ref, flags, keywords, internaldate, savedate, guid, size)
+            return flags | self.flags, keywords | self.keywords
+        if self.op is Operation.REMOVE:
+            return flags & ~self.flags, keywords - self.keywords
+        return self.flags, self.keywords
 
 
 def _pouring(body: Body, draft: DraftBody) -> Iterator[None]:

@@ -94,6 +94,8 @@ class MaildirBox(Places):
         """messages that are going to need UIDs"""
         self.gave_uids = False
         """UIDs that need not be in the list after a power failure"""
+        self.list_waits = False
+        """the lock is held, and the uidlist, which is as an index saw it, was not read for that"""
         self.list_reread = False
         """the uidlist was read from its start since it was compared with what was told"""
         self.is_fresh = False
@@ -396,6 +398,15 @@ class MaildirBox(Places):
         if self._watches is not None:
             watch = self._watches[0 if is_new else 1]
             (watch.own_came if came else watch.own_left).add(os.fsencode(name))
+
+    def expect_renames(self, steps: Sequence[tuple[bool, str, str]]) -> None:
+        """Renames that we are about to make ourselves: from new/ or not, old name, name in cur/."""
+        if self._watches is None:
+            return
+        new, cur = self._watches
+        cur.own_came.update([os.fsencode(target) for _, _, target in steps])
+        cur.own_left.update([os.fsencode(name) for is_new, name, _ in steps if not is_new])
+        new.own_left.update([os.fsencode(name) for is_new, name, _ in steps if is_new])
 
     def take_events(self) -> list[tuple[bool, Event]] | None:
         """What others did since the last call: (in new/, event); None if some were lost."""

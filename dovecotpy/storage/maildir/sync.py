@@ -295,6 +295,7 @@ class Sync:
         deadline = clock.monotonic() + (FIRST_LOCK_SECONDS if first else LOCK_SECONDS)
         try:
             with box.lock(deadline) as locked:
+                locked.read_list()
                 if box.uidlist.identity != NOWHERE:
                     if self._is_outdated():
                         listing = self._list()
