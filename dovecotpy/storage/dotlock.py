@@ -175,9 +175,13 @@ class Dotlock:
 
 
 def _pause(now: float, waited: float) -> float:
-    """Seconds until the next look; the clock's last digits keep those who wait from looking in step."""
+    """Seconds until the next look; the clock's last digits keep those who wait from looking in step.
+
+    Most locks are held for a millisecond or two, so that the pauses begin short; past the longest one they get shorter again.
+    """
     jitter = 0.5 + now * 1e6 % 1.0
-    return max(_SHORTEST_PAUSE, jitter * _LONGEST_PAUSE / (1.0 + _IMPATIENCE * waited))
+    longest = min(_LONGEST_PAUSE, waited)
+    return max(_SHORTEST_PAUSE, jitter * longest / (1.0 + _IMPATIENCE * waited))
 
 
 def _abandoned_by_dead(content: bytes) -> bool:

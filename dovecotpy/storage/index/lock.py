@@ -38,7 +38,8 @@ class IndexLock:
             waited = clock.monotonic() - began
             if waited >= seconds:
                 raise InUse("Timeout while waiting for lock")
-            pause = max(_SHORTEST_PAUSE, _LONGEST_PAUSE / (1.0 + _IMPATIENCE * waited))
+            longest = min(_LONGEST_PAUSE, waited)
+            pause = max(_SHORTEST_PAUSE, longest / (1.0 + _IMPATIENCE * waited))
             time.sleep(min(pause, seconds - waited))
 
     def _try(self) -> bool:
