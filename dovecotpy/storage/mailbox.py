@@ -179,6 +179,8 @@ class Mailbox:
         self._chores: Iterator[None] | None = None
         self._chored = (-1, -1)
         """messages and UIDNEXT when the last chores were begun"""
+        self.kept_stamp = b""
+        """what the mailbox looked like when the index was written last, if that proves that it did not change since"""
         self.text_limit: int | None = 0
         """octets that the text index may have, 0 for no bound; None: there is none"""
 
@@ -735,6 +737,7 @@ class Mailbox:
             self._driver.kept()
             stamp = b"" if self._history.owed or not self._stamp else self._driver.lasting_stamp()
             self._history.keep(stamp, self._generation)
+            self.kept_stamp = stamp
         except FileNotFoundError:  # the mailbox was deleted, and its index with it
             return
         except OSError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 
 from dovecotpy import clock
 from dovecotpy.ipc.record import Level
@@ -25,6 +26,7 @@ from dovecotpy.storage.maildir.listing import Marks
 from dovecotpy.storage.maildir.paths import FS, IMAPDIR, MAILDIRPP, TRASH, Layout
 from dovecotpy.storage.maildir.subscriptions import Subscriptions
 from dovecotpy.storage.maildir.uidlist import Broken, Uidlist
+from dovecotpy.storage.overview import Overview
 from dovecotpy.storage.state import State
 
 _LAYOUTS = {layout.name: layout for layout in (MAILDIRPP, IMAPDIR, FS)}
@@ -50,6 +52,7 @@ class MaildirTree:
         self.separator = self.layout.separator
         self._roots: dict[str, int] = {}
         self._index_said = False
+        self._overview: Overview | None = None
 
     def use(self, state: State) -> None:
         """The State of the CONTROL root, before the first mailbox is opened."""
@@ -158,6 +161,31 @@ class MaildirTree:
         except OSError:
             os.close(directory)
             return None
+
+    @property
+    def overview(self) -> Overview:
+        """What was counted of these mailboxes."""
+        if self._overview is None:
+            self._overview = Overview(self._mail_root())
+        return self._overview
+
+    def look(self, disk: bytes) -> bytes:
+        """The stamp of what a mailbox looks like now; empty: it must be opened to tell.
+
+        On the way to it a link is followed, which shows nothing but what stands at the same inodes as before.
+        """
+        where = self._location
+        if where.index_root or where.control or self._context.options.mail_nfs_storage:
+            return b""
+        parts = self._components(disk)
+        root = self._mail_root() if parts else self._root(where.inbox or where.root)
+        path = "/".join(parts) + "/" if parts else ""
+        try:
+            if os.access(path + SHARED_FILE, os.F_OK, dir_fd=root, follow_symlinks=False):
+                return b""
+            return packed(Marks.seen_in(root, uidlist.NAME, path))
+        except OSError:
+            return b""
 
     @property
     def keeps_modseqs(self) -> bool:
@@ -555,7 +583,11 @@ class MaildirTree:
         self._subscriptions().change(disk, wanted)
 
     def close(self) -> None:
-        """Give back descriptors. Idempotent."""
+        """Give back descriptors. Idempotent. What was counted is written down where that can be: nothing depends on it."""
+        if self._overview is not None:
+            with suppress(OSError):
+                self._overview.keep()
+            self._overview = None
         for descriptor in self._roots.values():
             os.close(descriptor)
         self._roots.clear()
