@@ -16,6 +16,7 @@ from dovecotpy.imap.view import View
 from dovecotpy.imap.wire import sequence
 from dovecotpy.ipc.record import Level
 from dovecotpy.message.section import WHOLE, Span
+from dovecotpy.message.steps import paused
 from dovecotpy.storage import flags as bits
 from dovecotpy.storage.driver import Body, Columns
 from dovecotpy.storage.errors import MailboxReplaced, MessageGone, StoreError
@@ -395,7 +396,7 @@ class _Fetch:
         """One FETCH response with sections: nothing of it is sent before all of them were found."""
         found = []
         for item in self.plan.sections:
-            value = yield from _with_pauses(text.find(item.section, item.partial))
+            value = yield from paused(text.find(item.section, item.partial), b"")
             found.append((item, value))
         head = b"* %d FETCH (%b" % (number, b" ".join(pieces))
         if pieces:
@@ -415,19 +416,6 @@ class _Fetch:
             separator = b" "
         self.session.within_literal = False
         yield b")\r\n"
-
-
-def _with_pauses(
-    steps: Generator[None, None, Span | bytes | None],
-) -> Generator[bytes, None, Span | bytes | None]:
-    """What the steps lead to; nothing is said meanwhile."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as done:
-            value: Span | bytes | None = done.value
-            return value
-        yield b""
 
 
 def _field_lists(plan: Plan) -> list[tuple[BodyItem, bytes]]:

@@ -6,17 +6,16 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from dovecotpy import clock
 from dovecotpy.imap.arguments import Arguments
-from dovecotpy.imap.dialect import CONDSTORE
 from dovecotpy.imap.errors import Refused
 from dovecotpy.imap.keys import asks_modseq, names_numbers, parse_keys
 from dovecotpy.imap.registry import State, command
 from dovecotpy.imap.returns import Result, parse_returns
+from dovecotpy.imap.searching import found_by
 from dovecotpy.imap.view import View
-from dovecotpy.search.evaluate import Found
 from dovecotpy.storage.errors import StoreError
 
 if TYPE_CHECKING:
@@ -24,12 +23,6 @@ if TYPE_CHECKING:
 
 PIECE = 4_000
 """Numbers put together before they are handed out."""
-SLICE = 0.05
-"""Seconds that the store may search between two looks at the client."""
-MAX_WORK = 600.0
-"""Seconds that one command may search, waiting for the client left out. What it read so far is kept in the text index, so that asking again
-goes on from there.
-"""
 
 
 @command("SEARCH", state=State.SELECTED, expunges=False)
@@ -42,15 +35,7 @@ def search(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
     try:
         view.look()
         query = parse_keys(arguments, view)
-        if asks_modseq(query):
-            yield from session.enable(CONDSTORE)
-        found: array[int] = array("I")
-        for step in bounded(view.mailbox.search(query, view.uids, SLICE)):
-            if isinstance(step, Found):
-                found += step.uids
-            else:
-                session.note_progress(step.done, step.total)
-                yield b""
+        found = yield from found_by(session, query)
     except (Refused, StoreError):
         if returns is not None and returns.save:
             view.saved = array("I")
@@ -69,23 +54,6 @@ def search(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
         yield from session.in_one_response(pieces)
     taken = clock.monotonic() - started
     yield from session.complete(f"Search completed ({taken:.3f} secs).", expunges=not names_numbers(query))
-
-
-Step = TypeVar("Step")
-
-
-def bounded(steps: Iterator[Step]) -> Iterator[Step]:
-    """The steps of a search, until it has worked for MAX_WORK. Then raises Refused [LIMIT]."""
-    left = MAX_WORK
-    while True:
-        began = clock.monotonic()
-        step = next(steps, None)
-        left -= clock.monotonic() - began
-        if step is None:
-            return
-        yield step
-        if left < 0:
-            raise Refused("The search takes too long.", "LIMIT")
 
 
 def numbers_of(view: View, found: "array[int]") -> Sequence[int]:

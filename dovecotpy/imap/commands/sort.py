@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from dovecotpy import clock
 from dovecotpy.imap.arguments import Arguments
 from dovecotpy.imap.commands.arranged import keep_answer, kept_answer, matching, tell
-from dovecotpy.imap.commands.search import PIECE, bounded, words
+from dovecotpy.imap.commands.search import PIECE, words
 from dovecotpy.imap.registry import State, command
+from dovecotpy.imap.searching import answer_of
 from dovecotpy.imap.wire.tokens import Atom
-from dovecotpy.search.evaluate import Found
 from dovecotpy.search.sort import Criterion, Key, Program
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def sort(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
     if rendered is not None:
         yield rendered
     else:
-        ordered = yield from _ordered(session, program, uids)
+        ordered = (yield from answer_of(session, view.mailbox.sort(program, uids))).uids
         told = ordered if arguments.by_uid else _renumbered(uids, numbers, ordered)
         rendered = yield from tell(session, _response(told, modseq))
         if rendered is not None and all(criterion.key is not Key.SIZE for criterion in program):
@@ -59,17 +59,6 @@ def _program(arguments: Arguments) -> Program:
     if reverse or not program:
         raise arguments.wrong("Missing sort criterion.")
     return tuple(program.values())
-
-
-def _ordered(
-    session: "ImapSession", program: Program, uids: "array[int]"
-) -> "Generator[bytes, None, array[int]]":
-    for step in bounded(session.selected.mailbox.sort(program, uids)):
-        if isinstance(step, Found):
-            return step.uids
-        session.note_progress(step.done, step.total)
-        yield b""
-    raise AssertionError("a sort ends with its answer")
 
 
 def _renumbered(uids: "array[int]", numbers: Sequence[int], ordered: "array[int]") -> Sequence[int]:
