@@ -95,13 +95,14 @@ class LockedMaildir(LockedList):
         return placed
 
     def _link_some(self, placing: Placing, source: MaildirBox, rows: Sequence[Row]) -> list[Row]:
-        places = [source.path(row.uid) for row in rows]
-        if None in places:
+        uids = [row.uid for row in rows]
+        folders = (source.cur_directory, source.new_directory)
+        known = [(folders[place[0]], place[1]) for place in source.whereabouts(uids) if place is not None]
+        if len(known) < len(rows):
             raise Moved
-        known = [place for place in places if place is not None]
         infos = self._infos([(row.flags, row.keywords) for row in rows])
         bases = self._copy_names([name for _, name in known])
-        for base, identity in zip(bases, source.identities([row.uid for row in rows]), strict=True):
+        for base, identity in zip(bases, source.identities(uids), strict=True):
             self._carry(base, identity)
         try:
             placed = placing.add(known, bases, infos)

@@ -162,6 +162,18 @@ class Places:
         for uid, name in named.items():
             self.place(uid, name, is_new=False)
 
+    def place_all(self, placed: Sequence[tuple[int, bool, str]]) -> None:
+        """As `place`, of many messages: UID, whether it is in new/, name."""
+        if self._source is None:
+            self.names.update((uid, name) for uid, _, name in placed)
+            self.new.update((name, uid) for uid, is_new, name in placed if is_new)
+            self.cur.update((name, uid) for uid, is_new, name in placed if not is_new)
+        paths = {uid: ("new/" if is_new else "cur/") + name for uid, is_new, name in placed}
+        if self._source is not None:
+            self._since.update(paths)
+        if self._moved is not None:
+            self._moved.update(paths)
+
     def renamed(self, uid: int, name: str, target: str, *, was_new: bool) -> None:
         """A message went from one name to another one in cur/."""
         if self._source is None:
