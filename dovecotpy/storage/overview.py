@@ -1,8 +1,8 @@
 """`dovecotpy.overview` in the root of the INDEX places: what STATUS counted in each mailbox and what the mailbox looked like then.
 
 So the counts of a hundred mailboxes cost one file and a few stats for each. A line holds as long as its mailbox has the very stamp
-that it had: one that its index had settled, so that no change hides behind it. The file is written anew when a session ends that
-counted some more; whoever comes last wins, and what others counted is counted again.
+that it had: one that its index had settled, so that no change hides behind it. The file is written anew when a session has counted
+many mailboxes more, or ends; whoever comes last wins, and what others counted is counted again.
 
 Head: magic, version, id of the boot, how many lines, CRC-32 of all that follows. Then the lines (stamp, numbers), then the names in the
 same order, each between two LF, which no name contains. Numbers are the writing machine's, which the magic names.
@@ -13,6 +13,7 @@ from __future__ import annotations
 import struct
 import sys
 import zlib
+from contextlib import suppress
 from typing import NamedTuple
 
 from dovecotpy.storage import files
@@ -23,7 +24,9 @@ MAX_LINES = 10_000
 """Mailboxes that are kept; of more, those that were counted last."""
 MAX_FILE = 1 << 24
 WORTH = 4
-"""New counts for which the file is written."""
+"""New counts for which the file is written at the end."""
+MANY, SHARE = 32, 4
+"""New counts for which it is written at once, or the SHARE-th part of what it has if that is more."""
 _MAGIC = b"DPYO" + (b"\x01" if sys.byteorder == "little" else b"\x02")
 _VERSION = 1
 _HEAD = struct.Struct("<5sBxx40sII")
@@ -73,6 +76,9 @@ class Overview:
         """A mailbox was counted while it had this stamp, which its index had settled."""
         if len(stamp) == _STAMP_OCTETS and b"\n" not in name and len(self._noted) < MAX_LINES:
             self._noted[name] = stamp, counts
+            if len(self._noted) >= max(MANY, self._count // SHARE):
+                with suppress(OSError):  # a cache: those who need it count for themselves
+                    self.keep()
 
     def keep(self) -> None:
         """Write down what was counted, if that is worth it. Raises OSError."""

@@ -130,6 +130,16 @@ def test_few_new_counts_are_not_written(known: Home) -> None:
     assert not (known.root / overview.NAME).exists()
 
 
+def test_many_new_counts_are_written_at_once(tmp_path: Path) -> None:
+    with opened(tmp_path) as written:
+        for number in range(overview.MANY):
+            assert not (tmp_path / overview.NAME).exists()
+            written.note(b"box%d" % number, STAMP, COUNTS)
+        with opened(tmp_path) as read:
+            assert read.find(b"box0", STAMP) == read.find(b"box31", STAMP) == COUNTS
+        assert written.find(b"box5", STAMP) == COUNTS
+
+
 def test_what_others_counted_stays(tmp_path: Path) -> None:
     with opened(tmp_path) as first:
         for name in BOXES:
