@@ -209,9 +209,9 @@ class Watched(Places):
         if self._watches is None:
             return
         new, cur = self._watches
-        cur.own_came.update([os.fsencode(target) for _, _, target in steps])
-        cur.own_left.update([os.fsencode(name) for is_new, name, _ in steps if not is_new])
-        new.own_left.update([os.fsencode(name) for is_new, name, _ in steps if is_new])
+        cur.own_came.update(_encoded([target for _, _, target in steps]))
+        cur.own_left.update(_encoded([name for is_new, name, _ in steps if not is_new]))
+        new.own_left.update(_encoded([name for is_new, name, _ in steps if is_new]))
 
     def take_events(self) -> list[tuple[bool, Event]] | None:
         """What others did since the last call: (in new/, event); None if some were lost."""
@@ -264,3 +264,8 @@ def unpacked(stamp: bytes) -> Marks | None:
 def packed(marks: Marks) -> bytes:
     """The stamp of what a mailbox looks like."""
     return _STAMP.pack(*marks.new, *marks.cur, *marks.uidlist)
+
+
+def _encoded(names: Sequence[str]) -> list[bytes]:
+    """As the kernel has them."""
+    return os.fsencode("\0".join(names)).split(b"\0") if names else []
