@@ -1,4 +1,4 @@
-"""`dovecotpy.overview` in the root of the INDEX places: what STATUS counted in each mailbox and what the mailbox looked like then.
+"""`dovecotpy.overview` in the mail root: what STATUS counted in each mailbox and what the mailbox looked like then.
 
 So the counts of a hundred mailboxes cost one file and a few stats for each. A line holds as long as its mailbox has the very stamp
 that it had: one that its index had settled, so that no change hides behind it. The file is written anew when a session has counted
