@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from dovecotpy import clock
 from dovecotpy.ipc.record import Level
-from dovecotpy.search.arrange import Memory
+from dovecotpy.search.memory import Memory
 from dovecotpy.storage.columns import FLAGS, KEYWORDS, SIZES, UIDS, LateColumns, late, place_of, places_of
 from dovecotpy.storage.driver import (
     UNKNOWN_DATE,

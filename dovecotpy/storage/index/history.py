@@ -347,7 +347,7 @@ class History(Following):
 
         def work() -> tuple[Record | None, bool]:
             known = self.ledger.learnt.items()
-            return Record(learnt=[(number, list(each), list(each.values())) for number, each in known]), False
+            return Record(learnt=[(number, each.uids, each.values) for number, each in known]), False
 
         noted = self._locked(work, wait)
         if noted is not Noted.HELD:

@@ -160,7 +160,7 @@ class Names:
             self._host = host.replace("/", "\\057").replace(":", "\\072").replace(",", "\\054")
         now = clock.now()
         seconds = int(now)
-        start = f"{seconds}.M{int((now - seconds) * 1000000)}P{os.getpid()}Q"
+        start = f"{seconds}.M{int((now - seconds) * 1000000):06}P{os.getpid()}Q"
         random = os.urandom(4 * count).hex()
         first = self._counter + 1
         self._counter += count
