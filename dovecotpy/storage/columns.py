@@ -137,13 +137,14 @@ class Altered:
 
     def apply(self, number: int, column: "array[int]") -> "array[int]":
         """As `Edit.apply`."""
-        if number == MODSEQS:
-            modseq = self._modseq
-            for place in self._places:
-                column[place] = modseq
-            return column
+        places = self._places
         values = self._flags if number == FLAGS else self._keywords
-        for place, value in zip(self._places, values or (), strict=True):
+        if number == MODSEQS:
+            values = array("Q", (self._modseq,)) * len(places)
+        if isinstance(places, range):
+            column[places.start : places.stop] = array(column.typecode, values or ())
+            return column
+        for place, value in zip(places, values or (), strict=True):
             column[place] = value
         return column
 
@@ -274,6 +275,18 @@ def run_of(uids: "array[int]", some: Iterable[int]) -> int:
     wanted = array(uids.typecode, some)
     place = place_of(uids, wanted[0]) if wanted else -1
     return place if place >= 0 and uids[place : place + len(wanted)] == wanted else -1
+
+
+def places_of(uids: "array[int]", wanted: Sequence[int]) -> Sequence[int]:
+    """Index of each message, -1 where it is not there; a range where they stand beside each other, which costs little more than one."""
+    if not wanted:
+        return ()
+    count, start = len(wanted), bisect_left(uids, wanted[0])
+    if start + count <= len(uids) and uids[start + count - 1] == wanted[-1]:
+        listed = wanted if isinstance(wanted, array) else array("I", wanted)
+        if uids[start : start + count] == listed:
+            return range(start, start + count)
+    return [place_of(uids, uid) for uid in wanted]
 
 
 def ranges(uids: Sequence[int]) -> list[tuple[int, int]]:

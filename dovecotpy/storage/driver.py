@@ -160,6 +160,9 @@ class Remembered(Protocol):
     def find(self, uid: int) -> str | None:
         """One message's; None where none is remembered. Raises Lost."""
 
+    def several(self, uids: Sequence[int]) -> dict[int, str]:
+        """Those of many messages, as far as any is remembered; UIDs ascending. Raises Lost."""
+
     def all(self) -> Iterable[tuple[int, str]]:
         """All of them, by rising UID. Raises Lost."""
 

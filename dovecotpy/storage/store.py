@@ -28,6 +28,7 @@ from dovecotpy.storage.maildir.tree import MaildirTree
 from dovecotpy.storage.namespaces import Space, check, spaces_of, with_inbox
 from dovecotpy.storage.notify import Watcher
 from dovecotpy.storage.objectid import mailbox_id
+from dovecotpy.storage.overview import Counts
 from dovecotpy.storage.state import State
 
 _UNSEEN = bytes(0 if bits & flags.SEEN else 1 for bits in range(256))
@@ -276,14 +277,32 @@ class Store:
         mailbox.text_limit = self._text_limit
         return mailbox
 
-    def status(self, name: bytes, *, sized: bool = True) -> Status:
-        """Numbers of a mailbox; \\Recent is not claimed. sized False: its size does not matter. Raises as `open`."""
-        return self._glance(name, sized=sized) or self._status(name, sized=sized)
+    def status(self, name: bytes, *, sized: bool = True, counted: bool = False) -> Status:
+        """Numbers of a mailbox; \\Recent is not claimed. Raises as `open`.
 
-    def _glance(self, name: bytes, *, sized: bool) -> Status | None:
-        """As `status`, from the index alone; None: the mailbox must be opened to tell."""
+        sized False: its size does not matter. counted: nothing matters but what `Counts` has.
+        """
         space, disk = self._find(name)
-        seen = space.tree.glance(disk) if disk else None
+        if not disk:
+            return self._status(name, sized=sized)[0]
+        if counted:
+            stamp = space.tree.look(disk)
+            counts = space.tree.overview.find(disk, stamp) if stamp else None
+            if counts is not None:
+                return _UNCOUNTED._replace(**counts._asdict())
+        return self._glance(space, disk, name, sized=sized) or self._counted(space, disk, name, sized=sized)
+
+    def _counted(self, space: Space, disk: bytes, name: bytes, *, sized: bool) -> Status:
+        """As `status`, of a mailbox that had to be opened: noted, if its index had settled what it looked like."""
+        found, stamp = self._status(name, sized=sized)
+        if stamp and stamp == space.tree.look(disk):
+            counts = Counts(found.messages, found.unseen, found.deleted, found.uidnext, found.uidvalidity)
+            space.tree.overview.note(disk, stamp, counts)
+        return found
+
+    def _glance(self, space: Space, disk: bytes, name: bytes, *, sized: bool) -> Status | None:
+        """As `status`, from the index alone; None: the mailbox must be opened to tell."""
+        seen = space.tree.glance(disk)
         if seen is None:
             return None
         directory, stamp = seen
@@ -293,26 +312,30 @@ class Store:
             os.close(directory)
         if found is None:
             return None
+        unseen, deleted = sum(found.flags.translate(_UNSEEN)), sum(found.flags.translate(_DELETED))
+        counts = Counts(found.messages, unseen, deleted, found.uidnext, found.uidvalidity)
+        space.tree.overview.note(disk, stamp, counts)
         return Status(
             messages=found.messages,
             recent=found.recent,
-            unseen=sum(found.flags.translate(_UNSEEN)),
+            unseen=unseen,
             uidnext=found.uidnext,
             uidvalidity=found.uidvalidity,
             highestmodseq=found.modseq if space.tree.keeps_modseqs else 0,
             size=-1 if found.sizes and min(found.sizes) < 0 else sum(found.sizes),
-            deleted=sum(found.flags.translate(_DELETED)),
+            deleted=deleted,
             mailbox_id=mailbox_id(found.guid, found.uidvalidity, name),
         )
 
-    def _status(self, name: bytes, *, sized: bool) -> Status:
+    def _status(self, name: bytes, *, sized: bool) -> tuple[Status, bytes]:
+        """And the mailbox's stamp when it was closed, as far as that proves something."""
         mailbox = self.open(name, writable=False)
         try:
             mailbox.refresh()
             columns = mailbox.columns()
             bits = columns.flags.tobytes()
             sizes = columns.sizes if sized else _UNASKED
-            return Status(
+            found = Status(
                 messages=len(columns.uids),
                 recent=len(mailbox.recent()),
                 unseen=sum(bits.translate(_UNSEEN)),
@@ -325,6 +348,7 @@ class Store:
             )
         finally:
             mailbox.close()
+        return found, mailbox.kept_stamp
 
     def measure(self, name: bytes) -> Iterator[int | None]:
         """The octets of all messages: the sizes that are not known are learnt, and kept for the next time.
@@ -446,6 +470,7 @@ def _never(guid: str, name: str) -> bool:
     return False
 
 
+_UNCOUNTED = Status(0, -1, 0, 0, 0, 0, -1, 0, b"")
 _UNASKED = array("q", (-1,))
 _NO_USES: frozenset[bytes] = frozenset()
 _NO_STATE = State(-1, "")

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from dovecotpy import clock
 from dovecotpy.ipc.record import Level
 from dovecotpy.search.memory import Memory
-from dovecotpy.storage.columns import FLAGS, KEYWORDS, SIZES, UIDS, LateColumns, late, place_of
+from dovecotpy.storage.columns import FLAGS, KEYWORDS, SIZES, UIDS, LateColumns, late, place_of, places_of
 from dovecotpy.storage.driver import (
     UNKNOWN_DATE,
     Arrivals,
@@ -55,6 +55,7 @@ MAX_BEHIND = 4096
 """Messages whose names are not written down yet while what was done to them is told to be all that happened."""
 SAVE_NAMES_FROM = 1000
 """Where so many messages are is written down as soon as they were found for the first time."""
+_NO_REF = Ref(b"")
 
 
 class Changes(NamedTuple):
@@ -103,6 +104,8 @@ class Tracked:
         rendered = Rendered(owner, sync=caching.sync, least=caching.least)
         self._messages = Messages(self.body, self._beginnings, self._learn_sizes, rendered, caching.kept)
         self._messages.email_id = lambda uid: self.email_ids((uid,))[0]
+        self.kept_stamp = b""
+        """what the mailbox looked like when the index was written last, if that proves that it did not change since"""
         self._unkept = False
         """messages were changed since their names were written down"""
         self._generation = b""
@@ -355,15 +358,16 @@ class Tracked:
     def _rows(self, uids: Uids) -> list[Row]:
         """The messages that are there, as the columns have them."""
         ledger = self._history.ledger
-        flags, keywords, seen = ledger.column(FLAGS), ledger.column(KEYWORDS), self._driver.private_seen()
-        rows = []
-        for uid in uids:
-            place = ledger.place(uid)
-            if place >= 0:
-                bits = flags[place] if seen is None else flags[place] & ~SEEN | (SEEN if uid in seen else 0)
-                words = ledger.sets[keywords[place]]
-                rows.append(Row(uid, Ref(b""), bits, words, UNKNOWN_DATE, None, b"", None))
-        return rows
+        places, seen = places_of(ledger.column(UIDS), uids), self._driver.private_seen()
+        flags, keywords, sets = ledger.column(FLAGS), ledger.column(KEYWORDS), ledger.sets
+        rows = [
+            Row(uid, _NO_REF, flags[place], sets[keywords[place]], UNKNOWN_DATE, None, b"", None)
+            for uid, place in zip(uids, places, strict=True)
+            if place >= 0
+        ]
+        if seen is None:
+            return rows
+        return [row._replace(flags=row.flags & ~SEEN | (SEEN if row.uid in seen else 0)) for row in rows]
 
     # The index
 
@@ -422,6 +426,7 @@ class Tracked:
             doubtful = self._history.owed or not self._stamp or self._driver.behind
             stamp = b"" if doubtful else self._driver.lasting_stamp()
             self._history.keep(stamp, self._generation)
+            self.kept_stamp = stamp
         except FileNotFoundError:  # the mailbox was deleted, and its index with it
             return
         except OSError as error:

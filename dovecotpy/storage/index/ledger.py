@@ -24,6 +24,7 @@ from dovecotpy.storage.columns import (
     Removed,
     late,
     place_of,
+    places_of,
     ranges,
     run_of,
 )
@@ -241,7 +242,7 @@ class Ledger:
 
     def _alter(self, altered: log.Altered, modseq: int) -> None:
         uids = self.column(UIDS)
-        places = [place_of(uids, uid) for uid in altered.uids]
+        places = places_of(uids, altered.uids)
         if altered.words and max(altered.words) >= len(self.sets):
             raise ValueError("keywords of no number")
         if -1 in places:
@@ -361,7 +362,10 @@ class Ledger:
         altered = {uid for at, uid in self._altered[bisect_left(self._altered, (since + 1, 0)) :]}
         if since < self._log_start and self._base is not None:
             altered.update(self._altered_before(self._base, since, first))
-        changed = array("I", sorted(uid for uid in altered if place_of(uids, uid) >= 0))
+        changed = array("I", sorted(altered))
+        places = places_of(uids, changed)
+        if -1 in places:
+            changed = array("I", [uid for uid, place in zip(changed, places, strict=True) if place >= 0])
         rows = self._expunges if since >= self._log_start else self.expunges()
         gone = sorted((low, high) for at, low, high in rows[bisect_left(rows, (since + 1, 0, 0)) :])
         return uids[start:], changed, gone, True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -79,6 +79,8 @@ class MaildirBox(Watched):
         """messages that are going to need UIDs"""
         self.gave_uids = False
         """UIDs that need not be in the list after a power failure"""
+        self.list_waits = False
+        """the lock is held, and the uidlist, which is as an index saw it, was not read for that"""
         self.list_reread = False
         """the uidlist was read from its start since it was compared with what was told"""
         self.is_fresh = False
@@ -390,27 +392,29 @@ class MaildirBox(Watched):
 
     def identities(self, uids: Sequence[int]) -> list[bytes | None]:
         """A copy has its original's; others their base name."""
-        self.load_names()
-        originals = self._known_originals(max(uids, default=0))
+        originals = self._known_originals(uids)
         found: list[bytes | None] = []
-        for uid in uids:
-            where = self.path(uid)
-            known = originals(uid)
-            if not known and where is not None:
-                known = uidlist.identity_of(filename.base_of(where[1]))
-            found.append(known.encode("ascii", "replace") if where is not None else None)
+        for uid, where in zip(uids, self.whereabouts(uids), strict=True):
+            if where is None:
+                found.append(None)
+                continue
+            known = originals.get(uid) or uidlist.identity_of(filename.base_of(where[1]))
+            found.append(known.encode("ascii", "replace"))
         return found
 
-    def _known_originals(self, last: int) -> Callable[[int], str]:
-        """`Uidlist.original`, of a list read aside once for all messages that it has."""
+    def _known_originals(self, uids: Sequence[int]) -> Mapping[int, str]:
+        """`Uidlist.original` of those that are copies; where the list was not read, it is looked through once for all messages that it has."""
         if self.uidlist.identity != files.NOWHERE and not self.uidlist.partial:
-            return self.uidlist.original
+            extra, original = self.uidlist.extra, self.uidlist.original
+            return {uid: original(uid) for uid in uids if uid in extra}
+        last = max(uids, default=0)
         if last >= self._originals_end:
-            listed = self._listed()
-            found = ((uid, listed.original(uid)) for uid in listed.extra)
-            self._originals = {uid: original for uid, original in found if original}
-            self._originals_end = max(listed.uidnext, last + 1)
-        return lambda uid: self._originals.get(uid, "")
+            try:
+                self._originals = uidlist.originals(files.read(self.control, uidlist.NAME)[0])
+            except OSError:
+                self._originals = {}
+            self._originals_end = max(last + 1, self.told)
+        return self._originals
 
     def _listed(self) -> Uidlist:
         """The list as read, or, where an index made that unnecessary so far, read aside: what is new in it is for the next sync to see."""

@@ -54,6 +54,11 @@ class Sighted:
             self._open = number, _unpacked(self._packed[number])
         return _FOLDER + self._open[1][place % self._step]
 
+    def several(self, uids: Sequence[int]) -> dict[int, str]:
+        """As `Remembered.several`."""
+        found = ((uid, self.find(uid)) for uid in uids)
+        return {uid: path for uid, path in found if path is not None}
+
     def all(self) -> Iterable[tuple[int, str]]:
         """As `Remembered.all`."""
         return Blocks(self._blocks())

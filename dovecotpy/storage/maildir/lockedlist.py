@@ -38,6 +38,7 @@ class LockedList:
         box = self._box
         if box.dotlock.held:
             self._nested = True
+            self.read_list()
             return self
         try:
             box.dotlock.take(self._deadline, "Timeout while waiting for lock")
@@ -45,7 +46,9 @@ class LockedList:
             self._bare = True
             return self
         try:
-            self._read_list()
+            box.list_waits = self._may_wait()
+            if not box.list_waits:
+                self._read_list()
         except BaseException:
             box.dotlock.release()
             raise
@@ -53,9 +56,26 @@ class LockedList:
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         if not self._nested and not self._bare:
+            self._box.list_waits = False
             self._box.dotlock.release()
 
     # The uidlist
+
+    def _may_wait(self) -> bool:
+        """Whether the list was never read and is as an index saw it: flags and expunges need nothing of it."""
+        box = self._box
+        if box.uidlist.identity != files.NOWHERE or box.known is None or not (box.guid and box.uidvalidity):
+            return False
+        if box.context.options.mail_nfs_storage:
+            return False
+        found = files.identify(box.control, uidlist.NAME)
+        return found != files.NOWHERE and (found.inode, found.size) == box.known.uidlist
+
+    def read_list(self) -> None:
+        """Before the list is used: read it, if that waited. Raises StoreError."""
+        if self._box.list_waits:
+            self._box.list_waits = False
+            self._read_list()
 
     def _read_list(self) -> None:
         """Take note of what others appended; repair or make the file where it is needed."""
@@ -175,7 +195,18 @@ class LockedList:
     def tidy(self) -> None:
         """Drop lines without a file when they are a quarter of the list. A full disk or a lost lock leaves it as it is."""
         box = self._box
-        if self._bare or box.uidlist.partial:
+        fewest = max(uidlist.STALE_LEAST, box.count // uidlist.STALE_SHARE)
+        unread = box.list_waits or box.uidlist.partial
+        if self._bare or (unread and len(box.dead) + len(box.absent) < fewest):
+            return
+        try:
+            self.read_list()
+            box.uidlist.make_whole()
+        except StoreError as error:
+            box.context.log(Level.WARNING, error.log or str(error))
+            return
+        except (Broken, OSError) as error:
+            box.context.log(Level.WARNING, f"read({box.shown}/{uidlist.NAME}) failed: {error}")
             return
         least = max(uidlist.STALE_LEAST, len(box.uidlist.uids) // uidlist.STALE_SHARE)
         limit = clock.now() - KEEP_LINES
@@ -196,6 +227,7 @@ class LockedList:
             raise NoSpace("Not enough disk space")
         if not bases:
             return []
+        self.read_list()
         first, sync = self._take(len(bases))
         again = list(filter(box.uidlist.uids.__contains__, bases)) if box.uidlist.uids else []
         try:
@@ -212,6 +244,7 @@ class LockedList:
         box = self._box
         if self._bare:
             raise NoSpace("Not enough disk space")
+        self.read_list()
         first, sync = self._take(count)
         try:
             box.uidlist.append_many(first, parts, count, sync=sync, keep=keep)
@@ -247,7 +280,11 @@ class LockedList:
         return keys if identity is None else f"{keys} {uidlist.IDENTITY}{identity}".lstrip()
 
     def _reserve(self, count: int) -> bool:
-        """Reserve UIDs ahead; True if there is no reserve, so that the list itself must be synced."""
+        """Reserve UIDs ahead; True if there is no reserve, so that the list itself must be synced.
+
+        Of more UIDs at once than are reserved ahead, the list is synced instead of State, which costs a fourth: what was given in this boot
+        before stands in it, and a reserve of this boot says that nothing was lost with another one.
+        """
         box = self._box
         if not box.context.sync:
             return False
@@ -259,6 +296,10 @@ class LockedList:
             return True
         try:
             self._settle_clash()
+            if count > state.UIDS_AHEAD:
+                box.reserved = box.context.state.reserved_uids(box.guid.decode())
+                if box.reserved:
+                    return box.uidlist.uidnext + count > box.reserved
             reserve = box.context.state.reserve(
                 box.guid.decode(), uid=box.uidlist.uidnext, count=count, closed=closed
             )
@@ -285,6 +326,7 @@ class LockedList:
 
     def _settle_clash(self) -> None:
         """A folder copied with its uidlist has the GUID of its original: the copy gets one of its own."""
+        self.read_list()
         box = self._box
         guid = box.guid.decode()
         owner = box.context.state.owner(guid)

@@ -393,6 +393,24 @@ class Uidlist:
             self.uidnext = max(self.uidnext, uid + 1)
 
 
+def originals(data: bytes) -> dict[int, str]:
+    """The copies in a list's file, by UID, with what they share with their originals. What is no line of a copy is passed over."""
+    head, _, body = data[: data.rfind(b"\n") + 1].partition(b"\n")
+    mark = b" " + IDENTITY.encode()
+    if not head.startswith(b"3 ") or mark not in body:
+        return {}
+    found: dict[int, str] = {}
+    for line in body.split(b"\n"):
+        if mark not in line:
+            continue
+        digits, *words = line.partition(b" :")[0].split(b" ")
+        if digits.isdigit() and len(digits) <= 10:
+            shared = [word[1:] for word in words if word[:1] == mark[1:] and len(word) > 1]
+            if shared:
+                found[int(digits)] = os.fsdecode(shared[0])
+    return found
+
+
 def identity_of(base: str) -> str:
     """The identity of a message that is no copy: its base name, as far as a record can hold it."""
     if base.isascii() and base.isprintable() and " " not in base:
