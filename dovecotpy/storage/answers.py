@@ -33,6 +33,7 @@ def answers(
     """Answers of messages, ready to send. sizes_of: octets as far as they are known, else -1. Raises StoreError."""
     messages.look()
     every = uids if isinstance(uids, array) else array("I", uids)
+    read = False
     for start in range(0, len(every), BATCH):
         part = every[start : start + BATCH]
         columns = {item: _at_hand(messages, sizes_of, item, part) for item in items}
@@ -40,6 +41,7 @@ def answers(
         if not missing:
             yield Batch(part, columns)
             continue
+        read = True
         at = 0
         for first in range(0, len(missing), READ_BATCH):
             for place in missing[first : first + READ_BATCH]:
@@ -49,6 +51,8 @@ def answers(
             end = missing[behind] if behind < len(missing) else len(part)
             yield Batch(part[at:end], {item: column[at:end] for item, column in columns.items()})
             at = end
+    if read:
+        messages.finish()
 
 
 def _at_hand(

@@ -242,6 +242,10 @@ class Messages:
             sizes, self._sizes = self._sizes, {}
             self._learn_sizes(sizes)
 
+    def finish(self) -> None:
+        """A command that read messages is at its end: what was learnt is for other sessions too."""
+        self._rendered.settle()
+
     def _learn_size(self, uid: int, size: int) -> None:
         self._learn_sizes({uid: size})
 
