@@ -17,6 +17,7 @@ from dovecotpy.message.structure import bodystructure, parse
 from dovecotpy.storage import maintenance
 from dovecotpy.storage.driver import Body
 from dovecotpy.storage.index import cachefile
+from dovecotpy.storage.index.rendered import CHUNK_LEAST
 from dovecotpy.storage.mailbox import Mailbox
 from dovecotpy.storage.source import FEW_PARTS, FIRST_READ, ORDINARY, PREVIEW, PREVIEW_LAZY, fields_item
 from tests.corpus import corpus_messages, requires_corpus
@@ -264,3 +265,26 @@ def test_answers_that_are_wrong_on_disk_are_found_by_verify_and_made_anew(home: 
     )
     assert any("ENVELOPE" in line for line in found), found
     assert answers(inbox(home), (b"ENVELOPE",)) == {1: {b"ENVELOPE": fresh(TWO_PARTS)[b"ENVELOPE"]}}
+
+
+def test_a_session_that_begins_beside_the_one_that_read_needs_no_message(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = 2 * CHUNK_LEAST
+    for number in range(count):
+        home.deliver(f"{number}.{number}.h:2,", b"Subject: %d\n\nx\n" % number, folder="cur")
+    first = home.store().open(b"INBOX", writable=True)
+    told = answers(first, [b"ENVELOPE"])
+    assert len(told) == count
+    second = home.store().open(b"INBOX", writable=True)
+    opened: list[int] = []
+    body = Mailbox.body
+
+    def spied(self: Mailbox, uid: int) -> Body:
+        opened.append(uid)
+        return body(self, uid)
+
+    monkeypatch.setattr(type(second), "body", spied)
+    second._messages._open_body = second.body
+    assert answers(second, [b"ENVELOPE"]) == told
+    assert opened == []
