@@ -18,8 +18,6 @@ READ_ALONE = 4
 """Messages of which each is looked at by itself, between two pauses."""
 
 Uids = Sequence[int]
-WORTH_WRITING = 128
-"""Messages read for one command from which on what was learnt of them is written at its end, for sessions beside this one."""
 
 
 class Batch(NamedTuple):
@@ -38,7 +36,7 @@ def answers(
     """Answers of messages, ready to send. sizes_of: octets as far as they are known, else -1. Raises StoreError."""
     messages.look()
     every = uids if isinstance(uids, array) else array("I", uids)
-    read = 0
+    read = False
     for start in range(0, len(every), BATCH):
         part = every[start : start + BATCH]
         columns = {item: _at_hand(messages, sizes_of, item, part) for item in items}
@@ -46,7 +44,7 @@ def answers(
         if not missing:
             yield Batch(part, columns)
             continue
-        read += len(missing)
+        read = True
         at = 0
         for first in range(0, len(missing), READ_BATCH):
             batch = missing[first : first + READ_BATCH]
@@ -59,8 +57,8 @@ def answers(
             end = missing[behind] if behind < len(missing) else len(part)
             yield Batch(part[at:end], {item: column[at:end] for item, column in columns.items()})
             at = end
-    if read >= WORTH_WRITING:
-        messages.flush()
+    if read:
+        messages.finish()
 
 
 def _at_hand(

@@ -158,10 +158,6 @@ class Messages:
         """Believe nothing that was kept: everything is read and kept anew."""
         self._rendered.discard()
 
-    def flush(self) -> None:
-        """Write what was learnt, as far as nobody else writes now."""
-        self._rendered.flush()
-
     def close(self) -> None:
         """Keep what is worth it, give everything back. Idempotent."""
         self._rendered.close()
@@ -322,6 +318,10 @@ class Messages:
         if self._sizes:
             sizes, self._sizes = self._sizes, {}
             self._learn_sizes(sizes)
+
+    def finish(self) -> None:
+        """A command that read messages is at its end: what was learnt is for other sessions too."""
+        self._rendered.settle()
 
     def _learn_size(self, uid: int, size: int) -> None:
         self._learn_sizes({uid: size})

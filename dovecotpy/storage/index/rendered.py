@@ -35,6 +35,8 @@ Kinds = tuple[int, ...]
 """Kinds that are known together."""
 FLUSH_OCTETS = 1 << 20
 """Octets that wait at most before they are written."""
+CHUNK_LEAST = 64
+"""Messages of a chunk that is written before the session ends; fewer wait for others."""
 MAX_WAITING = 32 << 20
 """Octets kept in memory where there is no disk to write to; past it all are forgotten."""
 SYNC_FROM = 1 << 20
@@ -287,6 +289,11 @@ class Rendered:
         """Write what waits, if nobody else writes now."""
         if any(self._waiting.values()):
             self._write(self._append)
+
+    def settle(self) -> None:
+        """A command that read messages is at its end: write what waits, if it is worth a chunk, for sessions that begin now."""
+        if sum(map(len, self._waiting.values())) >= CHUNK_LEAST:
+            self.flush()
 
     def close(self) -> None:
         """Write what is worth it and give everything back. Idempotent."""

@@ -15,9 +15,9 @@ from dovecotpy.message.preview import preview
 from dovecotpy.message.string import string
 from dovecotpy.message.structure import bodystructure, parse
 from dovecotpy.storage import maintenance
-from dovecotpy.storage.answers import WORTH_WRITING
 from dovecotpy.storage.driver import Body
 from dovecotpy.storage.index import cachefile
+from dovecotpy.storage.index.rendered import CHUNK_LEAST
 from dovecotpy.storage.items import PREVIEW, PREVIEW_LAZY, fields_item
 from dovecotpy.storage.mailbox import Mailbox
 from dovecotpy.storage.source import FEW_PARTS, FIRST_READ, ORDINARY
@@ -128,7 +128,7 @@ def test_asked_for_in_any_order(
 def test_what_a_long_fetch_learnt_another_session_has_at_once(
     home: Home, items: tuple[bytes, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for number in range(WORTH_WRITING):
+    for number in range(CHUNK_LEAST):
         home.deliver(f"{number}.a.h:2,", TWO_PARTS, folder="cur")
     one = inbox(home)
     first = answers(one, items)
