@@ -28,6 +28,13 @@ def test_what_makes_an_answer_for_the_first_time(server: Server, command: str) -
     assert max(after) <= BOUND, after
 
 
+def test_what_does_everything_at_first_sight(tmp_path: Path) -> None:
+    with Server(tmp_path) as server:
+        fill(server, "joe", MESSAGES)
+        after, _ = measured(server)
+        assert max(after) <= BOUND, after
+
+
 def test_what_finds_everything_kept(server: Server) -> None:
     after, _ = measured(server)
     assert max(after) <= BOUND / 2, after
