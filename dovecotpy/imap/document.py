@@ -70,6 +70,7 @@ EXTENSIONS: dict[str, Extension] = {
     "CONDSTORE": Extension("7162", ("imap/view.py", COMMANDS + "store.py"), _transcripts("condstore")),
     "ENABLE": Extension("5161", (COMMANDS + "enable.py", "imap/dialect.py"), _transcripts("any_state")),
     "ESEARCH": Extension("4731", ("imap/returns.py",), _transcripts("search_return")),
+    "ESORT": Extension("5267", ("imap/returns.py", COMMANDS + "sort.py"), _transcripts("sort_return")),
     "ID": Extension("2971", (COMMANDS + "identify.py",), _transcripts("identify")),
     "IDLE": Extension("2177", (COMMANDS + "idle.py", "imap/session.py"), _transcripts("idle")),
     "IMAP4rev1": Extension("3501", ("imap/session.py",), ("protocol/imap",)),
@@ -81,6 +82,9 @@ EXTENSIONS: dict[str, Extension] = {
     ),
     "LIST-STATUS": Extension("5819", ("imap/list_options.py",), _transcripts("list_status")),
     "LITERAL+": Extension("7888", ("imap/wire/command.py",), ("unit/imap/test_imap_command_parser.py",)),
+    "LITERAL-": Extension(
+        "7888", ("imap/wire/command.py",), _transcripts("literals"), "where `LITERAL+` is switched off"
+    ),
     "MOVE": Extension("6851", (COMMANDS + "move.py",), _transcripts("move")),
     "MULTIAPPEND": Extension("3502", (COMMANDS + "append.py",), _transcripts("append_many")),
     "NAMESPACE": Extension("2342", (COMMANDS + "namespace.py",), _transcripts("any_state")),
@@ -89,6 +93,7 @@ EXTENSIONS: dict[str, Extension] = {
         ("storage/objectid.py", "imap/fetch_items.py", "imap/status_items.py"),
         _transcripts("objectid"),
     ),
+    "PARTIAL": Extension("9394", ("imap/partial.py", "imap/returns.py"), _transcripts("partial")),
     "PREVIEW": Extension("8970", ("imap/fetch_items.py", "message/preview.py"), _transcripts("preview")),
     "QRESYNC": Extension("7162", ("imap/select_parameters.py", "imap/view.py"), _transcripts("qresync")),
     "SAVEDATE": Extension("8514", ("imap/fetch_items.py", "imap/keys.py"), _transcripts("savedate")),
@@ -108,6 +113,7 @@ EXTENSIONS: dict[str, Extension] = {
         _transcripts("expunge", "append", "copy"),
     ),
     "UNSELECT": Extension("3691", (COMMANDS + "close.py",), _transcripts("select")),
+    "WITHIN": Extension("5032", ("imap/keys.py", "search/evaluate.py"), _transcripts("within")),
 }
 
 

@@ -6,10 +6,11 @@ from array import array
 from collections.abc import Callable
 from typing import TypeAlias
 
+from dovecotpy import clock
 from dovecotpy.imap.arguments import MAX_MODSEQ, Arguments
 from dovecotpy.imap.dialect import CONDSTORE, OBJECTID, SAVEDATE
 from dovecotpy.imap.errors import Mistaken, Refused
-from dovecotpy.imap.registry import Table
+from dovecotpy.imap.registry import Table, extension
 from dovecotpy.imap.view import View
 from dovecotpy.imap.wire import sequence
 from dovecotpy.imap.wire.tokens import Atom, String, Token
@@ -18,8 +19,11 @@ from dovecotpy.message.date import parse_day
 from dovecotpy.search import query as q
 from dovecotpy.storage import flags as bits
 
+WITHIN = extension("WITHIN")
 MAX_NESTING = 32
 """OR, NOT and parentheses inside each other; beyond: BAD."""
+MAX_INTERVAL = 0xFFFFFFFF
+"""Seconds of OLDER and YOUNGER (RFC 3501 section 9: nz-number)."""
 MAX_TEXT = 65_536
 """Octets of one text to look for; a literal has no more anyway."""
 
@@ -188,6 +192,13 @@ class _Reader:
             raise self.wrong(f"Invalid search date parameter: {word.decode('utf-8', 'replace')}")
         return day
 
+    def moment(self) -> int:
+        """So many seconds ago (RFC 5032 section 2)."""
+        seconds = self.number()
+        if not 0 < seconds <= MAX_INTERVAL:
+            raise self.wrong("Invalid interval.")
+        return int(clock.now()) - seconds
+
     def modseq(self) -> q.Query:
         """MODSEQ, whose entry says nothing here: a message has one modseq for all of it (RFC 7162 section 3.1.5)."""
         self.view.need_modseqs()
@@ -266,6 +277,8 @@ KEYS.add(b"TEXT", lambda reader: q.Text(reader.text()))
 KEYS.add(b"TO", _field(b"to"))
 KEYS.add(b"UID", _Reader.uids)
 KEYS.add(b"UNKEYWORD", lambda reader: q.Not(reader.keyword()))
+KEYS.add(b"OLDER", lambda reader: q.ArrivedBy(reader.moment()), WITHIN)
+KEYS.add(b"YOUNGER", lambda reader: q.ArrivedFrom(reader.moment()), WITHIN)
 KEYS.add(b"MODSEQ", _Reader.modseq, CONDSTORE)
 KEYS.add(b"EMAILID", lambda reader: reader.object_id(b"EMAILID"), OBJECTID)
 KEYS.add(b"THREADID", lambda reader: reader.object_id(b"THREADID"), OBJECTID)

@@ -103,8 +103,10 @@ def upload(name: str, after: int) -> Callable[[type[Upload]], type[Upload]]:
     return declare
 
 
-BASE_CAPABILITIES = (b"IMAP4rev1", b"LITERAL+", b"CHILDREN")
+BASE_CAPABILITIES = (b"IMAP4rev1", b"LITERAL+", b"LITERAL-", b"CHILDREN")
 """What no single command brings: RFC 3501, 7888, 3348."""
+_INSTEAD = {b"LITERAL-": b"LITERAL+"}
+"""What is announced only where the other one is switched off (RFC 7888 section 5)."""
 REQUIRES: dict[bytes, tuple[bytes, ...]] = {}
 """Extensions that go with others: without one of those they are not offered either."""
 _EXTENSIONS: dict[bytes, None] = {}
@@ -162,7 +164,11 @@ def capabilities(disabled: frozenset[bytes]) -> tuple[bytes, ...]:
         for entry in COMMANDS.values():
             found.update(dict.fromkeys(entry.capabilities))
         found.update(_EXTENSIONS)
-        _announced[disabled] = tuple(name for name in found if name.upper() not in disabled)
+        _announced[disabled] = tuple(
+            name
+            for name in found
+            if name.upper() not in disabled and _INSTEAD.get(name, name) in disabled.union((name,))
+        )
     return _announced[disabled]
 
 

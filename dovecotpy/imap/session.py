@@ -116,6 +116,7 @@ class ImapSession:
             max_literal=MAX_LITERAL,
             max_literals=MAX_LITERALS,
             streams={name: after for name, (after, _) in UPLOADS.items()},
+            max_unasked=wire.unasked(self.dialect.disabled),
         )
         self._parser.feed(client_input)
         self.compressed = False

@@ -12,6 +12,7 @@ from dovecotpy.imap.wire.command import (
     LineTooLong,
     LiteralTooLarge,
     NeedLiteral,
+    unasked,
 )
 from dovecotpy.imap.wire.tokens import Token
 from dovecotpy.login.policy import Offer, Policy, packed
@@ -49,9 +50,13 @@ class ImapLogin(LoginSession):
 
     def __init__(self, policy: Policy, offer: Offer, peer: Peer, *, tls: bool = False) -> None:
         super().__init__(policy, offer, peer, tls=tls)
-        self._parser = CommandParser(MAX_LINE, MAX_LITERALS, MAX_LITERALS, longer=_LONGER)
+        self._parser = self._new_parser()
         self._tag = b"*"
         self._awaiting_response = False
+
+    def _new_parser(self) -> CommandParser:
+        limit = unasked(self.policy.disabled)
+        return CommandParser(MAX_LINE, MAX_LITERALS, MAX_LITERALS, longer=_LONGER, max_unasked=limit)
 
     def start(self) -> None:
         """Greet the client (RFC 3501 section 7.1)."""
@@ -79,7 +84,7 @@ class ImapLogin(LoginSession):
 
     def secured_by_tls(self) -> None:
         """TLS is up: what came in plaintext is forgotten with the parser's state (RFC 3501 section 6.2.1)."""
-        self._parser = CommandParser(MAX_LINE, MAX_LITERALS, MAX_LITERALS, longer=_LONGER)
+        self._parser = self._new_parser()
         super().secured_by_tls()
 
     def _capability(self) -> bytes:

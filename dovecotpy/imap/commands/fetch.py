@@ -10,6 +10,7 @@ from dovecotpy.imap.arguments import Arguments
 from dovecotpy.imap.dialect import CONDSTORE, QRESYNC
 from dovecotpy.imap.errors import Mistaken
 from dovecotpy.imap.items import BodyItem, Plan, parse_items
+from dovecotpy.imap.partial import PARTIAL, Partial, narrowed, parse_partial
 from dovecotpy.imap.registry import State, Table, command
 from dovecotpy.imap.text import MessageText, whole_text
 from dovecotpy.imap.view import View
@@ -148,6 +149,18 @@ def _vanished(asked: Fetching) -> Iterator[bytes]:
     yield from asked.view.vanished_earlier(since, known, 0)
 
 
+def _partial_begins(asked: Fetching) -> Iterator[bytes]:
+    if not asked.by_uid:
+        raise Mistaken("Error in IMAP command FETCH: PARTIAL needs UID FETCH")
+    return iter(())
+
+
+def _only_part(view: View, spans: Spans, value: object) -> Spans:
+    assert isinstance(value, Partial)
+    return narrowed(spans, value)
+
+
+MODIFIERS.add(b"PARTIAL", Modifier(parse_partial, _partial_begins, _only_part), PARTIAL)
 MODIFIERS.add(
     b"CHANGEDSINCE",
     Modifier(Arguments.modseq, _changed_since, _only_changed, frozenset((b"MODSEQ",))),

@@ -1,4 +1,4 @@
-"""SORT and UID SORT (RFC 5256 section 3, RFC 5957)."""
+"""SORT and UID SORT (RFC 5256 section 3, RFC 5957), with RETURN (RFC 5267 section 3)."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from dovecotpy import clock
 from dovecotpy.imap.arguments import Arguments
 from dovecotpy.imap.commands.arranged import keep_answer, kept_answer, matching, tell
 from dovecotpy.imap.commands.search import PIECE, bounded, words
+from dovecotpy.imap.errors import Refused
 from dovecotpy.imap.registry import State, command
+from dovecotpy.imap.returns import ESORT, Result, Returns, parse_returns
 from dovecotpy.imap.wire.tokens import Atom
 from dovecotpy.search.evaluate import Found
 from dovecotpy.search.sort import Criterion, Key, Program
+from dovecotpy.storage.errors import StoreError
 
 if TYPE_CHECKING:
     from dovecotpy.imap.session import ImapSession
@@ -26,8 +29,19 @@ _KEYS = {key.value: key for key in Key}
 def sort(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
     """Tell the messages that match all keys, in the order of the criteria."""
     started = clock.monotonic()
+    returns = parse_returns(arguments, session.dialect.disabled, ESORT)
     program = _program(arguments)
-    uids, numbers, modseq, expunges = yield from matching(session, arguments)
+    try:
+        uids, numbers, modseq, expunges = yield from matching(session, arguments)
+        if returns is not None:
+            yield from _tell_returns(session, arguments, returns, program, uids, numbers, modseq)
+            taken = clock.monotonic() - started
+            yield from session.complete(f"Sort completed ({taken:.3f} secs).", expunges=expunges)
+            return
+    except (Refused, StoreError):
+        if returns is not None and returns.save:
+            session.selected.saved = array("I")
+        raise
     view = session.selected
     key = ("SORT", arguments.by_uid, program, modseq)
     rendered = kept_answer(view, key, uids, numbers)
@@ -41,6 +55,29 @@ def sort(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
             keep_answer(view, key, uids, numbers, rendered)
     taken = clock.monotonic() - started
     yield from session.complete(f"Sort completed ({taken:.3f} secs).", expunges=expunges)
+
+
+def _tell_returns(
+    session: "ImapSession",
+    arguments: Arguments,
+    returns: Returns,
+    program: Program,
+    uids: "array[int]",
+    numbers: Sequence[int],
+    modseq: int | None,
+) -> Iterator[bytes]:
+    """The ESEARCH response to a SORT with return options."""
+    ordered = yield from _ordered(session, program, uids)
+    told = ordered if arguments.by_uid else _renumbered(uids, numbers, ordered)
+    result = Result(ordered, told, is_sorted=False)
+    view = session.selected
+    if modseq is not None:
+        returned = returns.returned(result)
+        modseq = view.highest_of(returned) if returned else None
+    if returns.save:
+        view.saved = returns.returned(result)
+    pieces = returns.response(session.tag, result, by_uid=arguments.by_uid, modseq=modseq)
+    yield from session.in_one_response(pieces)
 
 
 def _program(arguments: Arguments) -> Program:

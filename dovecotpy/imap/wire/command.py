@@ -50,6 +50,8 @@ from dovecotpy.imap.wire.tokens import (
 MAX_TAG = 256
 """Octets of a tag; longer ones are answered with BAD."""
 MAX_LITERAL_DIGITS = 20
+MAX_UNASKED = 4096
+"""Octets of a literal that is not synchronizing under LITERAL- (RFC 7888 section 5)."""
 CHUNK = 65536
 """Largest piece of a streamed literal, in octets."""
 _TAG_FORBIDDEN = b"*%+"
@@ -126,7 +128,8 @@ class CommandParser:
     max_line: octets of a command's lines, without CRLF and literals. max_literal, max_literals: octets of one
     literal, of all literals of a command. longer: for commands by name, another max_line (AUTHENTICATE with
     an initial response). streams: for commands by name, after how many arguments a literal outside lists
-    comes in pieces (`{b"APPEND": 1}`).
+    comes in pieces (`{b"APPEND": 1}`). max_unasked: octets of a literal that is not synchronizing, -1 for none at
+    all; None: as many as of the others.
     """
 
     def __init__(
@@ -137,6 +140,7 @@ class CommandParser:
         *,
         longer: Mapping[bytes, int] = _NEVER,
         streams: Mapping[bytes, int] = _NEVER,
+        max_unasked: int | None = None,
     ) -> None:
         self.max_line = max_line
         self.max_literal = max_literal
@@ -145,6 +149,7 @@ class CommandParser:
         self._shortest = min([max_line, *longer.values()])
         """no line is too long below this, whatever its command"""
         self._streams = streams
+        self._max_unasked = max_unasked
         self._buffer = bytearray()
         self._scanned = 0
         self._step: Step = CommandParser._next_line
@@ -324,6 +329,9 @@ class CommandParser:
         assert tokenizer is not None
         if tokenizer.adjacent:
             raise ParseError("Invalid literal size")
+        if self._max_unasked is not None and not announced.synchronizing:
+            if announced.size > self._max_unasked:
+                return self._too_large(announced)
         after = self._streams.get(self._name)
         if after is not None and not tokenizer.depth and len(tokenizer.arguments) >= after:
             self._announced = announced
@@ -333,12 +341,15 @@ class CommandParser:
             )
         self._literal_octets += announced.size
         if announced.size > self.max_literal or self._literal_octets > self.max_literals:
-            event = LiteralTooLarge(self._tag, announced.size, announced.synchronizing)
-            self._abandon(announced)
-            return event
+            return self._too_large(announced)
         self._awaited = announced.size
         self._step = CommandParser._collect
         return NeedLiteral(announced.size, announced.synchronizing)
+
+    def _too_large(self, announced: _Announced) -> LiteralTooLarge:
+        event = LiteralTooLarge(self._tag, announced.size, announced.synchronizing)
+        self._abandon(announced)
+        return event
 
     def _unanswered(self) -> Event | bool | None:
         raise ValueError("a LiteralStart was not answered")
@@ -441,6 +452,13 @@ class CommandParser:
 Step: TypeAlias = Callable[["CommandParser"], Event | bool | None]
 _TAIL = MAX_LITERAL_DIGITS + 8
 _PLAIN = bytes(octet for octet in range(0x20, 0x7F) if octet not in _SPECIAL)
+
+
+def unasked(disabled: frozenset[bytes]) -> int | None:
+    """The `max_unasked` of a server with these extensions switched off: LITERAL+, else LITERAL-, else neither."""
+    if b"LITERAL+" not in disabled:
+        return None
+    return -1 if b"LITERAL-" in disabled else MAX_UNASKED
 
 
 def _announcement(line: bytes) -> _Announced | None:
