@@ -61,6 +61,16 @@ EXTENSIONS: dict[str, Extension] = {
         _transcripts("append_limit", "append_no_limit", "list_status"),
         "with its value, where mail_max_message_size is set",
     ),
+    "BINARY": Extension(
+        "3516",
+        ("imap/items.py", "imap/text.py", COMMANDS + "append.py"),
+        _transcripts("binary", "binary_append"),
+    ),
+    "CATENATE": Extension(
+        "4469",
+        ("imap/catenate.py", "imap/url.py", COMMANDS + "append.py"),
+        (*_transcripts("catenate"), "unit/imap/test_imap_url.py"),
+    ),
     "CHILDREN": Extension("3348", ("imap/listing.py",), _transcripts("list")),
     "COMPRESS=DEFLATE": Extension(
         "4978",
@@ -96,6 +106,7 @@ EXTENSIONS: dict[str, Extension] = {
     "PARTIAL": Extension("9394", ("imap/partial.py", "imap/returns.py"), _transcripts("partial")),
     "PREVIEW": Extension("8970", ("imap/fetch_items.py", "message/preview.py"), _transcripts("preview")),
     "QRESYNC": Extension("7162", ("imap/select_parameters.py", "imap/view.py"), _transcripts("qresync")),
+    "REPLACE": Extension("8508", (COMMANDS + "replace.py",), _transcripts("replace")),
     "SAVEDATE": Extension("8514", ("imap/fetch_items.py", "imap/keys.py"), _transcripts("savedate")),
     "SEARCHRES": Extension("5182", ("imap/returns.py",), _transcripts("search_return")),
     "SORT": Extension("5256", (COMMANDS + "sort.py", "search/sort.py"), _transcripts("sort")),

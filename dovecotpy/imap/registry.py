@@ -20,11 +20,10 @@ import enum
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
-from dovecotpy.imap.wire.tokens import Token
-
 if TYPE_CHECKING:
     from dovecotpy.imap.arguments import Arguments
     from dovecotpy.imap.session import ImapSession
+    from dovecotpy.imap.wire.command import LiteralStart
 
 
 class State(enum.IntEnum):
@@ -58,8 +57,8 @@ class Entry(NamedTuple):
 class Upload(Protocol):
     """Takes the literals of a command that come in pieces, before the command itself is complete."""
 
-    def begin(self, session: "ImapSession", arguments: list[Token], size: int) -> None:
-        """A literal is announced. Raises CommandFailed or StoreError to do without it."""
+    def begin(self, session: "ImapSession", literal: "LiteralStart") -> None:
+        """A literal is announced, one in a list or not. Raises CommandFailed or StoreError to do without it."""
 
     def write(self, data: bytes) -> None:
         """Its next octets. Raises nothing: an error is kept for the command's answer."""
@@ -69,6 +68,9 @@ class Upload(Protocol):
 
 
 COMMANDS: dict[bytes, Entry] = {}
+BINARY = b"BINARY"
+TAKES_BINARY: set[bytes] = set()
+"""Commands that may have a literal8 (RFC 3516 section 4.4)."""
 UPLOADS: dict[bytes, tuple[int, Callable[[], Upload]]] = {}
 """For commands with streamed literals: after how many arguments these begin, and what takes them."""
 
@@ -98,6 +100,7 @@ def upload(name: str, after: int) -> Callable[[type[Upload]], type[Upload]]:
 
     def declare(kind: type[Upload]) -> type[Upload]:
         UPLOADS[name.encode("ascii")] = (after, kind)
+        TAKES_BINARY.add(name.encode("ascii"))
         return kind
 
     return declare

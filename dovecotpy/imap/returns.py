@@ -148,9 +148,7 @@ class Returns(NamedTuple):
         yield b" MODSEQ %d\r\n" % modseq if modseq is not None else b"\r\n"
 
 
-def parse_returns(
-    arguments: Arguments, disabled: frozenset[bytes], needs: bytes = ESEARCH
-) -> Returns | None:
+def parse_returns(arguments: Arguments, disabled: frozenset[bytes], needs: bytes = ESEARCH) -> Returns | None:
     """RETURN with its options, if it comes next; `RETURN ()` is `RETURN (ALL)`. needs: the extension that brings it.
     Raises Mistaken.
     """

@@ -23,7 +23,18 @@ from dovecotpy import clock
 from dovecotpy.imap.arguments import Arguments
 from dovecotpy.imap.dialect import Dialect
 from dovecotpy.imap.errors import Broken, CommandFailed, Mistaken, Refused
-from dovecotpy.imap.registry import UPLOADS, Entry, State, Upload, capabilities, extension, find, switched_off
+from dovecotpy.imap.registry import (
+    BINARY,
+    TAKES_BINARY,
+    UPLOADS,
+    Entry,
+    State,
+    Upload,
+    capabilities,
+    extension,
+    find,
+    switched_off,
+)
 from dovecotpy.imap.status_items import APPENDLIMIT
 from dovecotpy.imap.view import View
 from dovecotpy.imap.wire import command as wire
@@ -117,6 +128,7 @@ class ImapSession:
             max_literals=MAX_LITERALS,
             streams={name: after for name, (after, _) in UPLOADS.items()},
             max_unasked=wire.unasked(self.dialect.disabled),
+            binary=frozenset(TAKES_BINARY) if self.dialect.offers(BINARY) else frozenset(),
         )
         self._parser.feed(client_input)
         self.compressed = False
@@ -478,7 +490,7 @@ class ImapSession:
         try:
             if self.upload is None:
                 self.upload = UPLOADS[event.name][1]()
-            self.upload.begin(self, event.arguments, event.size)
+            self.upload.begin(self, event)
         except (CommandFailed, StoreError) as error:
             self._drop_upload()
             self._parser.refuse()

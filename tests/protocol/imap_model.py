@@ -283,6 +283,12 @@ class ModelMailbox:
         yield
         return self.copy(uids, to, move=False)
 
+    def replace(self, uid: int, to: "ModelMailbox", draft: Any) -> Appended:
+        self._message(uid)
+        appended = to.append([draft])
+        self.expunge([uid])
+        return appended
+
     def expunge(self, uids: Sequence[int]) -> Sequence[int]:
         for uid in uids:
             self.box.remove(uid)

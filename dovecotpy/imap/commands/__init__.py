@@ -18,6 +18,7 @@ from dovecotpy.imap.commands import (  # noqa: F401
     move,
     namespace,
     noop,
+    replace,
     search,
     select,
     sort,

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from dovecotpy.imap.arguments import Arguments
 from dovecotpy.imap.dialect import CONDSTORE, QRESYNC
 from dovecotpy.imap.errors import Mistaken
-from dovecotpy.imap.items import BodyItem, Plan, parse_items
+from dovecotpy.imap.items import BodyItem, Form, Plan, parse_items
 from dovecotpy.imap.partial import PARTIAL, Partial, narrowed, parse_partial
 from dovecotpy.imap.registry import State, Table, command
-from dovecotpy.imap.text import MessageText, whole_text
+from dovecotpy.imap.text import Decoded, MessageText, whole_text
 from dovecotpy.imap.view import View
 from dovecotpy.imap.wire import sequence
 from dovecotpy.ipc.record import Level
@@ -187,7 +187,7 @@ class _Fetch:
         self.fields = _field_lists(plan)
         """Sections that the store's caches answer, if they answer all, and what the store calls them."""
         only = plan.sections[0] if len(plan.sections) == 1 else None
-        self.whole = only.label if only is not None and only.section == WHOLE and not only.partial else None
+        self.whole = only.label if only is not None and _is_whole(only) else None
         """The label of the only section, if that is the message as it is."""
 
     def without_sections(self, spans: Spans) -> Iterator[bytes]:
@@ -406,39 +406,50 @@ class _Fetch:
 
     def _sections(self, number: int, pieces: list[bytes], text: MessageText) -> Iterator[bytes]:
         """One FETCH response with sections: nothing of it is sent before all of them were found."""
-        found = []
+        found: list[tuple[BodyItem, Value]] = []
         for item in self.plan.sections:
-            value = yield from _with_pauses(text.find(item.section, item.partial))
-            found.append((item, value))
+            if item.form is Form.STORED:
+                found.append((item, (yield from _with_pauses(text.find(item.section, item.partial)))))
+            else:
+                found.append((item, (yield from _with_pauses(text.decoded(item.section, item.partial)))))
         head = b"* %d FETCH (%b" % (number, b" ".join(pieces))
         if pieces:
             head += b" "
         if sum(map(_size, found)) <= SMALL:
-            body = [b"%b %b" % (item.label, _literal(text, value)) for item, value in found]
+            body = [b"%b %b" % (item.label, _literal(text, item, value)) for item, value in found]
             yield head + b" ".join(body) + b")\r\n"
             return
         self.session.within_literal = True
         separator = head
         for item, value in found:
-            if isinstance(value, Span):
+            if isinstance(value, Decoded) and item.form is Form.DECODED:
+                yield b"%b%b %b" % (separator, item.label, _announced(value))
+                yield from value.chunks()
+            elif isinstance(value, Span):
                 yield b"%b%b {%d}\r\n" % (separator, item.label, value.end - value.start)
                 yield from text.chunks(value)
             else:
-                yield separator + b"%b %b" % (item.label, _literal(text, value))
+                yield separator + b"%b %b" % (item.label, _literal(text, item, value))
             separator = b" "
         self.session.within_literal = False
         yield b")\r\n"
 
 
-def _with_pauses(
-    steps: Generator[None, None, Span | bytes | None],
-) -> Generator[bytes, None, Span | bytes | None]:
+def _is_whole(item: BodyItem) -> bool:
+    return item.section == WHOLE and not item.partial and item.form is Form.STORED
+
+
+Value = Span | Decoded | bytes | None
+Steps = TypeVar("Steps")
+
+
+def _with_pauses(steps: Generator[None, None, Steps]) -> Generator[bytes, None, Steps]:
     """What the steps lead to; nothing is said meanwhile."""
     while True:
         try:
             next(steps)
         except StopIteration as done:
-            value: Span | bytes | None = done.value
+            value: Steps = done.value
             return value
         yield b""
 
@@ -474,16 +485,27 @@ def _literal_of(item: BodyItem) -> Callable[[bytes | None], bytes | None]:
     return literal
 
 
-def _size(found: tuple[BodyItem, Span | bytes | None]) -> int:
-    value = found[1]
+def _size(found: tuple[BodyItem, Value]) -> int:
+    item, value = found
+    if isinstance(value, Decoded):
+        return value.size if item.form is Form.DECODED else 0
     if isinstance(value, Span):
         return value.end - value.start
     return len(value) if value else 0
 
 
-def _literal(text: MessageText, value: Span | bytes | None) -> bytes:
+def _announced(value: Decoded) -> bytes:
+    """The beginning of a literal, or of a literal8 where a literal cannot hold it (RFC 3516 section 4.3)."""
+    return (b"~{%d}\r\n" if value.has_nul else b"{%d}\r\n") % value.size
+
+
+def _literal(text: MessageText, item: BodyItem, value: Value) -> bytes:
+    if item.form is Form.DECODED_SIZE:
+        return b"%d" % (value.size if isinstance(value, Decoded) else 0)
     if value is None:
         return b"NIL"
+    if isinstance(value, Decoded):
+        return _announced(value) + b"".join(value.chunks())
     octets = text.whole(value) if isinstance(value, Span) else value.replace(b"\0", b"\x80")
     return b"{%d}\r\n%b" % (len(octets), octets)
 

@@ -30,6 +30,12 @@ class String(bytes):
     __slots__ = ()
 
 
+class Binary(String):
+    """The value of a literal8, which may hold NUL (RFC 3516 section 4.4, RFC 4466 section 4)."""
+
+    __slots__ = ()
+
+
 class Streamed:
     """Stands where a literal was that went to the session in pieces. `size`: its octets."""
 
@@ -74,6 +80,11 @@ class Tokenizer:
     def depth(self) -> int:
         """Lists that are open now."""
         return len(self._stack)
+
+    @property
+    def outermost(self) -> list[Token]:
+        """The arguments so far, the last of them being a list that is open."""
+        return self._stack[0] if self._stack else self.arguments
 
     def literal(self, value: String | Streamed) -> None:
         """Add a literal's value. Raises ParseError past the budget."""
