@@ -108,6 +108,7 @@ EXTENSIONS: dict[str, Extension] = {
     "QRESYNC": Extension("7162", ("imap/select_parameters.py", "imap/view.py"), _transcripts("qresync")),
     "REPLACE": Extension("8508", (COMMANDS + "replace.py",), _transcripts("replace")),
     "SAVEDATE": Extension("8514", ("imap/fetch_items.py", "imap/keys.py"), _transcripts("savedate")),
+    "SEARCH=FUZZY": Extension("6203", ("imap/fuzzy.py", "imap/returns.py"), _transcripts("fuzzy")),
     "SEARCHRES": Extension("5182", ("imap/returns.py",), _transcripts("search_return")),
     "SORT": Extension("5256", (COMMANDS + "sort.py", "search/sort.py"), _transcripts("sort")),
     "SORT=DISPLAY": Extension("5957", ("search/sort.py", "search/keys.py"), _transcripts("sort")),

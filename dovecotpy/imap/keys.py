@@ -10,6 +10,7 @@ from dovecotpy import clock
 from dovecotpy.imap.arguments import MAX_MODSEQ, Arguments
 from dovecotpy.imap.dialect import CONDSTORE, OBJECTID, SAVEDATE
 from dovecotpy.imap.errors import Mistaken, Refused
+from dovecotpy.imap.fuzzy import FUZZY, Fuzzy, loosened
 from dovecotpy.imap.registry import Table, extension
 from dovecotpy.imap.view import View
 from dovecotpy.imap.wire import sequence
@@ -121,6 +122,9 @@ class _Reader:
             return q.Not(self.key(depth + 1))
         if name == b"OR":
             return q.Or((self.key(depth + 1), self.key(depth + 1)))
+        if name == b"FUZZY" and self.view.dialect.offers(FUZZY):
+            key_behind = self.key(depth + 1)
+            return Fuzzy((key_behind, loosened(key_behind)))
         if name[:1].isdigit() or name[:1] == b"*" or name == b"$":
             return self.numbers(name)
         raise self.wrong(f"Unknown argument {name.decode('ascii')}")

@@ -5,10 +5,11 @@ RFC 5267 section 3.1, RFC 9394).
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from dovecotpy.imap.arguments import Arguments
+from dovecotpy.imap.fuzzy import FUZZY
 from dovecotpy.imap.partial import PARTIAL, Partial, parse_partial
 from dovecotpy.imap.registry import Table, extension
 from dovecotpy.imap.wire import sequence
@@ -18,6 +19,7 @@ from dovecotpy.imap.wire.tokens import Atom
 ESEARCH = extension("ESEARCH")
 ESORT = extension("ESORT", requires=("ESEARCH", "SORT"))
 SEARCHRES = extension("SEARCHRES", requires=("ESEARCH",))
+RELEVANCY = b"RELEVANCY"
 PIECE = 4_000
 """Ranges put together before they are handed out."""
 
@@ -31,6 +33,9 @@ class Result(NamedTuple):
     """the same as they are told: message numbers, or UIDs"""
     is_sorted: bool = True
     """the order is that of the mailbox"""
+
+    scores: Mapping[int, int] | None = None
+    """how well each message fits, by UID (RFC 6203)"""
 
     @property
     def ascending(self) -> "array[int]":
@@ -92,6 +97,12 @@ def _tell_part(result: Result, value: object) -> Iterable[bytes]:
     yield b")"
 
 
+def _tell_relevancy(result: Result, value: object) -> Iterable[bytes]:
+    scores = result.scores or {}
+    if result.uids:
+        yield b" RELEVANCY (" + b" ".join([b"%d" % scores[uid] for uid in result.uids]) + b")"
+
+
 def rendered(numbers: Sequence[int]) -> Iterator[bytes]:
     """Numbers in their order as a set, in pieces."""
     comma = b""
@@ -106,6 +117,7 @@ RETURN_OPTIONS.add(b"MAX", ReturnOption(_tell_max, picks=_last), ESEARCH)
 RETURN_OPTIONS.add(b"ALL", ReturnOption(_tell_all), ESEARCH)
 RETURN_OPTIONS.add(b"COUNT", ReturnOption(_tell_count), ESEARCH)
 RETURN_OPTIONS.add(b"PARTIAL", ReturnOption(_tell_part, parse_partial, _part), PARTIAL)
+RETURN_OPTIONS.add(RELEVANCY, ReturnOption(_tell_relevancy), FUZZY)
 RETURN_OPTIONS.add(b"SAVE", ReturnOption(None), SEARCHRES)
 
 
@@ -118,6 +130,11 @@ class Returns(NamedTuple):
     def save(self) -> bool:
         """Whether `$` becomes the result (RFC 5182 section 2.1)."""
         return b"SAVE" in self.values
+
+    @property
+    def relevancy(self) -> bool:
+        """Whether scores are asked for."""
+        return RELEVANCY in self.values
 
     def returned(self, result: Result) -> "array[int]":
         """UIDs of the messages that are returned, or saved, ascending: with MIN, MAX and PARTIAL alone, these (RFC 4731
@@ -144,8 +161,15 @@ class Returns(NamedTuple):
         yield b"* ESEARCH (TAG " + string(tag) + (b") UID" if by_uid else b")")
         for name, unit in units:
             if unit.told is not None:
-                yield from unit.told(result, self.values[name])
+                yield from unit.told(self._meant(name, result), self.values[name])
         yield b" MODSEQ %d\r\n" % modseq if modseq is not None else b"\r\n"
+
+    def _meant(self, name: bytes, result: Result) -> Result:
+        """What an option speaks of: scores are those of the part that is told."""
+        part = self.values.get(b"PARTIAL")
+        if name != RELEVANCY or not isinstance(part, Partial):
+            return result
+        return result._replace(uids=_part(result, part))
 
 
 def parse_returns(arguments: Arguments, disabled: frozenset[bytes], needs: bytes = ESEARCH) -> Returns | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from dovecotpy.message.header import Header
@@ -130,8 +130,9 @@ def sort_messages(
     memory: Memory,
     uids: Sequence[int],
     monotonic: Callable[[], float],
+    scores: Mapping[int, int] | None = None,
 ) -> Iterator[Progress | Found]:
-    """The messages named in uids (ascending), put in order. Those that are gone are left out."""
+    """The messages named in uids (ascending), put in order. Those that are gone are left out. scores: for RELEVANCY."""
     pace = _Pace(monotonic, len(uids))
     readers = {
         criterion.key: FROM_HEADER[criterion.key] for criterion in program if criterion.key in FROM_HEADER
@@ -142,6 +143,8 @@ def sort_messages(
         _fill(values[Key.DATE], _taken(columns.dates, places))
     if Key.ARRIVAL in wanted:
         values[Key.ARRIVAL] = _taken(columns.dates, places)
+    if Key.RELEVANCY in wanted and scores is not None:
+        values[Key.RELEVANCY] = [-scores[uid] for uid in kept]
     if Key.SIZE in wanted:
         values[Key.SIZE] = yield from _sizes(columns, source, kept, places, pace)
     order = yield from pace.run(sort(program, values, len(kept)))

@@ -7,7 +7,7 @@ import os
 import time
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from dovecotpy import clock
@@ -441,9 +441,15 @@ class Mailbox:
                 return
         self._chores = None
 
-    def sort(self, program: Program, uids: Uids) -> Iterator[Progress | Found]:
-        """UIDs in the order of a sort program; yields at least each 50 ms of work, the answer last. Raises StoreError."""
-        return sort_messages(program, self.columns(), self._messages, self._keys, uids, clock.monotonic)
+    def sort(
+        self, program: Program, uids: Uids, scores: Mapping[int, int] | None = None
+    ) -> Iterator[Progress | Found]:
+        """UIDs in the order of a sort program; yields at least each 50 ms of work, the answer last. scores: by UID, for
+        RELEVANCY. Raises StoreError.
+        """
+        return sort_messages(
+            program, self.columns(), self._messages, self._keys, uids, clock.monotonic, scores
+        )
 
     def thread(self, algorithm: Algorithm, uids: Uids) -> Iterator[Progress | Threads]:
         """Messages put into threads; yields at least each 50 ms of work, the answer last. Raises StoreError."""

@@ -306,8 +306,8 @@ class ModelMailbox:
 
     has_chores = False
 
-    def sort(self, program: Any, uids: Sequence[int]) -> Iterator[Any]:
-        return sort_messages(program, self.columns(), self, Memory(), uids, clock.monotonic)
+    def sort(self, program: Any, uids: Sequence[int], scores: Any = None) -> Iterator[Any]:
+        return sort_messages(program, self.columns(), self, Memory(), uids, clock.monotonic, scores)
 
     def thread(self, algorithm: Any, uids: Sequence[int]) -> Iterator[Any]:
         return thread_messages(algorithm, self.columns(), self, Memory(), uids, clock.monotonic)

@@ -10,7 +10,8 @@ import pytest
 
 from dovecotpy import clock
 from dovecotpy.imap import session as session_module
-from dovecotpy.imap.commands import arranged, search
+from dovecotpy.imap import steps
+from dovecotpy.imap.commands import arranged
 from dovecotpy.search import thread as thread_module
 from dovecotpy.storage.flags import SEEN
 from dovecotpy.storage.mailbox import Operation
@@ -50,9 +51,9 @@ def test_answers_are_kept_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
     real = ModelMailbox.sort
 
-    def sort(self: ModelMailbox, program: Any, uids: Any) -> Iterator[Any]:
+    def sort(self: ModelMailbox, program: Any, uids: Any, scores: Any) -> Iterator[Any]:
         asked.append(program)
-        return real(self, program, uids)
+        return real(self, program, uids, scores)
 
     monkeypatch.setattr(ModelMailbox, "sort", sort)
     made = client()
@@ -81,10 +82,10 @@ def test_numbers_move_when_messages_go() -> None:
     "command", [b"SEARCH TEXT a", b"SORT (SUBJECT) UTF-8 ALL", b"THREAD REFERENCES UTF-8 TEXT a"]
 )
 def test_no_search_goes_on_for_ever(monkeypatch: pytest.MonkeyPatch, command: bytes) -> None:
-    monkeypatch.setattr(search, "MAX_WORK", -1.0)
+    monkeypatch.setattr(steps, "MAX_WORK", -1.0)
     made = client()
     assert made.send(b"b " + command + b"\r\n") == b"b NO [LIMIT] The search takes too long.\r\n"
-    monkeypatch.setattr(search, "MAX_WORK", 10.0)
+    monkeypatch.setattr(steps, "MAX_WORK", 10.0)
     assert b"b OK" in made.send(b"b " + command + b"\r\n")
 
 

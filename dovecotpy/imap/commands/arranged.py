@@ -7,10 +7,12 @@ from collections.abc import Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from dovecotpy.imap.arguments import Arguments
-from dovecotpy.imap.commands.search import SLICE, bounded, numbers_of
+from dovecotpy.imap.commands.search import numbers_of
 from dovecotpy.imap.dialect import CONDSTORE
 from dovecotpy.imap.keys import asks_modseq, names_numbers, parse_criteria
+from dovecotpy.imap.steps import SLICE, bounded
 from dovecotpy.imap.view import Kept, View
+from dovecotpy.search import query as q
 from dovecotpy.search.evaluate import Found
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ class Matching(NamedTuple):
     """what the client is to call them"""
     modseq: int | None
     """the highest one of them, where the criteria ask for modseqs (RFC 7162 section 3.1.5)"""
+    query: q.Query
     expunges: bool
     """no message was named by number, so that expunges may be told (RFC 7162 section 3.2.10.2)"""
 
@@ -50,7 +53,7 @@ def matching(session: "ImapSession", arguments: Arguments) -> Generator[bytes, N
             yield b""
     modseq = view.highest_of(found) if asks_modseq(query) and found else None
     numbers = found if arguments.by_uid else numbers_of(view, found)
-    return Matching(found, numbers, modseq, not names_numbers(query))
+    return Matching(found, numbers, modseq, query, not names_numbers(query))
 
 
 def kept_answer(

@@ -6,15 +6,17 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from dovecotpy import clock
 from dovecotpy.imap.arguments import Arguments
 from dovecotpy.imap.dialect import CONDSTORE
 from dovecotpy.imap.errors import Refused
+from dovecotpy.imap.fuzzy import relevancy
 from dovecotpy.imap.keys import asks_modseq, names_numbers, parse_keys
 from dovecotpy.imap.registry import State, command
 from dovecotpy.imap.returns import Result, parse_returns
+from dovecotpy.imap.steps import SLICE, bounded
 from dovecotpy.imap.view import View
 from dovecotpy.search.evaluate import Found
 from dovecotpy.storage.errors import StoreError
@@ -24,12 +26,6 @@ if TYPE_CHECKING:
 
 PIECE = 4_000
 """Numbers put together before they are handed out."""
-SLICE = 0.05
-"""Seconds that the store may search between two looks at the client."""
-MAX_WORK = 600.0
-"""Seconds that one command may search, waiting for the client left out. What it read so far is kept in the text index, so that asking again
-goes on from there.
-"""
 
 
 @command("SEARCH", state=State.SELECTED, expunges=False)
@@ -55,7 +51,10 @@ def search(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
         if returns is not None and returns.save:
             view.saved = array("I")
         raise
-    result = Result(found, found if arguments.by_uid else numbers_of(view, found))
+    scored = None
+    if returns is not None and returns.relevancy:
+        scored = yield from relevancy(session, arguments, query, found)
+    result = Result(found, found if arguments.by_uid else numbers_of(view, found), scores=scored)
     modseq = None
     returned = found if returns is None else returns.returned(result)
     if returned and asks_modseq(query):
@@ -69,23 +68,6 @@ def search(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
         yield from session.in_one_response(pieces)
     taken = clock.monotonic() - started
     yield from session.complete(f"Search completed ({taken:.3f} secs).", expunges=not names_numbers(query))
-
-
-Step = TypeVar("Step")
-
-
-def bounded(steps: Iterator[Step]) -> Iterator[Step]:
-    """The steps of a search, until it has worked for MAX_WORK. Then raises Refused [LIMIT]."""
-    left = MAX_WORK
-    while True:
-        began = clock.monotonic()
-        step = next(steps, None)
-        left -= clock.monotonic() - began
-        if step is None:
-            return
-        yield step
-        if left < 0:
-            raise Refused("The search takes too long.", "LIMIT")
 
 
 def numbers_of(view: View, found: "array[int]") -> Sequence[int]:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from dovecotpy import clock
 from dovecotpy.imap.arguments import Arguments
 from dovecotpy.imap.commands.arranged import keep_answer, kept_answer, matching, tell
-from dovecotpy.imap.commands.search import bounded
 from dovecotpy.imap.registry import State, command
+from dovecotpy.imap.steps import bounded
 from dovecotpy.search.arrange import Threads
 from dovecotpy.search.thread import Algorithm, render
 
@@ -29,7 +29,7 @@ def thread(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
     algorithm = _ALGORITHMS.get(name)
     if algorithm is None or b"THREAD=" + name in session.dialect.disabled:
         raise arguments.wrong("Unknown thread algorithm.")
-    uids, numbers, _, expunges = yield from matching(session, arguments)
+    uids, numbers, _, _, expunges = yield from matching(session, arguments)
     view = session.selected
     key = ("THREAD", arguments.by_uid, algorithm)
     rendered = kept_answer(view, key, uids, numbers)
