@@ -10,7 +10,9 @@ import random
 import re
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import NamedTuple
 
 from tests.server import Server
@@ -23,6 +25,20 @@ _COPIED = re.compile(rb"\[COPYUID (\d+) ([\d:,]+) ([\d:,]+)\]")
 TOKEN = re.compile(rb"token-([\w-]+)")
 PATIENCE = 30.0
 """Seconds that a client waits for any answer."""
+
+
+@contextmanager
+def crowded_server(path: Path) -> Iterator[Server]:
+    """A server that takes any number of connections of one user, who has a mailbox Shared beside INBOX."""
+    settings = {
+        "login_process_per_connection": "no",
+        "login_processes_count": "2",
+        "mail_max_userip_connections": "0",
+    }
+    with Server(path, settings=settings) as server:
+        with server.logged_in() as client:
+            client.command("CREATE Shared")
+        yield server
 
 
 class Known(NamedTuple):

@@ -12,7 +12,7 @@ from dovecotpy.imap.text import MessageText
 from dovecotpy.imap.url import InvalidUrl, MessageUrl, parse_url
 from dovecotpy.imap.wire.name import canonical
 from dovecotpy.message.section import Section, Span
-from dovecotpy.message.structure import finished
+from dovecotpy.message.steps import finished
 from dovecotpy.storage.errors import StoreError
 
 if TYPE_CHECKING:

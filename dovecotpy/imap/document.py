@@ -84,7 +84,7 @@ EXTENSIONS: dict[str, Extension] = {
     "ID": Extension("2971", (COMMANDS + "identify.py",), _transcripts("identify")),
     "IDLE": Extension("2177", (COMMANDS + "idle.py", "imap/session.py"), _transcripts("idle")),
     "IMAP4rev1": Extension("3501", ("imap/session.py",), ("protocol/imap",)),
-    "INPROGRESS": Extension("9585", ("imap/session.py",), ("protocol/test_imap_session.py",)),
+    "INPROGRESS": Extension("9585", ("imap/conversation.py",), ("protocol/test_imap_session.py",)),
     "LIST-EXTENDED": Extension(
         "5258",
         ("imap/list_options.py", "imap/listing.py"),
@@ -125,7 +125,7 @@ EXTENSIONS: dict[str, Extension] = {
         _transcripts("expunge", "append", "copy"),
     ),
     "UNSELECT": Extension("3691", (COMMANDS + "close.py",), _transcripts("select")),
-    "WITHIN": Extension("5032", ("imap/keys.py", "search/evaluate.py"), _transcripts("within")),
+    "WITHIN": Extension("5032", ("imap/keys.py", "search/table.py"), _transcripts("within")),
 }
 
 

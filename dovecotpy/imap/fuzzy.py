@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
-from dovecotpy.imap.arguments import Arguments
 from dovecotpy.imap.registry import extension
-from dovecotpy.imap.steps import SLICE, bounded
 from dovecotpy.message.preview import NAMED_CHARACTERS
 from dovecotpy.search import query as q
-from dovecotpy.search.evaluate import Found
-
-if TYPE_CHECKING:
-    from dovecotpy.imap.session import ImapSession
 
 FUZZY = extension("SEARCH=FUZZY")
 MAX_WORDS = 16
 """Words of one text that are looked for; further ones do not matter."""
-LEAST, EXACT, IN_SUBJECT = 1, 60, 39
-"""Scores: of any match; what a match of the whole text adds, and what one in the subject does."""
 
 _ENTITIES = {character: f"&{name};" for name, character in NAMED_CHARACTERS.items() if len(character) == 1}
 
@@ -37,18 +28,18 @@ def loosened(query: q.Query) -> q.Query:
     if isinstance(query, q.Or):
         return q.Or(tuple(map(loosened, query.terms)))
     if isinstance(query, q.Header):
-        return _all([q.Header(query.name, word) for word in _words(query.text)], query)
+        return all_of([q.Header(query.name, word) for word in words(query.text)], query)
     if isinstance(query, (q.Body, q.Text)):
         kind = type(query)
-        return _all([_spelled(kind, word) for word in _words(query.text)], query)
+        return all_of([_spelled(kind, word) for word in words(query.text)], query)
     return query
 
 
-def _words(text: str) -> list[str]:
+def words(text: str) -> list[str]:
     return text.split()[:MAX_WORDS]
 
 
-def _all(terms: list[q.Query], instead: q.Query) -> q.Query:
+def all_of(terms: list[q.Query], instead: q.Query) -> q.Query:
     if not terms:
         return instead
     return terms[0] if len(terms) == 1 else q.And(tuple(terms))
@@ -72,38 +63,19 @@ def is_fuzzy(query: q.Query) -> bool:
     return isinstance(query, q.Not) and is_fuzzy(query.term)
 
 
-def _exact(query: q.Query) -> q.Query:
+def exact(query: q.Query) -> q.Query:
     """As if FUZZY were not there."""
     if isinstance(query, Fuzzy):
         return query.terms[0]
     if isinstance(query, q.And):
-        return q.And(tuple(map(_exact, query.terms)))
-    return q.Or(tuple(map(_exact, query.terms))) if isinstance(query, q.Or) else query
+        return q.And(tuple(map(exact, query.terms)))
+    return q.Or(tuple(map(exact, query.terms))) if isinstance(query, q.Or) else query
 
 
-def _texts(query: q.Query) -> Iterable[str]:
+def texts(query: q.Query) -> Iterable[str]:
     """The texts that FUZZY keys look for."""
     if isinstance(query, (q.And, q.Or)):
         for term in query.terms[:1] if isinstance(query, Fuzzy) else query.terms:
-            yield from _texts(term)
+            yield from texts(term)
     elif isinstance(query, (q.Header, q.Body, q.Text)):
         yield query.text
-
-
-def relevancy(
-    session: "ImapSession", arguments: Arguments, query: q.Query, uids: Iterable[int]
-) -> Generator[bytes, None, dict[int, int]]:
-    """How well each of the messages that were found fits, 1 to 100. Raises Mistaken for a query without FUZZY."""
-    if not is_fuzzy(query):
-        raise arguments.wrong("RELEVANCY needs FUZZY.")
-    found = dict.fromkeys(uids, LEAST)
-    subject = _all([q.Header(b"subject", word) for text in _texts(query) for word in _words(text)], q.Or(()))
-    for worth, asked in ((EXACT, _exact(query)), (IN_SUBJECT, subject)):
-        for step in bounded(session.selected.mailbox.search(asked, sorted(found), SLICE)):
-            if isinstance(step, Found):
-                for uid in step.uids:
-                    found[uid] += worth
-            else:
-                session.note_progress(step.done, step.total)
-                yield b""
-    return found

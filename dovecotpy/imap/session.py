@@ -21,24 +21,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import dovecotpy.imap.commands  # noqa: F401 - fills the table of commands
 from dovecotpy import clock
 from dovecotpy.imap.arguments import Arguments
-from dovecotpy.imap.dialect import Dialect
+from dovecotpy.imap.conversation import Conversation
 from dovecotpy.imap.errors import Broken, CommandFailed, Mistaken, Refused
-from dovecotpy.imap.registry import (
-    BINARY,
-    TAKES_BINARY,
-    UPLOADS,
-    Entry,
-    State,
-    Upload,
-    capabilities,
-    extension,
-    find,
-    switched_off,
-)
-from dovecotpy.imap.status_items import APPENDLIMIT
-from dovecotpy.imap.view import View
+from dovecotpy.imap.registry import BINARY, TAKES_BINARY, UPLOADS, State, Upload, find
 from dovecotpy.imap.wire import command as wire
-from dovecotpy.imap.wire.name import canonical
 from dovecotpy.imap.wire.response import continuation, status, untagged
 from dovecotpy.imap.wire.tokens import Token
 from dovecotpy.ipc.record import Level
@@ -47,10 +33,7 @@ from dovecotpy.storage.errors import MailboxReplaced, StoreError
 
 if TYPE_CHECKING:
     from dovecotpy.config.values import Settings
-    from dovecotpy.storage.mailbox import Mailbox
     from dovecotpy.storage.store import Store
-
-INPROGRESS = extension("INPROGRESS")
 CHUNK = 131_072
 """Octets that one pull gives at most, but for a single response of more."""
 ENOUGH = 32768
@@ -83,7 +66,7 @@ class End(NamedTuple):
     text: str
 
 
-class ImapSession:
+class ImapSession(Conversation):
     """A session of the protocol described in `docs/decisions/0004-sessions-without-sockets.md`.
 
     store: the user's, open; closed by its owner after the session. settings: imap_max_line_length,
@@ -106,22 +89,9 @@ class ImapSession:
         *,
         user: str = "",
     ) -> None:
-        self.store = store
-        self.settings = settings
-        self.log = log
+        super().__init__(store, settings, log)
         self.ended: End | None = None
-        self.view: View | None = None
         self.upload: Upload | None = None
-        self.workarounds = frozenset(settings.words("imap_client_workarounds"))
-        disabled = settings.words("imap_disabled_extensions")
-        self.dialect = Dialect(
-            switched_off(frozenset(name.upper().encode("ascii", "replace") for name in disabled))
-        )
-        self.max_message = settings.number("mail_max_message_size")
-        self.max_keyword = settings.number("mail_max_keyword_length")
-        self.within_literal = False
-        """the last that was said ends inside a response: a line of text now would be taken for a part of it
-        """
         self._parser = wire.CommandParser(
             max_line=settings.number("imap_max_line_length"),
             max_literal=MAX_LITERAL,
@@ -137,9 +107,6 @@ class ImapSession:
         self._starved = False
         self._output = [self._greeting(tag, user)]
         self._running: Generator[bytes, None, None] | None = None
-        self._tag = b"*"
-        self._entry: Entry | None = None
-        self._progress: tuple[int, int] | None = None
         self._idle_tag = b""
         self._bad_in_a_row = 0
         self._last_input = self._last_output = clock.monotonic()
@@ -203,21 +170,6 @@ class ImapSession:
         self._compression_due = False
         self._starved = True
         return self._parser.remaining()
-
-    def _sign_of_life(self) -> bytes:
-        """What a command that is silent for long says (RFC 9585 section 4)."""
-        text = "Hang in there.."
-        if not self.dialect.offers(INPROGRESS):
-            return untagged(b"OK", text)
-        tag = "NIL" if b"]" in self._tag else '"' + self._tag.decode("ascii", "replace") + '"'
-        if self._progress is None:
-            return untagged(b"OK", text, f"INPROGRESS ({tag} NIL NIL)")
-        done, total = self._progress
-        if not done < total:
-            return untagged(b"OK", text, f"INPROGRESS ({tag} {done} NIL)")
-        return untagged(
-            b"OK", f"Processed {100 * done // total}% of the items", f"INPROGRESS ({tag} {done} {total})"
-        )
 
     def wait(self) -> Wait:
         """What to watch besides the client, and in how many seconds `tick` is wanted."""
@@ -289,112 +241,6 @@ class ImapSession:
         if self._running is not None:
             self._running.close()
             self._running = None
-
-    # What commands use
-
-    @property
-    def selected(self) -> View:
-        """The view of the selected mailbox. Raises Mistaken if there is none."""
-        if self.view is None:
-            raise Mistaken("No mailbox selected.")
-        return self.view
-
-    def capability(self) -> bytes:
-        """The names that CAPABILITY tells: imap_capability instead of our own, or added to them behind a `+`."""
-        override = self.settings.text("imap_capability").encode("ascii", "replace").strip()
-        if override and override[:1] != b"+":
-            return override
-        names = list(capabilities(self.dialect.disabled))
-        if self.max_message and self.dialect.offers(APPENDLIMIT):
-            names.append(b"APPENDLIMIT=%d" % self.max_message)
-        if override:
-            names.append(override[1:].strip())
-        return b" ".join(names)
-
-    def mailbox_name(self, arguments: Arguments) -> bytes:
-        """The next argument as a mailbox name: INBOX in capitals, the workarounds applied."""
-        name = bytes(arguments.astring())
-        separator = self.store.separator
-        if "tb-extra-mailbox-sep" in self.workarounds and len(name) > 1 and name.endswith(separator):
-            name = name[: -len(separator)]
-        return canonical(name, separator)
-
-    def open(self, name: bytes, *, writable: bool) -> "Mailbox":
-        """Open a mailbox; the caller closes it. Raises StoreError."""
-        return self.store.open(name, writable=writable)
-
-    def target(self, name: bytes) -> tuple["Mailbox", bool]:
-        """The mailbox to put messages into, and whether the caller must close it. Raises StoreError."""
-        if self.view is not None and self.view.writable and self.view.mailbox.name == name:
-            return self.view.mailbox, False
-        return self.store.open(name, writable=True), True
-
-    def leave_mailbox(self) -> None:
-        """Close the selected mailbox, if any. Expunges nothing."""
-        if self.view is not None:
-            mailbox = self.view.mailbox
-            self.view = None
-            mailbox.close()
-
-    def complete(
-        self,
-        text: str,
-        code: str | Callable[[], str | None] | None = None,
-        *,
-        condition: bytes = b"OK",
-        arrivals: bool = False,
-        expunges: bool = True,
-    ) -> Iterator[bytes]:
-        """What is new in the mailbox, as far as this command may tell it, then the tagged answer.
-
-        code: may be asked for when everything new was told. expunges: EXPUNGE may be told, if this command may at
-        all. arrivals: new messages are told even under the workaround delay-newmail.
-        """
-        expunges = expunges and (self._entry is None or self._entry.expunges)
-        yield from self._updates(expunges=expunges, arrivals=arrivals)
-        if self.view is not None:
-            yield self.view.settle_highest()
-        if callable(code):
-            code = code()
-        yield self.tagged(text, code, condition=condition)
-
-    def updates(self) -> Iterator[bytes]:
-        """What is new in the mailbox, expunges included."""
-        return self._updates(expunges=True)
-
-    def tagged(self, text: str, code: str | None = None, *, condition: bytes = b"OK") -> bytes:
-        """The tagged answer of the command at work."""
-        return status(self._tag, condition, text, code)
-
-    def enable(self, capability: bytes) -> Iterator[bytes]:
-        """Switch an extension on, if it is one that can be; with a mailbox selected, HIGHESTMODSEQ for a client
-        that begins to want modseqs (RFC 7162 section 3.1).
-        """
-        before = self.dialect.condstore
-        self.dialect.enable(capability)
-        if self.dialect.condstore and not before and self.view is not None and self.view.modseqs_last:
-            yield self.view.highest_response()
-
-    def note_progress(self, done: int, total: int) -> None:
-        """How much of its work the command at work has done, for the sign of life (RFC 9585)."""
-        self._progress = done, total
-
-    @property
-    def tag(self) -> bytes:
-        """The tag of the command at work."""
-        return self._tag
-
-    def in_one_response(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
-        """Pieces of which only the last ends the response: nothing else is said before."""
-        held = next(pieces, None)
-        for piece in pieces:
-            assert held is not None
-            self.within_literal = True
-            yield held
-            held = piece
-        self.within_literal = False
-        if held is not None:
-            yield held
 
     def begin_idle(self) -> None:
         """From the end of this command on, wait for DONE; its tagged answer comes then.
@@ -576,20 +422,6 @@ class ImapSession:
         except StoreError:
             return False
         return False
-
-    def _updates(self, *, expunges: bool, arrivals: bool = True) -> Iterator[bytes]:
-        """What is new. A store that cannot say it now is logged, and asked again with the next command."""
-        if self.view is None:
-            return
-        arrivals = arrivals or "delay-newmail" not in self.workarounds
-        by_uid = self._entry is not None and self._entry.by_uid
-        try:
-            yield from self.view.updates(expunges=expunges, arrivals=arrivals, by_uid=by_uid)
-        except MailboxReplaced:
-            raise
-        except StoreError as error:
-            if error.log is not None:
-                self.log(Level.ERROR, error.log)
 
     def _guarded(self, work: Iterator[bytes]) -> Generator[bytes, None, None]:
         """Work that ends the session when the mailbox is not what it was."""

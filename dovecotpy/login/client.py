@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import select
 import socket
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Concatenate, ParamSpec
@@ -14,15 +13,16 @@ from dovecotpy.log import client as log_client
 from dovecotpy.login import session as sessions
 from dovecotpy.login.asking import Asking
 from dovecotpy.login.authlink import Question
+from dovecotpy.login.connection import GONE, IN, OUT, Connection
 from dovecotpy.login.keeper import Keeper
 from dovecotpy.login.logline import line_values, transport_of
 from dovecotpy.login.luggage import Luggage
 from dovecotpy.login.proxy import Proxy
 from dovecotpy.login.session import Peer
-from dovecotpy.login.stream import PlainStream, StreamLost
+from dovecotpy.login.stream import StreamLost
 
 if TYPE_CHECKING:
-    from dovecotpy.login.tlsstream import TlsStream
+    pass
 
 LOGIN_TIME = 180.0
 """Seconds from accept within which a client must be logged in."""
@@ -32,13 +32,8 @@ SLOW_AUTH = 30.0
 """Seconds after which a client is told that it waits for the auth process."""
 FAREWELL_TIME = 10.0
 """Seconds that a client has to take the last words."""
-MAX_DISCARDED = 262144
-"""Octets of a client's input that are thrown away at the end, so that the last words are not lost to a reset."""
 
 _TEMPORARY: Mapping[str, str] = {"temp": ""}
-_IN = select.EPOLLIN
-_OUT = select.EPOLLOUT
-_GONE = select.EPOLLHUP | select.EPOLLERR
 
 _HANDSHAKE = 0
 _WAITING = 1
@@ -66,24 +61,17 @@ def _contained(method: Callable[Concatenate[Client, P], None]) -> Callable[Conca
     return call
 
 
-class Client:
+class Client(Connection):
     """One connection. tls: TLS begins before the first word (imaps)."""
 
     __slots__ = (
         "id",
         "session",
-        "_keeper",
-        "_socket",
-        "_stream",
-        "_tls",
         "_state",
         "_born",
         "_since",
         "_told",
-        "_watched",
-        "_pending",
         "_starved",
-        "_ended",
         "_counted_tls",
         "_tls_error",
         "_asking",
@@ -95,19 +83,13 @@ class Client:
     )
 
     def __init__(self, keeper: Keeper, sock: socket.socket, peer: Peer, *, tls: bool) -> None:
+        super().__init__(keeper, sock)
         self.id = keeper.next_session()
         self.session = keeper.make_session(keeper.policy, keeper.offer, peer)
-        self._keeper = keeper
-        self._socket = sock
-        self._stream: PlainStream | TlsStream = PlainStream(sock)
-        self._tls: TlsStream | None = None
         self._state = _WAITING
         self._born = self._since = keeper.now()
         self._told = False
-        self._watched: int | None = None
-        self._pending = b""
         self._starved = True
-        self._ended = False
         self._counted_tls = tls
         self._tls_error = ""
         self._asking = Asking(self, keeper.auths)
@@ -268,7 +250,7 @@ class Client:
             self._shake()
         elif self._state in (_STARTING_TLS, _DEPARTING, _FAREWELL):
             self._proceed()
-        elif events & _GONE:
+        elif events & GONE:
             self._lost("")
         else:
             self._watch(0)
@@ -277,7 +259,7 @@ class Client:
         if self._pending:
             self._proceed()
         elif self.session.busy:
-            if events & _GONE:
+            if events & GONE:
                 self._lost("")
             else:
                 self._watch(0)
@@ -339,7 +321,7 @@ class Client:
             self.session.disconnected()
             self._proceed()
         else:
-            self._watch(_IN | (_OUT if self._stream.wants_write else 0))
+            self._watch(IN | (OUT if self._stream.wants_write else 0))
 
     def _do(self, action: sessions.Action) -> None:
         if isinstance(action, sessions.Attempt):
@@ -364,30 +346,10 @@ class Client:
         """Write what waits and what the session says; watch for room when there is none."""
         data = self._pending + self.session.take_output() if self._pending else self.session.take_output()
         try:
-            while data:
-                sent = self._stream.send(data)
-                if not sent:
-                    break
-                data = data[sent:]
+            self._send(data)
         except StreamLost as error:
             self._pending = b""
             self._lost(str(error))
-            return
-        self._pending = data
-        if data:
-            self._watch(_OUT)
-
-    def _watch(self, events: int) -> None:
-        if self._watched is None:
-            self._keeper.poller.add(self._socket.fileno(), events, self._ready)
-        elif self._watched != events:
-            self._keeper.poller.change(self._socket.fileno(), events)
-        self._watched = events
-
-    def _unwatch(self) -> None:
-        if self._watched is not None:
-            self._keeper.poller.remove(self._socket.fileno())
-            self._watched = None
 
     # The steps of its life.
 
@@ -413,7 +375,7 @@ class Client:
             self._counted_tls = True
             self._keeper.client_secured(self)
         self._state = _HANDSHAKE
-        self._watch(_IN)
+        self._watch(IN)
 
     def _shake(self) -> None:
         assert self._tls is not None
@@ -425,7 +387,7 @@ class Client:
             self._lost("")
             return
         if not done:
-            self._watch(_OUT if self._stream.wants_write else _IN)
+            self._watch(OUT if self._stream.wants_write else IN)
             return
         greeted = self.session.busy
         self.session.secured_by_tls()
@@ -455,13 +417,6 @@ class Client:
         self._told = False
         if not self._asking.ask(question):
             self.session.failed("", _TEMPORARY)
-
-    def _certificate(self) -> tuple[bool, str]:
-        """Whether the client's certificate is valid, and whom it names."""
-        contexts = self._keeper.contexts
-        if self._tls is None or contexts is None:
-            return False, ""
-        return contexts.certificate(self._tls, self._keeper.certificate_field)
 
     def _leave(self) -> None:
         """Everything is written that is due before the mail process speaks: hand the client over."""
@@ -547,17 +502,6 @@ class Client:
         self._discard_input()
         self._stream.close()
         self._keeper.client_ended(self, tls=self._counted_tls)
-
-    def _discard_input(self) -> None:
-        """Take what the client has sent already: closing over it would reset the connection and lose the last words."""
-        if self._ended or self._tls is not None:
-            return
-        taken = 0
-        try:
-            while taken < MAX_DISCARDED and (data := self._stream.receive()):
-                taken += len(data)
-        except StreamLost:
-            self._ended = True
 
     def _say(self, message: str) -> None:
         keeper, session = self._keeper, self.session

@@ -9,7 +9,6 @@ for each open multipart.
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import TypeVar
 
 from dovecotpy.message.envelope import envelope_steps
 from dovecotpy.message.header import MAX_HEADER, Header
@@ -25,6 +24,7 @@ from dovecotpy.message.parameters import (
     token,
 )
 from dovecotpy.message.source import Source, newlines, source
+from dovecotpy.message.steps import finished
 from dovecotpy.message.string import string
 
 MAX_NESTING = 100
@@ -58,9 +58,6 @@ MAX_ENCODINGS = 100
 
 OPAQUE = ContentType(b"application", b"octet-stream", ())
 """What a part is shown as that a bound keeps from being taken apart (RFC 2046 section 4.5.1)."""
-
-
-Result = TypeVar("Result")
 
 
 class Part:
@@ -131,16 +128,6 @@ def whole_header(text: bytes) -> Header:
         return Header(b"\r\n")
     at = text.find(b"\r\n\r\n", 0, MAX_HEADER)
     return Header(text[: at + 4 if at >= 0 else MAX_HEADER])
-
-
-def finished(steps: Generator[None, None, Result]) -> Result:
-    """The result of work that is not to pause."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as done:
-            result: Result = done.value
-            return result
 
 
 def _single(octets: Octets, text: bytes, header: Header) -> Part | None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from dovecotpy.storage.source import SIZE, Item, Messages, Steps
+from dovecotpy.message.steps import paused
+from dovecotpy.storage.source import SIZE, Item, Messages
 
 BATCH = 512
 """Messages of one batch of answers that are at hand."""
@@ -73,17 +74,6 @@ def _read(
     wanted = frozenset([item for item, column in columns.items() if column[place] is None])
     found: Mapping[Item, bytes] | None = messages.at_once(uid, wanted)
     if found is None:
-        found = (yield from _in_steps(messages.render(uid, wanted))) or {}
+        found = (yield from paused(messages.render(uid, wanted), PAUSE)) or {}
     for item in wanted:
         columns[item][place] = found.get(item)
-
-
-def _in_steps(steps: Steps) -> Generator[Batch, None, dict[Item, bytes] | None]:
-    """What the steps lead to, with a PAUSE for each of theirs."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as done:
-            found: dict[Item, bytes] | None = done.value
-            return found
-        yield PAUSE

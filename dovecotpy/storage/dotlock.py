@@ -14,6 +14,7 @@ import time
 
 from dovecotpy import clock
 from dovecotpy.storage.errors import InUse, NoSpace, PermissionDenied
+from dovecotpy.storage.waiting import pause
 
 STALE = 120.0
 OBSERVED = 25.0
@@ -26,9 +27,6 @@ TOUCH = 10.0
 MAX_CONTENT = 512
 FULL = (errno.ENOSPC, errno.EDQUOT)
 _LONGEST_PAUSE = 0.02
-_SHORTEST_PAUSE = 0.0005
-_IMPATIENCE = 20.0
-"""How fast the pauses get shorter, per second of waiting: who waits longest looks most often, so that nobody starves among many."""
 
 
 class Dotlock:
@@ -177,7 +175,7 @@ class Dotlock:
 def _pause(now: float, waited: float) -> float:
     """Seconds until the next look; the clock's last digits keep those who wait from looking in step."""
     jitter = 0.5 + now * 1e6 % 1.0
-    return max(_SHORTEST_PAUSE, jitter * _LONGEST_PAUSE / (1.0 + _IMPATIENCE * waited))
+    return pause(jitter * _LONGEST_PAUSE, waited)
 
 
 def _abandoned_by_dead(content: bytes) -> bool:

@@ -293,10 +293,10 @@ class Locked(Protocol):
     def save(self, drafts: Sequence[Draft]) -> list[Row]:
         """All or none, durable as an OK promises. Raises NoSpace, StoreError."""
 
-    def link(self, source: BoxDriver, rows: "Iterable[Row]") -> "Generator[None, None, list[Row] | None]":
+    def link(self, source: BoxDriver, rows: "Iterable[Row]") -> "Generator[int, None, list[Row] | None]":
         """Copies without copying octets, in the order of `rows`; returns None: copy the octets instead. All or none, durable.
 
-        Pauses now and then; closed or thrown into before its end, it takes back what it placed.
+        Pauses now and then and yields how many are placed; closed or thrown into before its end, it takes back what it placed.
         """
 
     def flags(self, want: Sequence[Row]) -> list[Row | Gone | Changed]:

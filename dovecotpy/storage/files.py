@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple, TypeVar
 
 from dovecotpy.storage.errors import Internal, NoSpace, PermissionDenied, StoreError
@@ -119,24 +120,32 @@ def adopt(descriptor: int, shared: Shared | None, *, directory: bool = False) ->
         os.fchmod(descriptor, mode & 0o600 | (0o100 if directory else 0))
 
 
-def replace(directory: int, name: str, data: bytes, *, sync: bool, shared: Shared | None = None) -> Identity:
-    """Put new content in place of a file: a temporary file, then rename. Raises OSError; nothing is left behind then."""
+@contextmanager
+def replacing(directory: int, name: str) -> Iterator[int]:
+    """The descriptor of a new file, to be written; at the end of the block it stands in place of the old one. Raises OSError; nothing is left
+    behind when the block raises.
+    """
     temporary = f"{name}.tmp.{os.getpid()}.{os.urandom(4).hex()}"
     descriptor = os.open(temporary, CREATE, 0o666, dir_fd=directory)
     try:
         try:
-            adopt(descriptor, shared)
-            write_all(descriptor, data)
-            if sync:
-                os.fsync(descriptor)
-            written = os.fstat(descriptor)
+            yield descriptor
         finally:
             os.close(descriptor)
         os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
     except BaseException:
         os.unlink(temporary, dir_fd=directory)
         raise
-    return identity(written)
+
+
+def replace(directory: int, name: str, data: bytes, *, sync: bool, shared: Shared | None = None) -> Identity:
+    """Put new content in place of a file. Raises OSError; nothing is left behind then."""
+    with replacing(directory, name) as descriptor:
+        adopt(descriptor, shared)
+        write_all(descriptor, data)
+        if sync:
+            os.fsync(descriptor)
+        return identity(os.fstat(descriptor))
 
 
 def sync_directory(descriptor: int) -> None:

@@ -16,8 +16,9 @@ from dovecotpy.message.envelope import envelope, envelope_steps
 from dovecotpy.message.header import Header, header_end, parse_header
 from dovecotpy.message.lines import WHOLE, BytesBody, Octets, crlf_size
 from dovecotpy.message.preview import preview
+from dovecotpy.message.steps import finished, paused
 from dovecotpy.message.string import string
-from dovecotpy.message.structure import Part, bodystructure_steps, finished, parse_steps, whole_header
+from dovecotpy.message.structure import bodystructure_steps, parse_steps, whole_header
 from dovecotpy.message.text import BodyText, HeaderText, body_text, header_key, message_keys, stored_keys
 from dovecotpy.storage.driver import Body
 from dovecotpy.storage.errors import MessageGone
@@ -378,14 +379,7 @@ class Messages:
     def _text(self, body: Body) -> Iterator[str]:
         try:
             octets = Octets(body)
-            steps = parse_steps(octets)
-            while True:
-                try:
-                    next(steps)
-                except StopIteration as done:
-                    part: Part = done.value
-                    break
-                yield ""
+            part = yield from paused(parse_steps(octets), "")
             yield from body_text(octets, part)
         finally:
             body.close()

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from dovecotpy import clock
-from dovecotpy.storage import flags
-from dovecotpy.storage import mailbox as mailbox_module
+from dovecotpy.storage import flags, writing
 from dovecotpy.storage.dotlock import Dotlock
 from dovecotpy.storage.errors import InUse, NoSpace
 from dovecotpy.storage.mailbox import Mailbox, Operation
@@ -132,7 +131,7 @@ def test_a_stopped_holder_of_the_lock(home: Home, monkeypatch: pytest.MonkeyPatc
     box = home.inbox()
     add(box, count=2)
     uids(box)
-    monkeypatch.setattr(mailbox_module, "LOCK_SECONDS", 0.3)
+    monkeypatch.setattr(writing, "LOCK_SECONDS", 0.3)
     monkeypatch.setattr(sync_module, "LOCK_SECONDS", 0.2)
     child = Child(_hold, home.path)
     while not (home.path / "held").exists():

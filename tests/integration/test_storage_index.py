@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dovecotpy.storage import flags, mailbox
+from dovecotpy.storage import flags, writing
 from dovecotpy.storage.errors import InUse
 from dovecotpy.storage.index import history
 from dovecotpy.storage.index.lock import IndexLock
@@ -191,7 +191,7 @@ def test_a_stopped_holder_of_the_index_lock(home: Home, end: int, monkeypatch: p
         lock.release()
         os._exit(0)
     os.waitpid(holder, os.WUNTRACED)
-    monkeypatch.setattr(mailbox, "LOCK_SECONDS", 0.3)
+    monkeypatch.setattr(writing, "LOCK_SECONDS", 0.3)
     try:
         home.deliver("1.x.h")
         began = time.monotonic()

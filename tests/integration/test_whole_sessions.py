@@ -13,21 +13,14 @@ from pathlib import Path
 import pytest
 
 from tests.server import Server, eventually, messages
-from tests.sessions import Follower, Record, Worker, check, look
+from tests.sessions import Follower, Record, Worker, check, crowded_server, look
 
 BOXES = ("INBOX", "Shared")
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    settings = {
-        "login_process_per_connection": "no",
-        "login_processes_count": "2",
-        "mail_max_userip_connections": "0",
-    }
-    with Server(tmp_path, settings=settings) as server:
-        with server.logged_in() as client:
-            client.command("CREATE Shared")
+    with crowded_server(tmp_path) as server:
         yield server
         print("\n".join(line for line in server.log().splitlines() if "Error" in line or "Warning" in line))
         assert "Traceback" not in server.log()

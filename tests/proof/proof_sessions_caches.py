@@ -11,19 +11,12 @@ import pytest
 
 from tests.integration.test_whole_sessions import BOXES, compare_views, quiet
 from tests.server import Server
-from tests.sessions import Record, Worker, check, look
+from tests.sessions import Record, Worker, check, crowded_server, look
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    settings = {
-        "login_process_per_connection": "no",
-        "login_processes_count": "2",
-        "mail_max_userip_connections": "0",
-    }
-    with Server(tmp_path, settings=settings) as server:
-        with server.logged_in() as client:
-            client.command("CREATE Shared")
+    with crowded_server(tmp_path) as server:
         yield server
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from tests.integration.test_whole_sessions import kill_and_check
 from tests.server import Server
+from tests.sessions import crowded_server
 
 KILLS = int(os.environ.get("DOVECOTPY_PROOF_SESSION_KILLS", "1000"))
 SESSIONS = 8
@@ -17,14 +18,7 @@ SESSIONS = 8
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    settings = {
-        "login_process_per_connection": "no",
-        "login_processes_count": "2",
-        "mail_max_userip_connections": "0",
-    }
-    with Server(tmp_path, settings=settings) as server:
-        with server.logged_in() as client:
-            client.command("CREATE Shared")
+    with crowded_server(tmp_path) as server:
         yield server
 
 

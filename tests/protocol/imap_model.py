@@ -279,8 +279,8 @@ class ModelMailbox:
             self.expunge(uids)
         return Copied(to.uidvalidity, uids, new)
 
-    def copying(self, uids: Sequence[int], to: "ModelMailbox") -> Iterator[None]:
-        yield
+    def copying(self, uids: Sequence[int], to: "ModelMailbox") -> Iterator[int]:
+        yield 0
         return self.copy(uids, to, move=False)
 
     def replace(self, uid: int, to: "ModelMailbox", draft: Any) -> Appended:

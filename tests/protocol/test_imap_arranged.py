@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from dovecotpy import clock
+from dovecotpy.imap import searching
 from dovecotpy.imap import session as session_module
-from dovecotpy.imap import steps
 from dovecotpy.imap.commands import arranged
 from dovecotpy.search import thread as thread_module
 from dovecotpy.storage.flags import SEEN
@@ -82,10 +82,10 @@ def test_numbers_move_when_messages_go() -> None:
     "command", [b"SEARCH TEXT a", b"SORT (SUBJECT) UTF-8 ALL", b"THREAD REFERENCES UTF-8 TEXT a"]
 )
 def test_no_search_goes_on_for_ever(monkeypatch: pytest.MonkeyPatch, command: bytes) -> None:
-    monkeypatch.setattr(steps, "MAX_WORK", -1.0)
+    monkeypatch.setattr(searching, "MAX_WORK", -1.0)
     made = client()
     assert made.send(b"b " + command + b"\r\n") == b"b NO [LIMIT] The search takes too long.\r\n"
-    monkeypatch.setattr(steps, "MAX_WORK", 10.0)
+    monkeypatch.setattr(searching, "MAX_WORK", 10.0)
     assert b"b OK" in made.send(b"b " + command + b"\r\n")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 import tempfile
 import time
+from array import array
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from dovecotpy import clock
 from dovecotpy.imap import session as imap_session
 from dovecotpy.imap.session import ImapSession
 from dovecotpy.ipc.record import Level
-from dovecotpy.search.evaluate import Progress
+from dovecotpy.search.evaluate import Found, Progress
 from dovecotpy.storage import errors
 from dovecotpy.storage.mailbox import Mailbox
 from tests.protocol import imap_maildir, imap_scenarios
@@ -289,6 +290,7 @@ def test_a_long_search_lets_the_runner_look(monkeypatch: pytest.MonkeyPatch) -> 
         for _ in range(1000):
             now[0] += budget
             yield Progress(int(now[0] - 1000), 60)
+        yield Found(array("I"))
 
     monkeypatch.setattr(ModelMailbox, "search", slow)
     client = Client(store_with(), settings())

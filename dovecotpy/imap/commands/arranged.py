@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from dovecotpy.imap.arguments import Arguments
 from dovecotpy.imap.commands.search import numbers_of
-from dovecotpy.imap.dialect import CONDSTORE
 from dovecotpy.imap.keys import asks_modseq, names_numbers, parse_criteria
-from dovecotpy.imap.steps import SLICE, bounded
+from dovecotpy.imap.searching import found_by
 from dovecotpy.imap.view import Kept, View
 from dovecotpy.search import query as q
-from dovecotpy.search.evaluate import Found
 
 if TYPE_CHECKING:
     from dovecotpy.imap.session import ImapSession
@@ -42,15 +40,7 @@ def matching(session: "ImapSession", arguments: Arguments) -> Generator[bytes, N
     view = session.selected
     view.look()
     query = parse_criteria(arguments, view)
-    if asks_modseq(query):
-        yield from session.enable(CONDSTORE)
-    found: array[int] = array("I")
-    for step in bounded(view.mailbox.search(query, view.uids, SLICE)):
-        if isinstance(step, Found):
-            found += step.uids
-        else:
-            session.note_progress(step.done, step.total)
-            yield b""
+    found = yield from found_by(session, query)
     modseq = view.highest_of(found) if asks_modseq(query) and found else None
     numbers = found if arguments.by_uid else numbers_of(view, found)
     return Matching(found, numbers, modseq, query, not names_numbers(query))

@@ -35,7 +35,7 @@ def copy(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
     try:
         while True:
             try:
-                next(copying)
+                session.note_progress(next(copying), len(uids))
             except StopIteration as end:
                 copied = end.value
                 break

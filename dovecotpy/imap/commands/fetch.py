@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 
 from dovecotpy.imap.arguments import Arguments
 from dovecotpy.imap.dialect import CONDSTORE, QRESYNC
@@ -17,6 +17,7 @@ from dovecotpy.imap.view import View
 from dovecotpy.imap.wire import sequence
 from dovecotpy.ipc.record import Level
 from dovecotpy.message.section import WHOLE, Span
+from dovecotpy.message.steps import paused
 from dovecotpy.storage import flags as bits
 from dovecotpy.storage.driver import Body, Columns
 from dovecotpy.storage.errors import MailboxReplaced, MessageGone, StoreError
@@ -408,10 +409,12 @@ class _Fetch:
         """One FETCH response with sections: nothing of it is sent before all of them were found."""
         found: list[tuple[BodyItem, Value]] = []
         for item in self.plan.sections:
+            value: Value
             if item.form is Form.STORED:
-                found.append((item, (yield from _with_pauses(text.find(item.section, item.partial)))))
+                value = yield from paused(text.find(item.section, item.partial), b"")
             else:
-                found.append((item, (yield from _with_pauses(text.decoded(item.section, item.partial)))))
+                value = yield from paused(text.decoded(item.section, item.partial), b"")
+            found.append((item, value))
         head = b"* %d FETCH (%b" % (number, b" ".join(pieces))
         if pieces:
             head += b" "
@@ -440,18 +443,6 @@ def _is_whole(item: BodyItem) -> bool:
 
 
 Value = Span | Decoded | bytes | None
-Steps = TypeVar("Steps")
-
-
-def _with_pauses(steps: Generator[None, None, Steps]) -> Generator[bytes, None, Steps]:
-    """What the steps lead to; nothing is said meanwhile."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as done:
-            value: Steps = done.value
-            return value
-        yield b""
 
 
 def _field_lists(plan: Plan) -> list[tuple[BodyItem, bytes]]:

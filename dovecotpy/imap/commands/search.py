@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING
 
 from dovecotpy import clock
 from dovecotpy.imap.arguments import Arguments
-from dovecotpy.imap.dialect import CONDSTORE
 from dovecotpy.imap.errors import Refused
-from dovecotpy.imap.fuzzy import relevancy
 from dovecotpy.imap.keys import asks_modseq, names_numbers, parse_keys
 from dovecotpy.imap.registry import State, command
+from dovecotpy.imap.relevancy import relevancy
 from dovecotpy.imap.returns import Result, parse_returns
-from dovecotpy.imap.steps import SLICE, bounded
+from dovecotpy.imap.searching import found_by
 from dovecotpy.imap.view import View
-from dovecotpy.search.evaluate import Found
 from dovecotpy.storage.errors import StoreError
 
 if TYPE_CHECKING:
@@ -38,15 +36,7 @@ def search(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
     try:
         view.look()
         query = parse_keys(arguments, view)
-        if asks_modseq(query):
-            yield from session.enable(CONDSTORE)
-        found: array[int] = array("I")
-        for step in bounded(view.mailbox.search(query, view.uids, SLICE)):
-            if isinstance(step, Found):
-                found += step.uids
-            else:
-                session.note_progress(step.done, step.total)
-                yield b""
+        found = yield from found_by(session, query)
     except (Refused, StoreError):
         if returns is not None and returns.save:
             view.saved = array("I")

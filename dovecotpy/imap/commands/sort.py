@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from dovecotpy import clock
@@ -11,12 +11,12 @@ from dovecotpy.imap.arguments import Arguments
 from dovecotpy.imap.commands.arranged import keep_answer, kept_answer, matching, tell
 from dovecotpy.imap.commands.search import PIECE, words
 from dovecotpy.imap.errors import Refused
-from dovecotpy.imap.fuzzy import FUZZY, relevancy
+from dovecotpy.imap.fuzzy import FUZZY
 from dovecotpy.imap.registry import State, command
+from dovecotpy.imap.relevancy import relevancy
 from dovecotpy.imap.returns import ESORT, Result, Returns, parse_returns
-from dovecotpy.imap.steps import bounded
+from dovecotpy.imap.searching import answer_of
 from dovecotpy.imap.wire.tokens import Atom
-from dovecotpy.search.evaluate import Found
 from dovecotpy.search.sort import Criterion, Key, Program
 from dovecotpy.storage.errors import StoreError
 
@@ -39,7 +39,8 @@ def sort(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
         if (returns is not None and returns.relevancy) or _by_relevancy(program):
             scores = yield from relevancy(session, arguments, query, uids)
         if returns is not None:
-            ordered = yield from _ordered(session, program, uids, scores)
+            steps = session.selected.mailbox.sort(program, uids, scores)
+            ordered = (yield from answer_of(session, steps)).uids
             told = ordered if arguments.by_uid else _renumbered(uids, numbers, ordered)
             result = Result(ordered, told, is_sorted=False, scores=scores)
             yield from _tell_returns(session, returns, result, modseq, by_uid=arguments.by_uid)
@@ -56,7 +57,7 @@ def sort(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
     if rendered is not None:
         yield rendered
     else:
-        ordered = yield from _ordered(session, program, uids, scores)
+        ordered = (yield from answer_of(session, view.mailbox.sort(program, uids, scores))).uids
         told = ordered if arguments.by_uid else _renumbered(uids, numbers, ordered)
         rendered = yield from tell(session, _response(told, modseq))
         if (
@@ -108,17 +109,6 @@ def _program(arguments: Arguments, disabled: frozenset[bytes]) -> Program:
     if reverse or not program:
         raise arguments.wrong("Missing sort criterion.")
     return tuple(program.values())
-
-
-def _ordered(
-    session: "ImapSession", program: Program, uids: "array[int]", scores: Mapping[int, int] | None
-) -> "Generator[bytes, None, array[int]]":
-    for step in bounded(session.selected.mailbox.sort(program, uids, scores)):
-        if isinstance(step, Found):
-            return step.uids
-        session.note_progress(step.done, step.total)
-        yield b""
-    raise AssertionError("a sort ends with its answer")
 
 
 def _renumbered(uids: "array[int]", numbers: Sequence[int], ordered: "array[int]") -> Sequence[int]:

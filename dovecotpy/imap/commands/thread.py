@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from dovecotpy import clock
 from dovecotpy.imap.arguments import Arguments
 from dovecotpy.imap.commands.arranged import keep_answer, kept_answer, matching, tell
 from dovecotpy.imap.registry import State, command
-from dovecotpy.imap.steps import bounded
+from dovecotpy.imap.searching import answer_of
 from dovecotpy.search.arrange import Threads
 from dovecotpy.search.thread import Algorithm, render
 
@@ -36,7 +36,7 @@ def thread(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
     if rendered is not None:
         yield rendered
     else:
-        threads = yield from _threads(session, algorithm, uids)
+        threads = yield from answer_of(session, view.mailbox.thread(algorithm, uids))
         told = numbers
         if len(threads.uids) != len(uids):
             number_of = dict(zip(uids, numbers, strict=True))
@@ -46,17 +46,6 @@ def thread(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
             keep_answer(view, key, uids, numbers, rendered)
     taken = clock.monotonic() - started
     yield from session.complete(f"Thread completed ({taken:.3f} secs).", expunges=expunges)
-
-
-def _threads(
-    session: "ImapSession", algorithm: Algorithm, uids: Sequence[int]
-) -> Generator[bytes, None, Threads]:
-    for step in bounded(session.selected.mailbox.thread(algorithm, uids)):
-        if isinstance(step, Threads):
-            return step
-        session.note_progress(step.done, step.total)
-        yield b""
-    raise AssertionError("threading ends with its answer")
 
 
 def _response(threads: Threads, numbers: Sequence[int]) -> Iterator[bytes]:

@@ -13,12 +13,10 @@ import time
 from dovecotpy import clock
 from dovecotpy.storage import files
 from dovecotpy.storage.errors import InUse
+from dovecotpy.storage.waiting import pause
 
 NAME = "dovecotpy.index.lock"
 _LONGEST_PAUSE = 0.01
-_SHORTEST_PAUSE = 0.0005
-_IMPATIENCE = 20.0
-"""How fast the pauses get shorter, per second of waiting: who waits longest looks most often."""
 
 
 class IndexLock:
@@ -38,8 +36,7 @@ class IndexLock:
             waited = clock.monotonic() - began
             if waited >= seconds:
                 raise InUse("Timeout while waiting for lock")
-            pause = max(_SHORTEST_PAUSE, _LONGEST_PAUSE / (1.0 + _IMPATIENCE * waited))
-            time.sleep(min(pause, seconds - waited))
+            time.sleep(min(pause(_LONGEST_PAUSE, waited), seconds - waited))
 
     def _try(self) -> bool:
         if self._descriptor < 0 and not self._is_file:

@@ -288,17 +288,8 @@ def _lock(descriptor: int) -> bool:
 def _write(directory: int, named: Iterator[tuple[int, str]]) -> bytes:
     """A new base in place of the file. named: by rising UID. Raises Lost, OSError; nothing is left behind then."""
     identity = os.urandom(4)
-    temporary = f"{NAME}.tmp.{os.getpid()}.{identity.hex()}"
-    descriptor = os.open(temporary, files.CREATE, 0o666, dir_fd=directory)
-    try:
-        try:
-            _write_base(descriptor, identity, named)
-        finally:
-            os.close(descriptor)
-        os.rename(temporary, NAME, src_dir_fd=directory, dst_dir_fd=directory)
-    except BaseException:
-        os.unlink(temporary, dir_fd=directory)
-        raise
+    with files.replacing(directory, NAME) as descriptor:
+        _write_base(descriptor, identity, named)
     return _GENERATION.pack(identity, 0)
 
 

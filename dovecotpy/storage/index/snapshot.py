@@ -291,17 +291,8 @@ def write(
     arrivals: Sequence[tuple[int, int]],
 ) -> None:
     """Put a snapshot in place, with an empty log. Columns are asked for one at a time. Raises OSError; nothing is left behind then."""
-    temporary = f"{NAME}.tmp.{os.getpid()}.{head.generation.hex()}"
-    descriptor = os.open(temporary, files.CREATE, 0o666, dir_fd=directory)
-    try:
-        try:
-            _write(descriptor, head, column, expunges, arrivals)
-        finally:
-            os.close(descriptor)
-        os.rename(temporary, NAME, src_dir_fd=directory, dst_dir_fd=directory)
-    except BaseException:
-        os.unlink(temporary, dir_fd=directory)
-        raise
+    with files.replacing(directory, NAME) as descriptor:
+        _write(descriptor, head, column, expunges, arrivals)
 
 
 def _write(

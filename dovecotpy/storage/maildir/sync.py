@@ -3,62 +3,36 @@
 from __future__ import annotations
 
 import os
-import time
-from itertools import filterfalse
 from typing import TYPE_CHECKING
 
 from dovecotpy import clock
-from dovecotpy.ipc.record import Level
-from dovecotpy.storage import files
 from dovecotpy.storage.driver import Columns, Delta, Row
-from dovecotpy.storage.errors import InUse, MailboxReplaced, NoSpace, PermissionDenied
+from dovecotpy.storage.errors import InUse, NoSpace, PermissionDenied
 from dovecotpy.storage.files import NOWHERE
-from dovecotpy.storage.maildir import courier, filename, uidlist
+from dovecotpy.storage.maildir import courier, filename
+from dovecotpy.storage.maildir.doubles import Doubles
 from dovecotpy.storage.maildir.listing import Listing, Marks, look
-from dovecotpy.storage.maildir.uidlist import Broken
-from dovecotpy.storage.notify import LEFT_FOR_GOOD
 
 if TYPE_CHECKING:
     from dovecotpy.storage.maildir.box import MaildirBox
     from dovecotpy.storage.maildir.locked import LockedMaildir
-
-LISTINGS = 3
-"""Listings before a name that is missing is left as it was."""
-SEARCHES = 30
-"""Listings in search of one message before giving up."""
-PAUSE = 0.003
-"""Seconds before a noisy listing is repeated, so that events on their way arrive."""
 FIRST_LOCK_SECONDS = 10.0
 LOCK_SECONDS = 1.0
 """A mailbox that is open already does not wait longer for the lock: new messages come with the next look."""
-HARD_LINK_SECONDS = 30
-"""A second hard link to a message is a duplicate when it is so old; before that, somebody may be at work."""
 
 
-class Sync:
+class Sync(Doubles):
     """One sync of one mailbox."""
 
     def __init__(self, box: MaildirBox, known: Columns) -> None:
-        self.box = box
+        super().__init__(box)
         self.columns = known
         self.appeared: list[Row] = []
         self.changed: dict[int, str] = {}
-        self.vanished: list[int] = []
         self.recent: list[int] = []
         self.placed: set[int] = set()
         """known messages that were found, be it at the name that they had before"""
         self.surplus_before: dict[int, frozenset[str]] = {}
-        self.complete = True
-        self.listed = 0
-        """the next UID, as far as lines were read before the listing was begun"""
-        self.nobody_wrote = True
-        """nobody was at work on those lines any more"""
-        self.moved_files = False
-        self.missing: list[tuple[int, str]] = []
-        self.new: dict[str, str] = {}
-        """base names that are not known at their place, in new/: names"""
-        self.cur: dict[str, str] = {}
-        self.doubles: list[tuple[bool, str]] = []
 
     def run(self) -> Delta:
         """Raises MailboxReplaced, InUse, StoreError, OSError."""
@@ -111,134 +85,6 @@ class Sync:
             if uid in box.names:
                 self.changed[uid] = box.names[uid]
 
-    # Listing
-
-    def _from_events(self) -> Listing | None:
-        """What the watch says that others did, where that is all of it and leaves nothing open; None: a listing is due."""
-        box = self.box
-        if box.exact is None:
-            return None
-        self._read_lines_first()
-        marks = box.marks()
-        box.take_events()
-        if box.exact is None or not box.news:
-            return None
-        touched = {is_new for is_new, _ in box.news}
-        if (box.exact.new != marks.new and True not in touched) or (
-            box.exact.cur != marks.cur and False not in touched
-        ):
-            return None
-        last = {(is_new, event.name): event for is_new, event in box.news}
-        left: set[str] = set()
-        came: set[str] = set()
-        twice = False
-        for (is_new, name), event in last.items():
-            known, bases = (box.new, self.new) if is_new else (box.cur, self.cur)
-            if event.came == (name in known) or name[0] == ".":
-                continue
-            base = filename.base_of(name)
-            if not event.came:
-                self.missing.append((known[name], name))
-                if event.kind != LEFT_FOR_GOOD:
-                    left.add(base)
-            else:
-                twice = twice or base in came
-                bases[base] = name
-                came.add(base)
-        if twice or left - came:
-            self.missing, self.new, self.cur = [], {}, {}
-            return None
-        return Listing((), (), marks, marks, False, True, frozenset(came), False, len(box.news))
-
-    def _read_lines_first(self) -> None:
-        """The lines of the uidlist that what follows can say anything about."""
-        if self.box.uidlist.identity != NOWHERE or not self.box.names:
-            self._read_lines()
-        self.listed, self.nobody_wrote = self.box.uidlist.uidnext, not self._others_write()
-
-    def _list(self) -> Listing:
-        box = self.box
-        if box.exact is None:
-            box.news.clear()
-            box.news_lost = False
-        self._read_lines_first()
-        for attempt in range(LISTINGS):
-            listing = look(box)
-            self._compare(listing)
-            if self._is_certain(listing):
-                break
-            if attempt + 1 < LISTINGS:
-                time.sleep(PAUSE)
-        return listing
-
-    def _settled(self) -> int:
-        """Of files with lines below this UID, the listing proves that they are not there.
-
-        A writer puts lines at the end, then the files, and only then lets go of the lock: under its hands the last lines without a file
-        are open, and whatever came later is.
-        """
-        box = self.box
-        settled = self.listed
-        if self.nobody_wrote:
-            return settled
-        for base, uid in reversed(box.uidlist.uids.items()):
-            if uid >= self.listed:
-                continue
-            if uid < box.told or uid in box.names or base in self.new or base in self.cur:
-                break
-            settled = uid
-        return settled
-
-    def _others_write(self) -> bool:
-        box = self.box
-        return not box.dotlock.held and files.identify(box.control, uidlist.NAME + ".lock") != NOWHERE
-
-    def _compare(self, listing: Listing) -> None:
-        """Which names are not known, and which known names are not there."""
-        box = self.box
-        self.doubles = []
-        missing: list[tuple[int, str]] = []
-        found: list[dict[str, str]] = []
-        for is_new, names, known in ((True, listing.new, box.new), (False, listing.cur, box.cur)):
-            if names is known:
-                found.append({})
-                continue
-            names = names if isinstance(names, (list, set)) else list(names)
-            fresh = list(filterfalse(known.__contains__, names))
-            if len(names) - len(fresh) < len(known):
-                gone = set(known)
-                gone.difference_update(names)
-                missing += [(known[name], name) for name in sorted(gone)]
-            found.append(self._by_base(is_new, fresh))
-        self.missing = missing
-        self.new, self.cur = found
-        for base in self.new.keys() & self.cur.keys():
-            self.doubles.append((True, self.new.pop(base)))
-
-    def _by_base(self, is_new: bool, names: list[str]) -> dict[str, str]:
-        """Names of messages by their base names; what stands twice is noted."""
-        bases = dict(zip([name.partition(":")[0] for name in names], names, strict=True))
-        if len(bases) == len(names) and "/." not in "/" + "/".join(names):
-            return bases
-        bases = {}
-        for name in names:
-            base = name.partition(":")[0]
-            if base in bases:
-                self.doubles.append((is_new, name))
-            elif name[0] != ".":
-                bases[base] = name
-        return bases
-
-    def _is_certain(self, listing: Listing) -> bool:
-        """Nothing is left open that another listing could settle."""
-        if listing.quiet:
-            return True
-        for _, name in self.missing:
-            base = filename.base_of(name)
-            if base not in self.new and base not in self.cur and not listing.proves_gone(base):
-                return False
-        return listing.watched or not self.doubles
-
     # The uidlist
 
     def _read_list(self, listing: Listing) -> None:
@@ -249,36 +95,6 @@ class Sync:
         ):
             return
         self._read_lines()
-
-    def _read_lines(self) -> None:
-        box = self.box
-        try:
-            again = box.uidlist.refresh()
-        except Broken:
-            return
-        validity = box.uidlist.uidvalidity
-        if not validity:
-            return
-        if box.uidvalidity and validity != box.uidvalidity:
-            raise MailboxReplaced("Mailbox UIDVALIDITY changed")
-        box.uidvalidity = validity
-        box.guid = box.uidlist.guid.encode()
-        if again and box.names:
-            box.list_reread = True
-            self._check_uids()
-
-    def _check_uids(self) -> None:
-        """The list was written anew: messages whose UID is another one now are gone under the old one."""
-        box = self.box
-        uids = box.uidlist.uids
-        for uid, name in list(box.names.items()):
-            base = filename.base_of(name)
-            if uids.get(base, uid) != uid:
-                is_new = name in box.new
-                box.forget(uid)
-                self.vanished.append(uid)
-                (self.new if is_new else self.cur)[base] = name
-        self.missing = [(uid, name) for uid, name in self.missing if uid in box.names]
 
     # What must be written
 
@@ -415,69 +231,6 @@ class Sync:
         if not is_new and filename.base_of(name) in self.cur:
             self.cur[filename.base_of(name)] = target
         return True
-
-    # Duplicates
-
-    def _real_doubles(self, listing: Listing) -> list[tuple[bool, str]]:
-        """Base names that stand twice for certain, not because one was renamed during the listing."""
-        box = self.box
-        doubles = list(self.doubles)
-        gone = {name for _, name in self.missing}
-        if not box.names and not doubles:
-            return []
-        for is_new, bases in ((True, self.new), (False, self.cur)):
-            for base in list(bases):
-                uid = box.uidlist.uids.get(base)
-                known = box.names.get(uid) if uid is not None else None
-                if known is not None and known not in gone and filename.base_of(known) == base:
-                    doubles.append((is_new, bases.pop(base)))
-        if not doubles:
-            return []
-        certain = [(is_new, name) for is_new, name in doubles if listing.proves_gone(filename.base_of(name))]
-        if len(certain) < len(doubles):
-            self.complete = False
-        return certain if box.writable else []
-
-    def _fix_doubles(self, doubles: list[tuple[bool, str]]) -> None:
-        box = self.box
-        for is_new, name in doubles:
-            directory = box.new_directory if is_new else box.cur_directory
-            other = self._other_of(filename.base_of(name), name)
-            try:
-                mine = os.stat(name, dir_fd=directory, follow_symlinks=False)
-                if other is None:
-                    continue
-                theirs = os.stat(other[1], dir_fd=other[0], follow_symlinks=False)
-                if (mine.st_dev, mine.st_ino) == (theirs.st_dev, theirs.st_ino):
-                    self._unlink_double(directory, name, mine.st_ctime)
-                    continue
-                fresh = box.context.names.make() + filename.sizes_of(filename.base_of(name))
-                os.rename(name, fresh, src_dir_fd=directory, dst_dir_fd=box.new_directory)
-            except FileNotFoundError:
-                continue
-            self.complete = False
-            self.moved_files = True
-            box.context.log(Level.WARNING, f"{box.shown}: Fixed a duplicate: {name} -> {fresh}")
-
-    def _unlink_double(self, directory: int, name: str, changed: float) -> None:
-        if abs(clock.file_time() - changed) <= HARD_LINK_SECONDS:
-            self.complete = False
-            return
-        os.unlink(name, dir_fd=directory)
-        self.complete = False
-        self.moved_files = True
-        self.box.context.log(Level.WARNING, f"{self.box.shown}: Unlinked a duplicate: {name}")
-
-    def _other_of(self, base: str, name: str) -> tuple[int, str] | None:
-        box = self.box
-        uid = box.uidlist.uids.get(base)
-        if uid is not None and uid in box.names:
-            return box.path(uid)
-        if base in self.cur and self.cur[base] != name:
-            return box.cur_directory, self.cur[base]
-        if base in self.new and self.new[base] != name:
-            return box.new_directory, self.new[base]
-        return None
 
     # What is told
 
@@ -627,26 +380,3 @@ class Sync:
             box.settle(own=True)
         elif box.known is not None:
             box.known = Marks(box.known.new, box.known.cur, box.listed_mark())
-
-
-def locate(box: MaildirBox, uid: int) -> str | None:
-    """Find a message that is not at its name; None if it is proven gone. Updates what the mailbox knows of its name.
-
-    Raises InUse when the mailbox does not hold still long enough to tell.
-    """
-    old = box.name_of(uid)
-    if old is None:
-        return None
-    base = filename.base_of(old)
-    for _ in range(SEARCHES):
-        listing = look(box)
-        box.known = None
-        for is_new, names in ((True, listing.new), (False, listing.cur)):
-            for name in names:
-                if name.partition(":")[0] == base:
-                    box.put(uid, name, is_new=is_new)
-                    return name
-        if listing.proves_gone(base):
-            return None
-        time.sleep(PAUSE)
-    raise InUse("Timeout while waiting for lock")

@@ -6,8 +6,6 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 
-from dovecotpy import clock
-from dovecotpy.ipc.record import Level
 from dovecotpy.storage import files
 from dovecotpy.storage.driver import BoxInfo
 from dovecotpy.storage.errors import (
@@ -17,120 +15,29 @@ from dovecotpy.storage.errors import (
     MailboxNotFound,
     StoreError,
 )
-from dovecotpy.storage.location import Location
 from dovecotpy.storage.maildir import paths, uidlist
-from dovecotpy.storage.maildir.box import SHARED_FILE, MaildirBox, packed
-from dovecotpy.storage.maildir.context import Context
+from dovecotpy.storage.maildir.box import SHARED_FILE, MaildirBox
 from dovecotpy.storage.maildir.listing import Marks
-from dovecotpy.storage.maildir.paths import FS, IMAPDIR, MAILDIRPP, TRASH, Layout
+from dovecotpy.storage.maildir.paths import FS, MAILDIRPP, TRASH
+from dovecotpy.storage.maildir.removal import MAX_REMOVED_DEPTH, TEMPORARY, clean_trash, remove
+from dovecotpy.storage.maildir.roots import Roots
 from dovecotpy.storage.maildir.subscriptions import Subscriptions
-from dovecotpy.storage.maildir.uidlist import Broken, Uidlist
-from dovecotpy.storage.state import State
+from dovecotpy.storage.maildir.watched import packed
 
-_LAYOUTS = {layout.name: layout for layout in (MAILDIRPP, IMAPDIR, FS)}
 FOLDER_MARK = "maildirfolder"
-TEMPORARY = "..dovecotpy-"
-"""How directories begin that are being made or removed."""
-TRASH_SECONDS = 3600
 MAX_DEPTH = 64
 """Directories below the root that a listing of LAYOUT=fs follows."""
-MAX_REMOVED_DEPTH = 8
 
 
-class MaildirTree:
+class MaildirTree(Roots):
     """The mailboxes of one user at one mail_location. Raises StoreError when the root cannot be used."""
-
-    def __init__(self, location: Location, context: Context, *, inbox: bool) -> None:
-        self._location = location
-        self._context = context._replace(is_clash=self._is_clash)
-        self._has_inbox = inbox
-        self.layout: Layout = _LAYOUTS.get(location.layout, MAILDIRPP)
-        if self.layout is IMAPDIR and not location.inbox:
-            self._location = location._replace(inbox=os.path.join(location.root, self.layout.inbox))
-        self.separator = self.layout.separator
-        self._roots: dict[str, int] = {}
-        self._index_said = False
-
-    def use(self, state: State) -> None:
-        """The State of the CONTROL root, before the first mailbox is opened."""
-        self._context = self._context._replace(state=state)
-
-    def keep_private_in(self, state: State) -> None:
-        """The user's own State, before the first mailbox is opened."""
-        self._context = self._context._replace(private=state)
-
-    def _components(self, disk: bytes) -> tuple[str, ...]:
-        """Where a mailbox is. `INBOX` is the root only in the tree that has the user's INBOX. Raises InvalidMailboxName."""
-        if disk == b"INBOX" and not self._has_inbox:
-            return (self.layout.inbox,)
-        return self.layout.components(disk)
-
-    # Directories
-
-    def _root(self, path: str) -> int:
-        """Descriptor of a root, made when it is missing."""
-        found = self._roots.get(path)
-        if found is None:
-            mode = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-            try:
-                try:
-                    found = os.open(path, mode)
-                except FileNotFoundError:
-                    os.makedirs(path)
-                    found = os.open(path, mode)
-            except OSError as error:
-                raise files.translated(error, f"open({path})") from error
-            self._roots[path] = found
-        return found
-
-    def _mail_root(self) -> int:
-        return self._root(self._location.root)
-
-    def _inbox_directory(self) -> int:
-        """A new descriptor of INBOX's directory."""
-        path = self._location.inbox or self._location.root
-        return os.dup(self._root(path))
-
-    def control_root(self) -> str:
-        """The path below which uidlists, State and subscriptions are."""
-        return self._location.control or self._location.root
-
-    def control_directory(self) -> int:
-        """The descriptor of the same."""
-        return self._root(self.control_root())
-
-    def _beside(self, path: str, parts: tuple[str, ...]) -> int:
-        """A mailbox's directory below a CONTROL or INDEX root, made when it is missing; a new descriptor."""
-        return paths.ensure_directory(self._root(path), parts or (self.layout.inbox,))
-
-    def index_directory(self, disk: bytes) -> int | None:
-        """Where a mailbox's index is: a new descriptor; None: INDEX=MEMORY, or it cannot be had."""
-        if self._location.index_root == "MEMORY":
-            return None
-        parts = self._components(disk)
-        try:
-            if self._location.index_root:
-                return self._beside(self._location.index_root, parts)
-            return self._directory(parts, disk)
-        except (OSError, StoreError) as error:
-            if not self._index_said:
-                self._index_said = True
-                where = self._location.index_root or self._location.root
-                cause = error.strerror if isinstance(error, OSError) else error.log
-                self._context.log(Level.WARNING, f"Indexes below {where} are not used: {cause}")
-            return None
-
-    def _directory(self, parts: tuple[str, ...], disk: bytes) -> int:
-        if not parts:
-            return self._inbox_directory()
-        return paths.open_mailbox(self._mail_root(), parts, disk)
 
     # Opening
 
     def open(self, disk: bytes, *, writable: bool) -> MaildirBox:
         """Raises MailboxNotFound, InvalidMailboxName, StoreError."""
         parts = self._components(disk)
-        shown = _shown(disk)
+        shown = os.fsdecode(disk)
         try:
             directory = self._directory(parts, disk)
             if parts and not self._is_maildir(directory):
@@ -182,10 +89,6 @@ class MaildirTree:
         finally:
             os.close(directory)
 
-    def _is_clash(self, guid: str, name: str) -> bool:
-        """Whether the mailbox of that name has that GUID."""
-        return self._guid(os.fsencode(name)) == guid
-
     # Listing
 
     def mailboxes(self) -> Iterable[BoxInfo]:
@@ -203,7 +106,7 @@ class MaildirTree:
             for entry in entries:
                 name = entry.name
                 if name.startswith((TRASH, TEMPORARY)):
-                    _clean_trash(root, name)
+                    clean_trash(root, name)
                 shown = name[len(self.layout.prefix) :]
                 if not name.startswith(os.fsdecode(self.layout.prefix)) or shown[:1] in ("", "."):
                     continue
@@ -246,7 +149,7 @@ class MaildirTree:
                 ]
             for name in found:
                 if name[0] == ".":
-                    _clean_trash(directory, name)
+                    clean_trash(directory, name)
             return [name for name in found if name[0] != "."]
         finally:
             os.close(directory)
@@ -276,7 +179,9 @@ class MaildirTree:
             finally:
                 os.close(parent)
         except OSError as error:
-            raise files.translated(error, f"mkdir({self._location.root}, mailbox {_shown(disk)})") from error
+            raise files.translated(
+                error, f"mkdir({self._location.root}, mailbox {os.fsdecode(disk)})"
+            ) from error
 
     def _make(self, parent: int, name: str) -> None:
         """Built under another name, then renamed, so that a mailbox is there whole or not at all."""
@@ -295,7 +200,7 @@ class MaildirTree:
             self._fill(directory)
             os.rename(temporary, name, src_dir_fd=parent, dst_dir_fd=parent)
         except BaseException:
-            _remove(parent, temporary)
+            remove(parent, temporary)
             raise
         finally:
             os.close(directory)
@@ -340,7 +245,7 @@ class MaildirTree:
         try:
             parent = paths.open_directory(root, parts[:-1])
         except OSError:
-            raise MailboxNotFound(f"Mailbox doesn't exist: {_shown(disk)}") from None
+            raise MailboxNotFound(f"Mailbox doesn't exist: {os.fsdecode(disk)}") from None
         try:
             found = os.stat(parts[-1], dir_fd=parent, follow_symlinks=False)
             if stat.S_ISLNK(found.st_mode):
@@ -351,9 +256,11 @@ class MaildirTree:
             else:
                 self._to_trash(parent, parts[-1])
         except FileNotFoundError:
-            raise MailboxNotFound(f"Mailbox doesn't exist: {_shown(disk)}") from None
+            raise MailboxNotFound(f"Mailbox doesn't exist: {os.fsdecode(disk)}") from None
         except OSError as error:
-            raise files.translated(error, f"delete({self._location.root}, mailbox {_shown(disk)})") from error
+            raise files.translated(
+                error, f"delete({self._location.root}, mailbox {os.fsdecode(disk)})"
+            ) from error
         finally:
             os.close(parent)
         if self.layout is FS:
@@ -385,26 +292,26 @@ class MaildirTree:
         except OSError as error:
             if isinstance(error, FileNotFoundError):
                 raise
-            _remove(self._mail_root(), trash)
+            remove(self._mail_root(), trash)
             trash = f"{TRASH}.{os.getpid()}"
             os.rename(name, trash, src_dir_fd=parent, dst_dir_fd=self._mail_root())
         if self._context.sync:
             files.sync_directory(parent)
-        _remove(self._mail_root(), trash)
+        remove(self._mail_root(), trash)
 
     def _delete_deep(self, parent: int, name: str, disk: bytes) -> None:
         """With fs, children are inside: only the mail goes, and the directory when nothing is left in it."""
         directory = paths.open_directory(parent, (name,))
         try:
             if files.identify(directory, "cur") == files.NOWHERE and os.listdir(directory):
-                raise CannotDo(f"Directory {_shown(disk)} isn't empty, can't delete it.")
+                raise CannotDo(f"Directory {os.fsdecode(disk)} isn't empty, can't delete it.")
             for below in paths.SUBDIRECTORIES:
                 trash = f"{TEMPORARY}{os.getpid()}-{os.urandom(4).hex()}"
                 try:
                     os.rename(below, trash, src_dir_fd=directory, dst_dir_fd=self._mail_root())
                 except FileNotFoundError:
                     continue
-                _remove(self._mail_root(), trash)
+                remove(self._mail_root(), trash)
             for entry in os.listdir(directory):
                 found = os.stat(entry, dir_fd=directory, follow_symlinks=False)
                 if stat.S_ISREG(found.st_mode):
@@ -426,30 +333,8 @@ class MaildirTree:
                 parent = paths.open_directory(self._root(path), parts[:-1])
             except OSError:
                 continue
-            _remove(parent, parts[-1], MAX_REMOVED_DEPTH)
+            remove(parent, parts[-1], MAX_REMOVED_DEPTH)
             os.close(parent)
-
-    def _guid(self, disk: bytes) -> str:
-        """The GUID that a mailbox's uidlist has; empty where it has none."""
-        try:
-            control = self._control_of(disk)
-        except (OSError, StoreError):
-            return ""
-        listed = Uidlist(control)
-        try:
-            listed.refresh()
-            return listed.guid
-        except (Broken, OSError):
-            return ""
-        finally:
-            listed.close()
-            os.close(control)
-
-    def _control_of(self, disk: bytes) -> int:
-        parts = self._components(disk)
-        if self._location.control:
-            return paths.open_directory(self._root(self._location.control), parts or (self.layout.inbox,))
-        return self._directory(parts, disk)
 
     # Renaming
 
@@ -473,7 +358,7 @@ class MaildirTree:
                     self._rename_beside(self._root(path), before, after, old, new)
         except OSError as error:
             raise files.translated(
-                error, f"rename({self._location.root}, {_shown(old)} -> {_shown(new)})"
+                error, f"rename({self._location.root}, {os.fsdecode(old)} -> {os.fsdecode(new)})"
             ) from error
 
     def _rename_deep(self, before: tuple[str, ...], after: tuple[str, ...], old: bytes) -> None:
@@ -482,9 +367,9 @@ class MaildirTree:
         try:
             source = paths.open_mailbox(root, before[:-1], old)
             try:
-                _rename_into(source, before[-1], target, after[-1])
+                os.rename(before[-1], after[-1], src_dir_fd=source, dst_dir_fd=target)
             except FileNotFoundError:
-                raise MailboxNotFound(f"Mailbox doesn't exist: {_shown(old)}") from None
+                raise MailboxNotFound(f"Mailbox doesn't exist: {os.fsdecode(old)}") from None
             finally:
                 os.close(source)
             if self._context.sync:
@@ -498,7 +383,7 @@ class MaildirTree:
         names = [name for name, _ in self._flat()]
         children = [name for name in names if name.startswith(old + b".")]
         if old not in names and not children:
-            raise MailboxNotFound(f"Mailbox doesn't exist: {_shown(old)}")
+            raise MailboxNotFound(f"Mailbox doesn't exist: {os.fsdecode(old)}")
         moves = [*children, *([old] if old in names else [])]
         for name in moves:
             target = self._components(new + name[len(old) :])[0]
@@ -553,51 +438,3 @@ class MaildirTree:
         if b"\n" in disk or b"\r" in disk or b"\0" in disk:
             raise InvalidMailboxName("Invalid mailbox name.")
         self._subscriptions().change(disk, wanted)
-
-    def close(self) -> None:
-        """Give back descriptors. Idempotent."""
-        for descriptor in self._roots.values():
-            os.close(descriptor)
-        self._roots.clear()
-
-
-def _shown(disk: bytes) -> str:
-    return os.fsdecode(disk)
-
-
-def _clean_trash(parent: int, name: str) -> None:
-    """Remove what somebody who died was making or removing."""
-    try:
-        found = os.stat(name, dir_fd=parent, follow_symlinks=False)
-    except OSError:
-        return
-    if clock.file_time() - found.st_ctime > TRASH_SECONDS:
-        _remove(parent, name)
-
-
-def _rename_into(source: int, name: str, target: int, new: str) -> None:
-    os.rename(name, new, src_dir_fd=source, dst_dir_fd=target)
-
-
-def _remove(parent: int, name: str, depth: int = 0) -> None:
-    """Remove a directory and what is in it, never through a link. What cannot go stays."""
-    try:
-        directory = os.open(name, files.DIRECTORY, dir_fd=parent)
-    except OSError:
-        return
-    try:
-        for entry in os.listdir(directory):
-            try:
-                found = os.stat(entry, dir_fd=directory, follow_symlinks=False)
-                if stat.S_ISDIR(found.st_mode) and depth < MAX_REMOVED_DEPTH:
-                    _remove(directory, entry, depth + 1)
-                else:
-                    os.unlink(entry, dir_fd=directory)
-            except OSError:
-                continue
-    finally:
-        os.close(directory)
-    try:
-        os.rmdir(name, dir_fd=parent)
-    except OSError:
-        return

@@ -10,7 +10,7 @@ import pytest
 
 from dovecotpy.storage import flags
 from dovecotpy.storage.mailbox import Operation
-from dovecotpy.storage.maildir import listing, sync
+from dovecotpy.storage.maildir import comparing, listing
 from tests.unit.storage.storage_kit import Home, add, state
 
 NONE: frozenset[str] = frozenset()
@@ -78,7 +78,7 @@ def test_a_foreign_change_costs_no_listing(home: Home, monkeypatch: pytest.Monke
     state(box)
     listed: list[int] = []
     real = listing.look
-    monkeypatch.setattr(sync, "look", lambda box: (listed.append(1), real(box))[1])
+    monkeypatch.setattr(comparing, "look", lambda box: (listed.append(1), real(box))[1])
     name = sorted(os.listdir(home.root / "cur"))[0]
     (home.root / "cur" / name).rename(home.root / "cur" / (name[:-1] + "FS"))
     home.deliver("2000000001.M1P1.host")

@@ -372,3 +372,65 @@ def test_an_index_that_cannot_be_written_costs_the_numbers_alone(
     assert again.refresh() > max(told, highest)
     assert again.capabilities.modseq
     assert sum("No space left" in line for _, line in home.lines) == 2
+
+
+def test_a_reserve_that_begins_where_the_old_numbers_end_is_used(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inbox = home.inbox()
+    add(inbox)
+    inbox.refresh()
+    end = inbox._history._reserved[1]
+    inbox.close()
+    again = home.inbox()
+    asked: list[tuple[int, int]] = []
+    real = again._driver.reserve_modseqs
+    monkeypatch.setattr(
+        again._driver, "reserve_modseqs", lambda least: asked.append(real(least)) or asked[-1]
+    )
+    again.discard_index()
+    assert again.refresh() == end
+    assert [first for first, _ in asked] == [end]
+
+
+class TestWhatIsOwed:
+    """A change that could not be noted when it was seen is found by a comparison with all that the format knows."""
+
+    def owing(self, home: Home, monkeypatch: pytest.MonkeyPatch, *, still: bool) -> Mailbox:
+        inbox = home.inbox()
+        add(inbox, count=2)
+        inbox.refresh()
+        rows = [row._replace(flags=flags.FLAGGED) for row in inbox._driver.known_rows()]
+        monkeypatch.setattr(inbox._driver, "known_rows", lambda: rows)
+        monkeypatch.setattr(inbox._driver, "still", lambda uids: list(uids) if still else [])
+        inbox._history.owed = True
+        return inbox
+
+    def test_it_is_compared_once(self, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+        inbox = self.owing(home, monkeypatch, still=True)
+        compared: list[int] = []
+        real = inbox._history._compared
+        monkeypatch.setattr(
+            inbox._history, "_compared", lambda rows, uidnext: compared.append(uidnext) or real(rows, uidnext)
+        )
+        inbox.refresh()
+        assert state(inbox)[1] == (flags.FLAGGED, NONE)
+        assert not inbox._history.owed
+        assert len(compared) == 1
+
+    def test_what_changed_again_meanwhile_is_looked_at_again(
+        self, home: Home, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        inbox = self.owing(home, monkeypatch, still=False)
+        assert inbox._history.note((), (), (), 0) is history.Noted.DOUBTFUL
+
+    def test_the_same_behind_what_was_learnt(self, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+        inbox = self.owing(home, monkeypatch, still=False)
+        inbox._history.ledger.learn_sizes({1: 77})
+        assert inbox._history.keep_learnt(1) is history.Noted.DOUBTFUL
+        assert not inbox._history.ledger.learnt
+
+    def test_no_stamp_is_kept_of_it(self, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+        inbox = self.owing(home, monkeypatch, still=False)
+        inbox._history.keep(b"stamp", b"")
+        assert inbox._history.stamp == b""
