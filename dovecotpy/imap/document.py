@@ -78,6 +78,9 @@ EXTENSIONS: dict[str, Extension] = {
         ("unit/mail/test_mail_compression.py", *_transcripts("compress")),
     ),
     "CONDSTORE": Extension("7162", ("imap/view.py", COMMANDS + "store.py"), _transcripts("condstore")),
+    "CREATE-SPECIAL-USE": Extension(
+        "6154", (COMMANDS + "hierarchy.py", "storage/annotations.py"), _transcripts("create_special_use")
+    ),
     "ENABLE": Extension("5161", (COMMANDS + "enable.py", "imap/dialect.py"), _transcripts("any_state")),
     "ESEARCH": Extension("4731", ("imap/returns.py",), _transcripts("search_return")),
     "ESORT": Extension("5267", ("imap/returns.py", COMMANDS + "sort.py"), _transcripts("sort_return")),
@@ -90,10 +93,16 @@ EXTENSIONS: dict[str, Extension] = {
         ("imap/list_options.py", "imap/listing.py"),
         _transcripts("list_extended", "list_childinfo", "list_recursive", "list_disabled"),
     ),
+    "LIST-METADATA": Extension("9590", ("imap/list_options.py",), _transcripts("list_metadata")),
     "LIST-STATUS": Extension("5819", ("imap/list_options.py",), _transcripts("list_status")),
     "LITERAL+": Extension("7888", ("imap/wire/command.py",), ("unit/imap/test_imap_command_parser.py",)),
     "LITERAL-": Extension(
         "7888", ("imap/wire/command.py",), _transcripts("literals"), "where `LITERAL+` is switched off"
+    ),
+    "METADATA": Extension(
+        "5464",
+        (COMMANDS + "metadata.py", "imap/metadata.py", "storage/annotations.py"),
+        (*_transcripts("metadata", "metadata_limits"), "unit/storage/test_storage_annotations.py"),
     ),
     "MOVE": Extension("6851", (COMMANDS + "move.py",), _transcripts("move")),
     "MULTIAPPEND": Extension("3502", (COMMANDS + "append.py",), _transcripts("append_many")),

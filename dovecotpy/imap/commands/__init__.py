@@ -15,6 +15,7 @@ from dovecotpy.imap.commands import (  # noqa: F401
     idle,
     list_mailboxes,
     logout,
+    metadata,
     move,
     namespace,
     noop,
