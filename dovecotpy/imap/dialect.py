@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from dovecotpy.imap.errors import Mistaken
 from dovecotpy.imap.registry import extension
 from dovecotpy.imap.wire import sequence
 
@@ -16,7 +17,9 @@ QRESYNC = extension("QRESYNC", requires=("CONDSTORE", "ENABLE"))
 OBJECTID = extension("OBJECTID")
 SAVEDATE = extension("SAVEDATE")
 
-ENABLES: dict[bytes, tuple[bytes, ...]] = {CONDSTORE: (), QRESYNC: (CONDSTORE,)}
+UIDONLY = extension("UIDONLY", requires=("ENABLE",))
+
+ENABLES: dict[bytes, tuple[bytes, ...]] = {CONDSTORE: (), QRESYNC: (CONDSTORE,), UIDONLY: ()}
 """What ENABLE may name (RFC 5161), with what each brings along."""
 MAX_LINE = 8_000
 """Octets of one VANISHED response, about (RFC 7162 section 4)."""
@@ -51,6 +54,16 @@ class Dialect:
     def qresync(self) -> bool:
         """Whether the client switched QRESYNC on (RFC 7162 section 3.2.3)."""
         return QRESYNC in self.enabled
+
+    @property
+    def uidonly(self) -> bool:
+        """Whether messages are named by UID alone (RFC 9586)."""
+        return UIDONLY in self.enabled
+
+    def need_numbers(self) -> None:
+        """A message number was used. Raises Mistaken [UIDREQUIRED] if there are none."""
+        if self.uidonly:
+            raise Mistaken("Message numbers are not allowed once UIDONLY is enabled.", "UIDREQUIRED")
 
 
 def expunge_lines(indexes: Sequence[int]) -> bytes:

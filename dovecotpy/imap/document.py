@@ -128,6 +128,9 @@ EXTENSIONS: dict[str, Extension] = {
     "THREAD=ORDEREDSUBJECT": Extension("5256", _THREAD, _transcripts("thread")),
     "THREAD=REFERENCES": Extension("5256", _THREAD, _transcripts("thread")),
     "THREAD=REFS": Extension("draft-ietf-morg-inthread", _THREAD, _transcripts("thread")),
+    "UIDONLY": Extension(
+        "9586", ("imap/dialect.py", "imap/view.py"), _transcripts("uidonly", "uidonly_qresync")
+    ),
     "UIDPLUS": Extension(
         "4315",
         (COMMANDS + "expunge.py", COMMANDS + "append.py", COMMANDS + "copy.py"),

@@ -155,6 +155,7 @@ class _Reader:
 
     def numbers(self, text: bytes) -> q.Query:
         """Messages by number."""
+        self.view.dialect.need_numbers()
         ranges = _set(text, "Invalid messageset")
         uids = self.view.uids_of(self.view.spans(ranges, by_uid=False))
         return q.Uids(uids) if ranges == [sequence.SAVED] else Numbers(uids)

@@ -175,6 +175,11 @@ def capabilities(disabled: frozenset[bytes]) -> tuple[bytes, ...]:
     return _announced[disabled]
 
 
+def needs_numbers(name: bytes) -> bool:
+    """Whether a command names or tells messages by number: it has a form by UID that does not, but for EXPUNGE."""
+    return b"UID " + name in COMMANDS and name != b"EXPUNGE"
+
+
 def find(name: bytes, disabled: frozenset[bytes]) -> Entry | None:
     """The command of this name, in capitals; None if there is none, or if all that announces it is disabled."""
     entry = COMMANDS.get(name)

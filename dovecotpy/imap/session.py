@@ -23,7 +23,7 @@ from dovecotpy import clock
 from dovecotpy.imap.arguments import Arguments
 from dovecotpy.imap.conversation import Conversation
 from dovecotpy.imap.errors import Broken, CommandFailed, Mistaken, Refused
-from dovecotpy.imap.registry import BINARY, TAKES_BINARY, UPLOADS, State, Upload, find
+from dovecotpy.imap.registry import BINARY, TAKES_BINARY, UPLOADS, State, Upload, find, needs_numbers
 from dovecotpy.imap.wire import command as wire
 from dovecotpy.imap.wire.response import continuation, status, untagged
 from dovecotpy.imap.wire.tokens import Token
@@ -378,6 +378,8 @@ class ImapSession(Conversation):
             if entry.state == State.SELECTED and self.view is None:
                 raise Mistaken("No mailbox selected.")
             self._entry = entry
+            if not by_uid and needs_numbers(name):
+                self.dialect.need_numbers()
             yield from entry.run(self, Arguments(name, tokens, by_uid=by_uid))
             self._bad_in_a_row = 0
         except (CommandFailed, StoreError) as error:

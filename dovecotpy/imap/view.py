@@ -321,7 +321,7 @@ class View:
             self.saved = array("I", [uid for uid in self.saved if uid not in gone])
         self._gone = {}
         self._align()
-        if self.dialect.qresync and self.modseqs_last:
+        if self.dialect.uidonly or (self.dialect.qresync and self.modseqs_last):
             yield vanished_lines(sequence.ranges_of(uids))
             return
         for start in range(0, len(indexes), LINES):
@@ -384,13 +384,22 @@ class View:
         7162 section 3.2.4).
         """
         with_modseq = self.tells_modseqs
-        if by_uid or with_modseq:
+        if (by_uid or with_modseq) and not self.dialect.uidonly:
             pieces = [b"UID %d" % self.uids[index], *pieces]
         if with_modseq:
             modseq = self.columns.modseqs[place]
             self._highest_told = max(self._highest_told, modseq)
             pieces.append(b"MODSEQ (%d)" % modseq)
-        return b"* %d FETCH (%b)\r\n" % (index + 1, b" ".join(pieces))
+        return b"* %d %b (%b)\r\n" % (self.number(index), self.fetch_word, b" ".join(pieces))
+
+    @property
+    def fetch_word(self) -> bytes:
+        """What FETCH responses are called (RFC 9586 section 3.3)."""
+        return b"UIDFETCH" if self.dialect.uidonly else b"FETCH"
+
+    def number(self, index: int) -> int:
+        """What the client calls the message at a place of the view: its number, or its UID where there are no numbers."""
+        return self.uids[index] if self.dialect.uidonly else index + 1
 
     def flags_at(self, place: int, columns: Columns | None = None) -> bytes:
         """The flags of the message at a place of the columns (the present ones), rendered."""

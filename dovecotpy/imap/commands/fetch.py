@@ -79,7 +79,8 @@ def fetch(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
     plan = parse_items(arguments, session.dialect)
     modifiers = _modifiers(arguments, session)
     units = MODIFIERS.ordered(frozenset(modifiers))
-    added = frozenset((b"UID",)) if arguments.by_uid else frozenset()
+    named = arguments.by_uid and not session.dialect.uidonly
+    added = frozenset((b"UID",)) if named else frozenset()
     plan = plan._replace(simple=plan.simple.union(added, *(unit.adds for _, unit in units)))
     view.spans(ranges, by_uid=arguments.by_uid)
     if b"MODSEQ" in plan.simple:
@@ -180,6 +181,7 @@ class _Fetch:
         self.items = plan.items
         self.items_when_changed = plan._replace(simple=plan.simple | view.flag_items).items
         self.missing = False
+        self.word = view.fetch_word
         self._stored = {
             name: item.with_options.get(plan.options.get(name, frozenset()), name)
             for name, item in self.items
@@ -228,8 +230,9 @@ class _Fetch:
         if self.view.aligned and start >= 0 and self.view.uids[start:end] == array("I", uids):
             columns = self._columns(start, end, values)
             if not self._misses(columns, values):
-                line = b"* %d FETCH (" + b" ".join(form for form, _ in columns) + b")\r\n"
-                return _join(line, range(start + 1, end + 1), columns)
+                line = b"* %d " + self.word + b" (" + b" ".join(form for form, _ in columns) + b")\r\n"
+                numbers = uids if self.view.dialect.uidonly else range(start + 1, end + 1)
+                return _join(line, numbers, columns)
         return b"".join(
             self._line(uid, {item: column[at] for item, column in values.items()})
             for at, uid in enumerate(uids)
@@ -261,7 +264,10 @@ class _Fetch:
         if pieces is None:
             self.missing = True
             return b""
-        return b"* %d FETCH (%b)\r\n" % (self.view.index(uid) + 1, b" ".join(pieces))
+        return b"* %d %b (%b)\r\n" % (self._number(uid), self.word, b" ".join(pieces))
+
+    def _number(self, uid: int) -> int:
+        return self.view.number(self.view.index(uid))
 
     def _pieces(
         self, uid: int, values: Mapping[bytes, bytes | None], *, with_flags: bool = False
@@ -360,7 +366,7 @@ class _Fetch:
                     self.missing = True
                     continue
                 pieces.append(label)
-                number = self.view.index(uid) + 1
+                number = self._number(uid)
                 if body.size > TOGETHER:
                     yield b"".join(ready)
                     ready, size = [], 0
@@ -371,7 +377,8 @@ class _Fetch:
                     text = whole_text(body)
                 finally:
                     body.close()
-                ready += (b"* %d FETCH (%b {%d}\r\n" % (number, b" ".join(pieces), len(text)), text, b")\r\n")
+                head = b"* %d %b (%b {%d}\r\n" % (number, self.word, b" ".join(pieces), len(text))
+                ready += (head, text, b")\r\n")
                 size += len(text)
                 if size >= TOGETHER:
                     yield b"".join(ready)
@@ -403,7 +410,7 @@ class _Fetch:
         if body is None:
             self.missing = True
             return
-        yield from self._response(self.view.index(uid) + 1, pieces, body)
+        yield from self._response(self._number(uid), pieces, body)
 
     def _sections(self, number: int, pieces: list[bytes], text: MessageText) -> Iterator[bytes]:
         """One FETCH response with sections: nothing of it is sent before all of them were found."""
@@ -415,7 +422,7 @@ class _Fetch:
             else:
                 value = yield from paused(text.decoded(item.section, item.partial), b"")
             found.append((item, value))
-        head = b"* %d FETCH (%b" % (number, b" ".join(pieces))
+        head = b"* %d %b (%b" % (number, self.word, b" ".join(pieces))
         if pieces:
             head += b" "
         if sum(map(_size, found)) <= SMALL:

@@ -46,6 +46,7 @@ def going(session: "ImapSession", arguments: Arguments, *, by_uid: bool) -> int:
     view = session.selected
     number = arguments.number(MAX_NUMBER)
     if not by_uid:
+        session.dialect.need_numbers()
         if not 0 < number <= len(view.uids):
             raise arguments.wrong("Invalid message number.")
         number = view.uids[number - 1]

@@ -65,7 +65,7 @@ def describe(view: View) -> bytes:
         b"* %d EXISTS\r\n* %d RECENT\r\n" % (len(view.uids), len(view.recent)),
     ]
     unseen = columns.flags.tobytes().translate(_UNSEEN).find(1)
-    if unseen >= 0:
+    if unseen >= 0 and not view.dialect.uidonly:
         pieces.append(untagged(b"OK", "First unseen.", f"UNSEEN {unseen + 1}"))
     pieces.append(untagged(b"OK", "UIDs valid", f"UIDVALIDITY {columns.uidvalidity}"))
     pieces.append(untagged(b"OK", "Predicted next UID", f"UIDNEXT {columns.uidnext}"))
