@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import dovecotpy.imap.commands  # noqa: F401 - fills the table of commands
 from dovecotpy.imap.arguments import Arguments
 from dovecotpy.imap.dialect import Dialect
-from dovecotpy.imap.errors import Mistaken
+from dovecotpy.imap.errors import Mistaken, Refused
 from dovecotpy.imap.registry import Entry, capabilities, extension, switched_off
-from dovecotpy.imap.status_items import APPENDLIMIT
+from dovecotpy.imap.status_items import APPENDLIMIT, HARD, SAVELIMIT
 from dovecotpy.imap.view import View
 from dovecotpy.imap.wire.name import canonical
 from dovecotpy.imap.wire.response import status, untagged
@@ -41,6 +41,8 @@ class Conversation:
         )
         self.max_message = settings.number("mail_max_message_size")
         self.max_keyword = settings.number("mail_max_keyword_length")
+        self.save_limit = settings.number("imap_save_limit") if self.dialect.offers(SAVELIMIT) else 0
+        """messages that one COPY or APPEND should have at most; 0: no limit"""
         self.within_literal = False
         """the last that was said ends inside a response: a line of text now would be taken for a part of it
         """
@@ -63,9 +65,19 @@ class Conversation:
         names = list(capabilities(self.dialect.disabled))
         if self.max_message and self.dialect.offers(APPENDLIMIT):
             names.append(b"APPENDLIMIT=%d" % self.max_message)
+        if self.save_limit:
+            names.append(SAVELIMIT + b"=%d" % self.save_limit)
         if override:
             names.append(override[1:].strip())
         return b" ".join(names)
+
+    def bound_saved(self, count: int, lowest: int | None = None) -> None:
+        """One command saves so many messages. Raises Refused [MESSAGELIMIT] beyond HARD times the limit (RFC 9738 section
+        3.1). lowest: the UID of the last of those, from the highest on, that a command may have.
+        """
+        if self.save_limit and count > self.save_limit * HARD:
+            code = f"MESSAGELIMIT {self.save_limit}" + (f" {lowest}" if lowest is not None else "")
+            raise Refused("Too many messages in one command, try a smaller subset.", code)
 
     def mailbox_name(self, arguments: Arguments) -> bytes:
         """The next argument as a mailbox name: INBOX in capitals, the workarounds applied."""

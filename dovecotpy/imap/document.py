@@ -117,6 +117,12 @@ EXTENSIONS: dict[str, Extension] = {
     "QRESYNC": Extension("7162", ("imap/select_parameters.py", "imap/view.py"), _transcripts("qresync")),
     "REPLACE": Extension("8508", (COMMANDS + "replace.py",), _transcripts("replace")),
     "SAVEDATE": Extension("8514", ("imap/fetch_items.py", "imap/keys.py"), _transcripts("savedate")),
+    "SAVELIMIT": Extension(
+        "9738",
+        ("imap/conversation.py", COMMANDS + "copy.py"),
+        _transcripts("save_limit"),
+        "with its value, where imap_save_limit is set",
+    ),
     "SEARCH=FUZZY": Extension("6203", ("imap/fuzzy.py", "imap/returns.py"), _transcripts("fuzzy")),
     "SEARCHRES": Extension("5182", ("imap/returns.py",), _transcripts("search_return")),
     "SORT": Extension("5256", (COMMANDS + "sort.py", "search/sort.py"), _transcripts("sort")),
@@ -128,6 +134,11 @@ EXTENSIONS: dict[str, Extension] = {
     "THREAD=ORDEREDSUBJECT": Extension("5256", _THREAD, _transcripts("thread")),
     "THREAD=REFERENCES": Extension("5256", _THREAD, _transcripts("thread")),
     "THREAD=REFS": Extension("draft-ietf-morg-inthread", _THREAD, _transcripts("thread")),
+    "UIDBATCHES": Extension(
+        "10022",
+        (COMMANDS + "uidbatches.py",),
+        (*_transcripts("uidbatches"), "protocol/test_imap_uidbatches.py"),
+    ),
     "UIDONLY": Extension(
         "9586", ("imap/dialect.py", "imap/view.py"), _transcripts("uidonly", "uidonly_qresync")
     ),

@@ -27,6 +27,10 @@ class StatusItem(NamedTuple):
 
 
 STATUS_SIZE = extension("STATUS=SIZE")
+SAVELIMIT = b"SAVELIMIT"
+"""CAPABILITY tells it with its value, where imap_save_limit is set (RFC 9738)."""
+HARD = 10
+"""How many times the announced limit is let through: not every client knows of it."""
 APPENDLIMIT = b"APPENDLIMIT"
 """CAPABILITY tells it with its value, where there is one: see `ImapSession.capability`."""
 

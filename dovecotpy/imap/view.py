@@ -73,6 +73,8 @@ class View:
         """UIDs of the last search result that was saved, `$` (RFC 5182)"""
         self.answers: dict[tuple[object, ...], Kept] = {}
         """answers of SORT and THREAD that may be asked for again"""
+        self.batches: dict[tuple[int, int, int], tuple[int, int]] = {}
+        """what UIDBATCHES told: how many messages there were, and the largest UID"""
         self._gone: dict[int, Ghost] = {}
         self._before_gone = 0
         """the modseq reached before the first expunge that was not told yet"""

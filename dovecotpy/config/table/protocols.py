@@ -81,6 +81,15 @@ IMAP = (
         acted_on=True,
     ),
     Setting(
+        "imap_save_limit",
+        Kind.NUMBER,
+        "0",
+        "I",
+        "Messages that one COPY or APPEND should have at most, told to clients as SAVELIMIT (RFC 9738); ten times as many are refused. 0: no limit.",
+        ours=True,
+        acted_on=True,
+    ),
+    Setting(
         "imap_metadata_max_size",
         Kind.SIZE,
         "32K",

@@ -27,4 +27,5 @@ from dovecotpy.imap.commands import (  # noqa: F401
     store,
     subscriptions,
     thread,
+    uidbatches,
 )

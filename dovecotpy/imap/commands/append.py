@@ -201,6 +201,7 @@ class Append:
             raise self.error
         if self.drafts and not (self.several and session.dialect.offers(MULTIAPPEND)):
             raise Mistaken(f"Error in IMAP command {self.name.decode('ascii')}: Invalid arguments.")
+        session.bound_saved(len(self.drafts) + 1)
         if len(self.drafts) >= MAX_MESSAGES:
             raise Refused("Too many messages in one APPEND.", "LIMIT")
         if self.mailbox is None:

@@ -28,6 +28,7 @@ def copy(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
     if not uids:
         yield from session.complete("No messages copied.")
         return
+    session.bound_saved(len(uids), uids[-session.save_limit] if len(uids) > session.save_limit else None)
     if any(view.place(uid) < 0 for uid in uids):
         raise Refused("Some of the requested messages no longer exist.", "EXPUNGEISSUED")
     target, opened = open_target(session, name)

@@ -14,8 +14,8 @@ ROOT = Path(__file__).parents[3]
 
 
 def test_the_table_has_what_is_announced_and_nothing_else() -> None:
-    client = Client(ModelStore(), settings(mail_max_message_size=1))
-    told = client.session.capability().decode().replace("APPENDLIMIT=1", "APPENDLIMIT").split()
+    client = Client(ModelStore(), settings(mail_max_message_size=1, imap_save_limit=1))
+    told = client.session.capability().decode().replace("LIMIT=1", "LIMIT").split()
     assert "LITERAL-" not in told
     assert sorted([*told, "LITERAL-"]) == sorted(EXTENSIONS)
 
@@ -40,6 +40,9 @@ def test_the_page_is_not_stale() -> None:
 def test_each_can_be_switched_off(name: str) -> None:
     if name in ("CHILDREN", "IMAP4rev1"):
         return
-    client = Client(ModelStore(), settings(mail_max_message_size=1, imap_disabled_extensions=(name.lower(),)))
+    client = Client(
+        ModelStore(),
+        settings(mail_max_message_size=1, imap_save_limit=1, imap_disabled_extensions=(name.lower(),)),
+    )
     told = client.session.capability().decode().split()
-    assert name not in [word.partition("=")[0] if word.startswith("APPENDLIMIT") else word for word in told]
+    assert name not in [word.partition("=")[0] if "LIMIT=" in word else word for word in told]
