@@ -23,7 +23,7 @@ behind a `+`, adds to it.
 |---|---|---|---|---|"""
 
 OUTRODUCTION = """\
-Before login: `IMAP4rev1`, `LITERAL+`, `SASL-IR` (RFC 4959), `ID`, `STARTTLS`, `LOGINDISABLED` and the mechanisms (`AUTH=…`), see
+Before login: `IMAP4rev1`, `LITERAL+`, `SASL-IR` (RFC 4959), `ID`, `LANGUAGE`, `STARTTLS`, `LOGINDISABLED` and the mechanisms (`AUTH=…`), see
 `dovecotpy/login/policy.py`.
 
 ## Where the next one goes
@@ -88,6 +88,17 @@ EXTENSIONS: dict[str, Extension] = {
     "IDLE": Extension("2177", (COMMANDS + "idle.py", "imap/session.py"), _transcripts("idle")),
     "IMAP4rev1": Extension("3501", ("imap/session.py",), ("protocol/imap",)),
     "INPROGRESS": Extension("9585", ("imap/conversation.py",), ("protocol/test_imap_session.py",)),
+    "I18NLEVEL=1": Extension(
+        "5255",
+        ("message/collation.py", "search/keys.py"),
+        (*_transcripts("search", "sort"), "unit/search/test_search_keys.py"),
+    ),
+    "LANGUAGE": Extension(
+        "5255",
+        ("imap/wire/language.py", COMMANDS + "language.py"),
+        (*_transcripts("language"), "unit/login/test_login_imap.py"),
+        "also before login",
+    ),
     "LIST-EXTENDED": Extension(
         "5258",
         ("imap/list_options.py", "imap/listing.py"),

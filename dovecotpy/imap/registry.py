@@ -110,7 +110,7 @@ BASE_CAPABILITIES = (b"IMAP4rev1", b"LITERAL+", b"LITERAL-", b"CHILDREN")
 """What no single command brings: RFC 3501, 7888, 3348."""
 _INSTEAD = {b"LITERAL-": b"LITERAL+"}
 """What is announced only where the other one is switched off (RFC 7888 section 5)."""
-REQUIRES: dict[bytes, tuple[bytes, ...]] = {}
+REQUIRES: dict[bytes, tuple[bytes, ...]] = {b"LANGUAGE": (b"NAMESPACE",)}
 """Extensions that go with others: without one of those they are not offered either."""
 _EXTENSIONS: dict[bytes, None] = {}
 

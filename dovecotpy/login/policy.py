@@ -9,7 +9,7 @@ from typing import NamedTuple
 from dovecotpy.config.values import Settings
 from dovecotpy.ipc.authclient import Mechanism
 
-CAPABILITIES = b"IMAP4rev1 LITERAL+ SASL-IR ID"
+CAPABILITIES = b"IMAP4rev1 LITERAL+ SASL-IR ID LANGUAGE"
 """What is announced before login; everything else is told with the OK of the login."""
 
 NAME = "Dovecotpy"

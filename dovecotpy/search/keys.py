@@ -42,6 +42,12 @@ class Links(NamedTuple):
     """those of References, else the first one of In-Reply-To"""
 
 
+def _collated(text: str) -> bytes:
+    """The collation key of a decoded text; one that could not be decoded comes behind all others (RFC 5255 section 4.6)."""
+    key = collation_key(text)
+    return b"\xff" + key if "\ufffd" in text else key
+
+
 def links(header: Header) -> Links:
     """What links a message to others. Never raises."""
     value = header.get(b"subject")
@@ -51,7 +57,7 @@ def links(header: Header) -> Links:
     if not references:
         references = message_ids(header.get(b"in-reply-to") or b"", 1)
     return Links(
-        sent(header), collation_key(base), reply, identity[0] if identity else b"", tuple(references)
+        sent(header), _collated(base), reply, identity[0] if identity else b"", tuple(references)
     )
 
 
@@ -65,7 +71,7 @@ def sent(header: Header) -> int:
 def subject(header: Header) -> bytes:
     """The collation key of the base subject."""
     value = header.get(b"subject")
-    return collation_key(base_subject(decode_words(value)).text) if value else b""
+    return _collated(base_subject(decode_words(value)).text) if value else b""
 
 
 def mailbox(value: bytes | None) -> bytes:
@@ -77,7 +83,7 @@ def mailbox(value: bytes | None) -> bytes:
         return usual.group(2).upper()
     addresses = parse_addresses(value)
     first = addresses[0].mailbox if addresses else None
-    return collation_key(decode_words(first)) if first else b""
+    return _collated(decode_words(first)) if first else b""
 
 
 def displayed(value: bytes | None) -> bytes:
@@ -93,13 +99,13 @@ def displayed(value: bytes | None) -> bytes:
 
 def _displayed(address: Address) -> bytes:
     if address.name:
-        name = collation_key(decode_words(address.name))
+        name = _collated(decode_words(address.name))
         if name:
             return name
     if not address.mailbox:
         return b""
     whole = address.mailbox if address.host is None else address.mailbox + b"@" + address.host
-    return collation_key(decode_words(whole))
+    return _collated(decode_words(whole))
 
 
 def message_ids(value: bytes, most: int = 1 << 30) -> list[bytes]:

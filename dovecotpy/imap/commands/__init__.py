@@ -13,6 +13,7 @@ from dovecotpy.imap.commands import (  # noqa: F401
     hierarchy,
     identify,
     idle,
+    language,
     list_mailboxes,
     logout,
     metadata,

@@ -12,7 +12,7 @@ from dovecotpy.imap.commands.arranged import keep_answer, kept_answer, matching,
 from dovecotpy.imap.commands.search import PIECE, words
 from dovecotpy.imap.errors import Refused
 from dovecotpy.imap.fuzzy import FUZZY
-from dovecotpy.imap.registry import State, command
+from dovecotpy.imap.registry import State, command, extension
 from dovecotpy.imap.relevancy import relevancy
 from dovecotpy.imap.returns import ESORT, Result, Returns, parse_returns
 from dovecotpy.imap.searching import answer_of
@@ -23,6 +23,7 @@ from dovecotpy.storage.errors import StoreError
 if TYPE_CHECKING:
     from dovecotpy.imap.session import ImapSession
 
+I18N = extension("I18NLEVEL=1")
 _KEYS = {key.value: key for key in Key}
 
 
