@@ -23,7 +23,7 @@ behind a `+`, adds to it.
 |---|---|---|---|---|"""
 
 OUTRODUCTION = """\
-Before login: `IMAP4rev1`, `LITERAL+`, `SASL-IR` (RFC 4959), `ID`, `LANGUAGE`, `STARTTLS`, `LOGINDISABLED` and the mechanisms (`AUTH=…`), see
+Before login: `IMAP4rev1`, `IMAP4rev2`, `LITERAL+`, `SASL-IR` (RFC 4959), `ID`, `LANGUAGE`, `STARTTLS`, `LOGINDISABLED` and the mechanisms (`AUTH=…`), see
 `dovecotpy/login/policy.py`.
 
 ## Where the next one goes
@@ -87,6 +87,11 @@ EXTENSIONS: dict[str, Extension] = {
     "ID": Extension("2971", (COMMANDS + "identify.py",), _transcripts("identify")),
     "IDLE": Extension("2177", (COMMANDS + "idle.py", "imap/session.py"), _transcripts("idle")),
     "IMAP4rev1": Extension("3501", ("imap/session.py",), ("protocol/imap",)),
+    "IMAP4rev2": Extension(
+        "9051",
+        ("imap/dialect.py", "imap/names.py", "imap/wire/revision.py"),
+        _transcripts("rev2", "utf8_names"),
+    ),
     "INPROGRESS": Extension("9585", ("imap/conversation.py",), ("protocol/test_imap_session.py",)),
     "I18NLEVEL=1": Extension(
         "5255",
@@ -159,6 +164,11 @@ EXTENSIONS: dict[str, Extension] = {
         _transcripts("expunge", "append", "copy"),
     ),
     "UNSELECT": Extension("3691", (COMMANDS + "close.py",), _transcripts("select")),
+    "UTF8=ACCEPT": Extension(
+        "6855",
+        ("imap/names.py", "imap/wire/tokens.py", COMMANDS + "append.py"),
+        (*_transcripts("utf8_names", "utf8_append"), "unit/imap/test_imap_names.py"),
+    ),
     "WITHIN": Extension("5032", ("imap/keys.py", "search/table.py"), _transcripts("within")),
 }
 
@@ -171,7 +181,7 @@ def document() -> str:
 
 def _row(name: str, each: Extension) -> str:
     when = each.when or "always"
-    needed = [f"`{other.decode('ascii')}`" for other in REQUIRES.get(name.encode("ascii"), ())]
+    needed = [f"`{other.decode('ascii')}`" for other in REQUIRES.get(name.upper().encode("ascii"), ())]
     if needed:
         when += ", with " + " and ".join(needed)
     code = ", ".join(f"`{path}`" for path in each.code)

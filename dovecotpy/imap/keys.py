@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from dovecotpy import clock
 from dovecotpy.imap.arguments import MAX_MODSEQ, Arguments
-from dovecotpy.imap.dialect import CONDSTORE, OBJECTID, SAVEDATE
+from dovecotpy.imap.dialect import CONDSTORE, OBJECTID, SAVEDATE, UTF8
 from dovecotpy.imap.errors import Mistaken, Refused
 from dovecotpy.imap.fuzzy import FUZZY, Fuzzy, loosened
 from dovecotpy.imap.registry import Table, extension
@@ -34,6 +34,8 @@ def parse_keys(arguments: Arguments, view: View) -> q.Query:
     first = arguments.peek()
     name = b"US-ASCII"
     if isinstance(first, Atom) and first.upper() == b"CHARSET":
+        if UTF8 in view.dialect.enabled:
+            raise arguments.wrong("CHARSET is not allowed once UTF8=ACCEPT is enabled.")
         arguments.next()
         name = _charset(arguments)
     return _Reader(arguments.rest(), view, name, arguments.name).all(0)

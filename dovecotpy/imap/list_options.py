@@ -86,7 +86,7 @@ def _metadata(session: "ImapSession", name: bytes, entries: Value) -> Iterator[b
         if error.log is not None:
             session.log(Level.ERROR, error.log)
         return
-    yield metadata_response(name, {entry: there.get(entry) for entry in sorted(entries)})
+    yield metadata_response(session.rendered(name), {entry: there.get(entry) for entry in sorted(entries)})
 
 
 def _status(session: "ImapSession", name: bytes, items: Value) -> Iterator[bytes]:

@@ -44,9 +44,9 @@ def entry_names(tokens: Iterable[Token], wrong: Mistaken) -> list[bytes]:
 
 
 def metadata_response(name: bytes, values: Mapping[bytes, bytes | None]) -> bytes:
-    """A METADATA response with values (section 4.4.1)."""
+    """A METADATA response with values (section 4.4.1). name: rendered."""
     pairs = [b"%b %b" % (entry, _value(value)) for entry, value in values.items()]
-    return b"* METADATA %b (%b)\r\n" % (string(name), b" ".join(pairs))
+    return b"* METADATA %b (%b)\r\n" % (name, b" ".join(pairs))
 
 
 def _value(value: bytes | None) -> bytes:

@@ -120,7 +120,7 @@ def extension(name: str, *, requires: tuple[str, ...] = ()) -> bytes:
     key = name.encode("ascii")
     _EXTENSIONS[key] = None
     if requires:
-        REQUIRES[key] = tuple(other.encode("ascii") for other in requires)
+        REQUIRES[key.upper()] = tuple(other.encode("ascii") for other in requires)
     return key
 
 

@@ -288,6 +288,7 @@ class ImapSession(Conversation):
             return self._end_of_idle()
         if self._compression_due:
             return None
+        self._parser.utf8 = self.dialect.utf8
         event = self._parser.next()
         if event is None:
             self._starved = True

@@ -338,7 +338,17 @@ class View:
         self.last_uid = new[-1]
         self._changed.difference_update(new)
         self.recent.update(recent.intersection(new))
-        yield b"* %d EXISTS\r\n* %d RECENT\r\n" % (len(self.uids), len(self.recent))
+        yield self.counts()
+
+    def counts(self) -> bytes:
+        """EXISTS, and RECENT for a client that knows of it (RFC 9051 appendix E item 12)."""
+        told = b"* %d EXISTS\r\n" % len(self.uids)
+        return told if self.dialect.rev2 else told + b"* %d RECENT\r\n" % len(self.recent)
+
+    @property
+    def shown_recent(self) -> set[int]:
+        """UIDs of messages of which \\Recent is told."""
+        return set() if self.dialect.rev2 else self.recent
 
     def _tell_flags(self, by_uid: bool) -> Iterator[bytes]:
         yield self.new_keywords()
@@ -386,7 +396,7 @@ class View:
         7162 section 3.2.4).
         """
         with_modseq = self.tells_modseqs
-        if (by_uid or with_modseq) and not self.dialect.uidonly:
+        if (by_uid or with_modseq or self.dialect.rev2) and not self.dialect.uidonly:
             pieces = [b"UID %d" % self.uids[index], *pieces]
         if with_modseq:
             modseq = self.columns.modseqs[place]
@@ -407,7 +417,7 @@ class View:
         """The flags of the message at a place of the columns (the present ones), rendered."""
         columns = columns or self.columns
         system = columns.flags[place]
-        if columns.uids[place] in self.recent:
+        if columns.uids[place] in self.recent and not self.dialect.rev2:
             system |= RECENT
         return self.render.one(system, columns.keyword_sets[columns.keywords[place]])
 

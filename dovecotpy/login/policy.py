@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from dovecotpy.config.values import Settings
+from dovecotpy.imap.wire.revision import NEEDS
 from dovecotpy.ipc.authclient import Mechanism
 
-CAPABILITIES = b"IMAP4rev1 LITERAL+ SASL-IR ID LANGUAGE"
+CAPABILITIES = b"IMAP4rev1 IMAP4rev2 LITERAL+ SASL-IR ID LANGUAGE"
 """What is announced before login; everything else is told with the OK of the login."""
 
 NAME = "Dovecotpy"
@@ -106,6 +107,8 @@ class Offer:
 
 def _capabilities(disabled: frozenset[bytes]) -> bytes:
     """What is announced before login but for extensions that are switched off."""
+    if not disabled.isdisjoint(name.encode("ascii") for name in NEEDS):
+        disabled |= {b"IMAP4REV2"}
     words = [word for word in CAPABILITIES.split() if word.upper() not in disabled]
     if b"LITERAL+" in disabled and b"LITERAL-" not in disabled:
         words.append(b"LITERAL-")

@@ -136,6 +136,7 @@ class Status(NamedTuple):
     highestmodseq: int
     size: int
     mailbox_id: bytes
+    deleted: int = 0
 
 
 USES = (b"Archive", b"Drafts", b"Junk", b"Sent", b"Trash")
@@ -456,6 +457,7 @@ class ModelStore:
             box.modseq * box.lasting,
             -1,
             box.mailbox_id,
+            sum(bool(message.flags & 4) for message in box.messages.values()),
         )
 
     def measure(self, name: bytes) -> Iterator[int | None]:

@@ -36,7 +36,6 @@ MAX_CATENATED = 256 << 20
 """Octets of a message that is put together, whatever mail_max_message_size says; beyond: NO [TOOBIG]."""
 
 
-UTF8_ACCEPT = b"UTF8=ACCEPT"
 MULTIAPPEND = extension("MULTIAPPEND")
 extension(BINARY.decode("ascii"))
 
@@ -65,10 +64,11 @@ class _Header:
 class _Exact:
     """Looks whether octets that may be binary are lines that the store keeps as they are (RFC 3516 section 4.4)."""
 
-    __slots__ = ("is_exact", "_last")
+    __slots__ = ("is_exact", "_last", "_lines")
 
-    def __init__(self) -> None:
+    def __init__(self, *, lines: bool) -> None:
         self.is_exact = True
+        self._lines = lines
         self._last = b""
 
     def look(self, data: bytes) -> None:
@@ -76,7 +76,7 @@ class _Exact:
         window = self._last + data
         lines = window.count(b"\n") - (self._last == b"\n")
         ends = window.count(b"\r\n")
-        self.is_exact = self.is_exact and b"\0" not in data and lines == ends
+        self.is_exact = self.is_exact and b"\0" not in data and (lines == ends or not self._lines)
         self._last = data[-1:]
 
 
@@ -116,7 +116,14 @@ class Append:
         taken = Arguments(self.name, list(tokens))
         name = self.target(session, taken)
         flags, internaldate = self._walk(session, name, taken, inside=literal.inside)
-        if literal.inside:
+        unencoded = literal.inside and _is_word(taken.peek(), b"UTF8")
+        if unencoded:
+            if not session.dialect.utf8 or not literal.binary:
+                raise taken.wrong()
+            taken.next()
+            if taken.list():
+                raise taken.wrong()
+        elif literal.inside:
             self._part(session, name, flags, internaldate, taken, literal)
             return
         taken.end()
@@ -125,7 +132,7 @@ class Append:
         self._start(session, name, flags, internaldate)
         self._done += 1
         self._grow(session, literal.size)
-        self._exact = _Exact() if literal.binary else None
+        self._exact = _Exact(lines=not unencoded) if literal.binary else None
 
     def _walk(
         self,
@@ -146,6 +153,8 @@ class Append:
                 raise self._no_message(taken)
             flags, internaldate = _options(session, taken)
             if not _comes_catenate(session, taken):
+                if inside and _is_word(taken.peek(), b"UTF8") and taken.left == 2:
+                    return flags, internaldate
                 if last:
                     raise self._no_message(taken)
                 return flags, internaldate
@@ -185,13 +194,16 @@ class Append:
             raise taken.wrong()
         taken.next()
         parts = taken.list()
-        if not parts or not _is_word(parts[-1], b"TEXT"):
+        unencoded = len(parts) > 1 and parts[-1] == [] and _is_word(parts[-2], b"UTF8")
+        if not parts or not (unencoded or _is_word(parts[-1], b"TEXT")):
+            raise taken.wrong()
+        if unencoded and not (session.dialect.utf8 and literal.binary):
             raise taken.wrong()
         if not self._catenating:
             self._start(session, name, flags, internaldate)
             self._catenating = True
-        self._catenate(session, parts[:-1])
-        self._parts = len(parts) + 1
+        self._catenate(session, parts[: -2 if unencoded else -1])
+        self._parts = len(parts) + (not unencoded)
         self._grow(session, literal.size)
         self._exact = None
 
@@ -292,7 +304,7 @@ class Append:
 def _must_be_ascii(session: "ImapSession") -> bool:
     """Whether headers may not have octets of 8 bits (RFC 6855 section 4)."""
     strict = session.settings.text("imap_append_8bit_headers") == "reject"
-    return strict and UTF8_ACCEPT not in session.dialect.enabled
+    return strict and not session.dialect.utf8
 
 
 def _options(session: "ImapSession", arguments: Arguments) -> tuple[Flags, int | None]:
@@ -324,7 +336,7 @@ def _pass_message(arguments: Arguments) -> None:
         token = arguments.next()
         if isinstance(token, Streamed):
             return
-        if _is_word(token, CATENATE):
+        if _is_word(token, CATENATE) or _is_word(token, b"UTF8"):
             arguments.list()
             return
     raise arguments.wrong()

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from dovecotpy.imap.arguments import Arguments
 from dovecotpy.imap.dialect import OBJECTID
 from dovecotpy.imap.errors import Refused
+from dovecotpy.imap.names import FORBIDDEN
 from dovecotpy.imap.registry import command, extension
-from dovecotpy.imap.wire.name import is_valid
+from dovecotpy.imap.wire.name import decode, is_valid
 from dovecotpy.imap.wire.tokens import Atom
 from dovecotpy.storage.annotations import SPECIAL_USE_ENTRY, assignable
 from dovecotpy.storage.errors import StoreError
@@ -23,7 +24,7 @@ CREATE_SPECIAL_USE = extension("CREATE-SPECIAL-USE", requires=("SPECIAL-USE",))
 
 def new_name(name: bytes) -> bytes:
     """The name, if a mailbox may come to have it: canonical modified UTF-7. Raises Refused."""
-    if not is_valid(name):
+    if not is_valid(name) or not FORBIDDEN.isdisjoint(decode(name)):
         raise Refused("Invalid mailbox name: " + name.decode("utf-8", "replace"), "CANNOT")
     return name
 
@@ -32,6 +33,7 @@ def new_name(name: bytes) -> bytes:
 def create(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
     """Create a mailbox, and tell its id (RFC 8474 section 4.1); a separator at the end of the name says only that it will have children."""
     name = session.mailbox_name(arguments)
+    given, made_name = session.given_name, name.removesuffix(session.store.separator)
     uses = _uses(session, arguments) if arguments.more() else b""
     arguments.end()
     session.store.create(new_name(name))
@@ -44,6 +46,8 @@ def create(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
             code = f"MAILBOXID ({made.mailbox_id.decode('ascii')})"
         finally:
             made.close()
+    if session.dialect.rev2 and given.removesuffix(session.store.separator) != session.shown(made_name):
+        yield session.list_line(made_name, given)
     yield from session.complete("Create completed.", code)
 
 
@@ -88,7 +92,11 @@ def rename(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
     6.3.5).
     """
     old = session.mailbox_name(arguments)
+    given_old = session.given_name
     new = session.mailbox_name(arguments)
+    given_new = session.given_name
     arguments.end()
     session.store.rename(old, new_name(new))
+    if session.dialect.rev2 and (given_old, given_new) != (session.shown(old), session.shown(new)):
+        yield session.list_line(new, given_old)
     yield from session.complete("Rename completed.")

@@ -42,7 +42,7 @@ def get(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
     long = max((len(value) for value in found.values() if value is not None and len(value) > most), default=0)
     found = {each: value for each, value in found.items() if value is None or len(value) <= most}
     if found:
-        yield metadata_response(name, found)
+        yield metadata_response(session.rendered(name), found)
     yield from session.complete("Getmetadata completed.", f"METADATA LONGENTRIES {long}" if long else None)
 
 

@@ -14,7 +14,7 @@ from dovecotpy.imap.errors import Refused
 from dovecotpy.imap.keys import asks_modseq, names_numbers, parse_keys
 from dovecotpy.imap.registry import State, command
 from dovecotpy.imap.relevancy import relevancy
-from dovecotpy.imap.returns import Result, parse_returns
+from dovecotpy.imap.returns import Result, Returns, parse_returns
 from dovecotpy.imap.searching import found_by
 from dovecotpy.imap.view import View
 from dovecotpy.storage.errors import StoreError
@@ -33,6 +33,8 @@ def search(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
     started = clock.monotonic()
     view = session.selected
     returns = parse_returns(arguments, session.dialect.disabled)
+    if returns is None and session.dialect.rev2:
+        returns = Returns({b"ALL": True})
     try:
         view.look()
         query = parse_keys(arguments, view)

@@ -34,10 +34,11 @@ def examine(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
 def _open(session: "ImapSession", arguments: Arguments, *, writable: bool) -> Iterator[bytes]:
     """Whatever was selected before is left, also if this fails (RFC 3501 section 6.3.1)."""
     name = session.mailbox_name(arguments)
+    given = session.given_name
     parameters = parse_parameters(session, arguments)
     if session.view is not None:
         session.leave_mailbox()
-        if session.dialect.offers(CONDSTORE):
+        if session.dialect.offers(CONDSTORE) or session.dialect.rev2:
             yield untagged(b"OK", "Previous mailbox closed.", "CLOSED")
     units = SELECT_PARAMETERS.ordered(frozenset(parameters))
     for _, unit in units:
@@ -50,6 +51,8 @@ def _open(session: "ImapSession", arguments: Arguments, *, writable: bool) -> It
         raise
     session.view = view
     yield describe(view)
+    if session.dialect.rev2:
+        yield session.list_line(name, given)
     for parameter, unit in units:
         if unit.opened is not None:
             yield from unit.opened(view, parameters[parameter])
@@ -62,10 +65,10 @@ def describe(view: View) -> bytes:
     columns = view.columns
     pieces = [
         view.flags_response(),
-        b"* %d EXISTS\r\n* %d RECENT\r\n" % (len(view.uids), len(view.recent)),
+        view.counts(),
     ]
     unseen = columns.flags.tobytes().translate(_UNSEEN).find(1)
-    if unseen >= 0 and not view.dialect.uidonly:
+    if unseen >= 0 and not view.dialect.uidonly and not view.dialect.rev2:
         pieces.append(untagged(b"OK", "First unseen.", f"UNSEEN {unseen + 1}"))
     pieces.append(untagged(b"OK", "UIDs valid", f"UIDVALIDITY {columns.uidvalidity}"))
     pieces.append(untagged(b"OK", "Predicted next UID", f"UIDNEXT {columns.uidnext}"))

@@ -135,7 +135,7 @@ class CommandParser:
     max_line: octets of a command's lines, without CRLF and literals. max_literal, max_literals: octets of one
     literal, of all literals of a command. longer: for commands by name, another max_line (AUTHENTICATE with
     an initial response). streams: for commands by name, after how many arguments a literal outside lists
-    comes in pieces, and one in a list behind the word CATENATE (RFC 4469). max_unasked: octets of a literal
+    comes in pieces, and one in a list behind the word CATENATE or UTF8 (RFC 4469, RFC 6855). max_unasked: octets of a literal
     that is not synchronizing, -1 for none at all; None: as many as of the others. binary: commands that may
     have a literal8. Commands by UID are named with that word in front.
     """
@@ -159,6 +159,8 @@ class CommandParser:
         """no line is too long below this, whatever its command"""
         self._streams = streams
         self._max_unasked = max_unasked
+        self.utf8 = False
+        """from the next command on, quoted strings must be UTF-8"""
         self._may_be_binary = binary
         self._is_binary = False
         self._buffer = bytearray()
@@ -296,7 +298,7 @@ class CommandParser:
             rest = self._begin(line if announced is None else line[: announced.start])
             if announced is None and not rest.translate(None, _PLAIN):
                 return self._plain(rest)
-            self._tokenizer = Tokenizer()
+            self._tokenizer = Tokenizer(utf8=self.utf8)
         else:
             rest = line if announced is None else line[: announced.start]
         if announced is None and line[-1:] == b"}" and line.rpartition(b" ")[2][:1] == b"{":
@@ -496,10 +498,17 @@ def _announcement(line: bytes) -> _Announced | None:
 
 
 def _is_catenated(tokenizer: Tokenizer) -> bool:
-    """Whether the one open list stands behind the word CATENATE."""
-    arguments = tokenizer.outermost
-    word = arguments[-2] if tokenizer.depth == 1 and len(arguments) > 1 else None
-    return isinstance(word, Atom) and word.upper() == b"CATENATE"
+    """Whether the open list stands behind the word CATENATE, or UTF8, also in such a list."""
+    word = _word_before(tokenizer.outermost)
+    if tokenizer.depth == 1:
+        return word in (b"CATENATE", b"UTF8")
+    return tokenizer.depth == 2 and word == b"CATENATE" and _word_before(tokenizer.enclosing) == b"UTF8"
+
+
+def _word_before(arguments: list[Token]) -> bytes:
+    """The word in front of the last argument, in capitals."""
+    word = arguments[-2] if len(arguments) > 1 else None
+    return word.upper() if isinstance(word, Atom) else b""
 
 
 def _tag_of(line: bytes) -> bytes:

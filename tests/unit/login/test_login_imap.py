@@ -133,7 +133,7 @@ def started(talk: ImapLogin) -> ImapLogin:
 
 SIMPLE = """
 C: a1 CAPABILITY
-S: * CAPABILITY IMAP4rev1 LITERAL+ SASL-IR ID LANGUAGE STARTTLS LOGINDISABLED
+S: * CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ SASL-IR ID LANGUAGE STARTTLS LOGINDISABLED
 S: a1 OK Capability completed.
 C: a2 noop
 S: a2 OK NOOP completed.
@@ -198,7 +198,7 @@ S: a2 OK Begin TLS negotiation now.
 A: StartTls
 ! tls
 C: a3 CAPABILITY
-S: * CAPABILITY IMAP4rev1 LITERAL+ SASL-IR ID LANGUAGE AUTH=PLAIN AUTH=LOGIN
+S: * CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ SASL-IR ID LANGUAGE AUTH=PLAIN AUTH=LOGIN
 S: a3 OK Capability completed.
 C: a4 STARTTLS
 S: a4 BAD TLS is already active.
@@ -323,7 +323,7 @@ def test_conversation(transcript: str, peer: Peer) -> None:
 def test_greetings() -> None:
     talk = session()
     talk.start()
-    words = b"IMAP4rev1 LITERAL+ SASL-IR ID LANGUAGE STARTTLS LOGINDISABLED"
+    words = b"IMAP4rev1 IMAP4rev2 LITERAL+ SASL-IR ID LANGUAGE STARTTLS LOGINDISABLED"
     assert talk.take_output() == b"* OK [CAPABILITY " + words + b"] Dovecot ready.\r\n"
     bare = session(login_greeting_capability=False, login_greeting="Hello \N{SNOWMAN}")
     bare.start()
@@ -343,7 +343,7 @@ def test_without_tls_there_is_no_starttls() -> None:
 def test_required_tls_refuses_everybody_before_it() -> None:
     transcript = """
     C: a1 CAPABILITY
-    S: * CAPABILITY IMAP4rev1 LITERAL+ SASL-IR ID LANGUAGE STARTTLS LOGINDISABLED
+    S: * CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ SASL-IR ID LANGUAGE STARTTLS LOGINDISABLED
     S: a1 OK Capability completed.
     C: a2 LOGIN user password
     S: a2 NO [PRIVACYREQUIRED] Authentication not allowed until TLS is active.
