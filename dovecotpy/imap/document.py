@@ -93,6 +93,7 @@ EXTENSIONS: dict[str, Extension] = {
         _transcripts("rev2", "utf8_names"),
     ),
     "INPROGRESS": Extension("9585", ("imap/conversation.py",), ("protocol/test_imap_session.py",)),
+    "FILTERS": Extension("5466", ("imap/keys.py", COMMANDS + "metadata.py"), _transcripts("filters")),
     "I18NLEVEL=1": Extension(
         "5255",
         ("message/collation.py", "search/keys.py"),

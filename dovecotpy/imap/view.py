@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from dovecotpy.imap.dialect import Dialect, expunge_lines, vanished_lines
@@ -36,6 +36,10 @@ class Kept(NamedTuple):
     uids: Sequence[int]
     numbers: Sequence[int]
     rendered: bytes
+
+
+def _no_filter(name: bytes) -> bytes | None:
+    return None
 
 
 LINES = 1_000
@@ -73,6 +77,8 @@ class View:
         """UIDs of the last search result that was saved, `$` (RFC 5182)"""
         self.answers: dict[tuple[object, ...], Kept] = {}
         """answers of SORT and THREAD that may be asked for again"""
+        self.filter_value: Callable[[bytes], bytes | None] = _no_filter
+        """the search keys that a filter stands for (RFC 5466), by its name in small letters"""
         self.batches: dict[tuple[int, int, int], tuple[int, int]] = {}
         """what UIDBATCHES told: how many messages there were, and the largest UID"""
         self._gone: dict[int, Ghost] = {}

@@ -16,6 +16,8 @@ from dovecotpy.storage import flags as bits
 if TYPE_CHECKING:
     from dovecotpy.imap.session import ImapSession
 
+FILTER_VALUES = b"/private/filters/values/"
+"""The entry of a filter among those of the server (RFC 5466 section 3.2)."""
 _UNSEEN = bytes(not value & bits.SEEN for value in range(256))
 
 
@@ -49,6 +51,7 @@ def _open(session: "ImapSession", arguments: Arguments, *, writable: bool) -> It
     except BaseException:
         mailbox.close()
         raise
+    view.filter_value = lambda name: session.store.annotations.get(b"").get(FILTER_VALUES + name)
     session.view = view
     yield describe(view)
     if session.dialect.rev2:
