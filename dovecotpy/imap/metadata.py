@@ -13,6 +13,8 @@ MAX_NAME = 1_000
 """Octets of an entry's name; beyond: BAD."""
 MAX_ENTRIES = 1_000
 """Entries of one command; beyond: NO [LIMIT]."""
+_PLAIN = b"abcdefghijklmnopqrstuvwxyz0123456789-._/"
+"""Octets of an entry's name that needs no quotes."""
 _FORBIDDEN = bytes((*range(0x20), *b"*%", 0x7F))
 
 
@@ -45,8 +47,12 @@ def entry_names(tokens: Iterable[Token], wrong: Mistaken) -> list[bytes]:
 
 def metadata_response(name: bytes, values: Mapping[bytes, bytes | None]) -> bytes:
     """A METADATA response with values (section 4.4.1). name: rendered."""
-    pairs = [b"%b %b" % (entry, _value(value)) for entry, value in values.items()]
+    pairs = [b"%b %b" % (_entry(entry), _value(value)) for entry, value in values.items()]
     return b"* METADATA %b (%b)\r\n" % (name, b" ".join(pairs))
+
+
+def _entry(name: bytes) -> bytes:
+    return string(name) if name.translate(None, _PLAIN) else name
 
 
 def _value(value: bytes | None) -> bytes:

@@ -56,9 +56,7 @@ def links(header: Header) -> Links:
     references = message_ids(header.get(b"references") or b"")[-MAX_REFERENCES:]
     if not references:
         references = message_ids(header.get(b"in-reply-to") or b"", 1)
-    return Links(
-        sent(header), _collated(base), reply, identity[0] if identity else b"", tuple(references)
-    )
+    return Links(sent(header), _collated(base), reply, identity[0] if identity else b"", tuple(references))
 
 
 def sent(header: Header) -> int:
