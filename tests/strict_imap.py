@@ -6,6 +6,7 @@ Everything that the grammar does not allow raises Malformed with the place.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 
@@ -19,6 +20,9 @@ class Atom(str):
 
 _ATOM_END = b'(){ "'
 _SPECIALS = b"%*\\]"
+_WITH_SECTION = (b"BODY", b"BINARY", b"BINARY.SIZE")
+_SECTION = re.compile(rb"\[[0-9A-Za-z.]*(?:\]| \()")
+"""The beginning of a section; a keyword may be BODY[word too"""
 
 
 class _Reader:
@@ -112,7 +116,7 @@ class _Reader:
             octet = data[self.at]
             if octet in _ATOM_END or octet <= 0x20 or octet >= 0x7F:
                 break
-            if octet == 0x5B and data[start : self.at] in (b"BODY", b"BINARY", b"BINARY.SIZE"):
+            if octet == 0x5B and data[start : self.at] in _WITH_SECTION and _SECTION.match(data, self.at):
                 self.section()
                 continue
             if octet in _SPECIALS and not (octet == 0x2A and data[start] == 0x5C):

@@ -62,11 +62,11 @@ def _email_ids(view: View, columns: Columns, start: int, end: int) -> Sequence[o
 def _savedates(view: View, columns: Columns, start: int, end: int) -> Sequence[object]:
     if not view.mailbox.capabilities.savedate:
         return [b"NIL"] * (end - start)
-    return list(map(internaldate.render, view.savedates(columns)[start:end]))
+    return internaldate.render_all(view.savedates(columns)[start:end])
 
 
 def _dates(view: View, columns: Columns, start: int, end: int) -> Sequence[object]:
-    return list(map(internaldate.render, view.dates(columns)[start:end]))
+    return internaldate.render_all(view.dates(columns)[start:end])
 
 
 def _sizes(view: View, columns: Columns, start: int, end: int) -> Sequence[object]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from dovecotpy import clock
 from dovecotpy.message.date import format_internaldate
 
@@ -13,6 +15,23 @@ _MINUTES = tuple(b"%02d:%02d:" % divmod(minute, 60) for minute in range(1440))
 _SECONDS = tuple(b"%02d" % second for second in range(60))
 _zones: dict[int, tuple[int, bytes] | None] = {}
 _dates: dict[int, bytes] = {}
+
+
+def render_all(timestamps: Sequence[int]) -> list[bytes]:
+    """As `render` of each, faster where they have one zone."""
+    zones = {
+        _zones[day] if day in _zones else _remember_zone(day)
+        for day in {timestamp // _DAY for timestamp in timestamps}
+    }
+    zone = zones.pop() if len(zones) == 1 else None
+    if zone is None:
+        return list(map(render, timestamps))
+    shift, suffix = zone
+    ends = [second + suffix for second in _SECONDS]
+    minutes = _MINUTES
+    local = [timestamp + shift for timestamp in timestamps]
+    days = {day: _dates.get(day) or _remember_date(day) for day in {moment // _DAY for moment in local}}
+    return [days[moment // _DAY] + minutes[moment % _DAY // 60] + ends[moment % 60] for moment in local]
 
 
 def render(timestamp: int) -> bytes:

@@ -87,7 +87,7 @@ class HeaderText(NamedTuple):
     key: bytes
     """a line for each field"""
     odd: bool
-    """not every line is certainly one field with its own name in front, or all of a field"""
+    """not every line is certainly one field with its own name in front, or all of a field, or one that tells of the body was decoded"""
 
 
 class BodyText(NamedTuple):
@@ -125,9 +125,12 @@ def header_key(header: Header) -> HeaderText:
 
 def _is_odd(line: bytes, decoded: str) -> bool:
     name = line.partition(b":")[0]
-    return not name.isascii() or b"=?" in name or len(line) > MAX_FIELD or "\n" in decoded or "\r" in decoded
+    if not name.isascii() or b"=?" in name or len(line) > MAX_FIELD:
+        return True
+    return "\n" in decoded or "\r" in decoded or name.upper().startswith(_OF_THE_BODY)
 
 
+_OF_THE_BODY = b"CONTENT-T"
 _ENCODING = b"\nCONTENT-TRANSFER-ENCODING:"
 _TYPE = b"\nCONTENT-TYPE:"
 _AS_IT_IS = frozenset((b"7BIT", b"8BIT", b"BINARY"))
@@ -156,7 +159,7 @@ def plain_key(key: bytes, body: bytes) -> bytes | None:
         fields += 1
         if not _is_plain_text(key[at + len(_TYPE) : key.index(b"\n", at + 1)].strip()):
             return None
-    if key.count(b"CONTENT-T") != fields:
+    if key.count(_OF_THE_BODY) != fields:
         return None
     return body.upper()
 

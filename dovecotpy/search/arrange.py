@@ -11,19 +11,16 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from dovecotpy.message.header import Header
-from dovecotpy.search import packed
+from dovecotpy.search import orders, packed
 from dovecotpy.search.evaluate import SLICE, Columns, Found, Progress
 from dovecotpy.search.keys import UNKNOWN, Links, links
+from dovecotpy.search.memory import Known, Memory
+from dovecotpy.search.orders import Order, backwards
 from dovecotpy.search.sort import FROM_HEADER, Key, Program, sort
-from dovecotpy.search.thread import Algorithm, Forest, Rows, thread
+from dovecotpy.search.thread import Algorithm, Rows, render, thread
 
 BATCH = 64
 """Headers asked for at once."""
-MAX_KEPT = 200_000
-"""Keys that are kept in memory; past it all are forgotten and taken from headers again."""
-
-FEW = 64
-"""One new key in so many, or fewer: not worth writing all of them anew."""
 
 
 class KeySource(Protocol):
@@ -39,62 +36,10 @@ class KeySource(Protocol):
 class Threads(NamedTuple):
     """The answer of thread_messages."""
 
-    uids: array[int]
-    """what the numbers in the forest mean"""
-    forest: Forest
-
-
-class Shelf(Protocol):
-    """Where keys outlast a session, as octets of `packed`, under names."""
-
-    def load(self, kind: str) -> bytes | None: ...
-
-    def save(self, kind: str, payload: bytes) -> None: ...
-
-
-class Memory:
-    """Keys that were taken from headers while a mailbox is open, or before that by others."""
-
-    def __init__(self, shelf: Shelf | None = None) -> None:
-        self._shelf = shelf
-        self._values: dict[Any, dict[int, Any]] = {}
-        self._saved: dict[Any, int] = {}
-        """how many keys the shelf has"""
-
-    def of(self, name: Any) -> dict[int, Any]:
-        """What is remembered under a name, by UID."""
-        if sum(map(len, self._values.values())) > MAX_KEPT:
-            self._values.clear()
-        known = self._values.get(name)
-        if known is None:
-            known = self._values[name] = self._loaded(name)
-        return known
-
-    def _loaded(self, name: Any) -> dict[int, Any]:
-        kind = packed.name_of(name)
-        data = self._shelf.load(kind) if self._shelf is not None else None
-        try:
-            known = packed.unpack(kind, data) if data is not None else {}
-        except packed.Unusable:
-            known = {}
-        self._saved[name] = len(known)
-        return known
-
-    def save(self, name: Any, known: dict[int, Any], uids: Sequence[int], learnt: int) -> None:
-        """Put the keys of the messages that are there on the shelf, if so many were learnt that it is worth it."""
-        if self._shelf is None or learnt * FEW <= self._saved[name]:
-            return
-        there = [uid for uid in uids if uid in known]
-        kind = packed.name_of(name)
-        data = packed.pack(kind, there, [known[uid] for uid in there])
-        if data is not None:
-            self._shelf.save(kind, data)
-            self._saved[name] = len(there)
-
-    def forget(self, uid: int) -> None:
-        """The message is gone."""
-        for values in self._values.values():
-            values.pop(uid, None)
+    uids: "array[int]"
+    """the messages that are there, ascending"""
+    rendered: bytes
+    """thread-lists in which each message is called by its place in uids, from 1 on; see orders.renumbered"""
 
 
 class _Pace:
@@ -134,21 +79,11 @@ def sort_messages(
 ) -> Iterator[Progress | Found]:
     """The messages named in uids (ascending), put in order. Those that are gone are left out. scores: for RELEVANCY."""
     pace = _Pace(monotonic, len(uids))
-    readers = {
-        criterion.key: FROM_HEADER[criterion.key] for criterion in program if criterion.key in FROM_HEADER
-    }
-    kept, places, values = yield from _collect(readers, columns, source, memory, uids, pace)
-    wanted = {criterion.key for criterion in program}
-    if Key.DATE in wanted:
-        _fill(values[Key.DATE], _taken(columns.dates, places))
-    if Key.ARRIVAL in wanted:
-        values[Key.ARRIVAL] = _taken(columns.dates, places)
-    if Key.RELEVANCY in wanted and scores is not None:
-        values[Key.RELEVANCY] = [-scores[uid] for uid in kept]
-    if Key.SIZE in wanted:
-        values[Key.SIZE] = yield from _sizes(columns, source, kept, places, pace)
-    order = yield from pace.run(sort(program, values, len(kept)))
-    yield Found(array("I", map(kept.__getitem__, order)))
+    table = _Table(columns, source, memory, pace, scores)
+    found = yield from _by_orders(program, table, uids)
+    if found is None:
+        found = yield from _by_keys(program, table, uids)
+    yield Found(found)
 
 
 def thread_messages(
@@ -161,68 +96,243 @@ def thread_messages(
 ) -> Iterator[Progress | Threads]:
     """The messages named in uids (ascending), threaded. Those that are gone are left out."""
     pace = _Pace(monotonic, len(uids))
-    kept, places, values = yield from _collect({Links: links}, columns, source, memory, uids, pace)
-    rows = _rows(values[Links], _taken(columns.dates, places))
+    table = _Table(columns, source, memory, pace)
+    whole = len(uids) == len(table.uids) and array("I", uids) == table.uids
+    kept = memory.threads(algorithm) if whole else None
+    if kept is not None and kept.uids == table.uids and kept.dated.hold(table.uids, columns):
+        yield Threads(kept.uids, kept.rendered)
+        return
+    there, places, values = yield from _collect({Links: links}, table, uids)
+    rows, undated = _rows(values.pop(Links), _taken(columns.dates, places))
+    memory.release(Links)
+    counted = there if algorithm is Algorithm.REFS else array("I", map(there.__getitem__, undated))
     forest = yield from pace.run(thread(algorithm, rows))
-    yield Threads(kept, forest)
+    del rows
+    pieces = []
+    for piece in render(forest, range(1, len(there) + 1)):
+        pieces.append(piece)
+        if pace.due():
+            yield Progress(pace.done, pace.total)
+    threads = Threads(there, b"".join(pieces))
+    if there == table.uids:
+        dates = orders.dated(counted, there, columns)
+        memory.keep_threads(algorithm, orders.Threaded(there, dates, threads.rendered))
+    yield threads
 
 
-def _rows(found: Sequence[Links], arrivals: Sequence[int]) -> Rows:
-    moments = [each.sent for each in found]
-    _fill(moments, arrivals)
-    return Rows(
-        arrivals,
-        moments,
-        [each.subject for each in found],
-        bytes([each.reply for each in found]),
-        [each.identity for each in found],
-        [each.references for each in found],
+class _Table(NamedTuple):
+    """What there is to sort."""
+
+    columns: Columns
+    source: KeySource
+    memory: Memory
+    pace: _Pace
+    scores: Mapping[int, int] | None = None
+
+    @property
+    def uids(self) -> "array[int]":
+        """Every message of the mailbox."""
+        uids = self.columns.uids
+        return uids if isinstance(uids, array) else array("I", uids)
+
+
+# Kept orders
+
+
+def _by_orders(
+    program: Program, table: _Table, uids: Sequence[int]
+) -> Generator[Progress, None, "array[int] | None"]:
+    """The messages by the orders of whole mailboxes; None where one is missing and it is not worth making it."""
+    there, memory = table.uids, table.memory
+    places = _places(there, uids)
+    whole = len(places) == len(there)
+    readers = {each.key: FROM_HEADER[each.key] for each in program if each.key in FROM_HEADER}
+    if whole and len(readers) > 1 and not any(map(memory.order, readers)):
+        yield from _collect(readers, table, uids)
+    found: dict[Key, Order] = {}
+    for key in readers:
+        order = yield from _order(key, table, whole=whole)
+        if order is None:
+            return None
+        found[key] = order
+    if not found:
+        return None
+    table.pace.done = len(uids)
+    if len(program) == 1:
+        only = found[program[0].key]
+        ordered = backwards(only) if program[0].reverse else only.places
+        return array("I", map(there.__getitem__, orders.within(ordered, places)))
+    values: dict[Key, Sequence[int]] = {
+        key: _taken(orders.ranks(each), places) for key, each in found.items()
+    }
+    kept = array("I", _taken(there, places))
+    yield from _from_columns(program, table, kept, places, values)
+    result = yield from table.pace.run(sort(program, values, len(kept)))
+    return array("I", map(kept.__getitem__, result))
+
+
+def _order(key: Key, table: _Table, *, whole: bool) -> Generator[Progress, None, Order | None]:
+    """The mailbox in the order of a key, from what was kept, brought up to date. whole: if that does not do, it is made anew."""
+    columns, there, memory = table.columns, table.uids, table.memory
+    order = memory.order(key)
+    if order is not None and not order.dated.hold(there, columns):
+        order = None
+    if order is not None and order.uids == there:
+        memory.keep_order(key, order, 0)
+        return order
+    came: Sequence[int] | None = orders.few(order, there) if order is not None else None
+    if order is None or came is None:
+        changed = len(there)
+        order = (yield from _made(key, table)) if whole else None
+    else:
+        changed = len(there) - len(order.uids) + 2 * len(came)
+        order = yield from _renewed(key, table, order, came)
+    if order is not None:
+        memory.keep_order(key, order, changed)
+        memory.release(key)
+    return order
+
+
+def _made(key: Key, table: _Table) -> Generator[Progress, None, Order | None]:
+    """The mailbox in the order of a key; None if a message is gone."""
+    columns, there = table.columns, table.uids
+    kept, _, values = yield from _collect({key: FROM_HEADER[key]}, table, there)
+    if len(kept) < len(there):
+        return None
+    keys: Sequence[Any] = values[key]
+    undated = _undated(keys, there) if key is Key.DATE else array("I")
+    if undated:
+        keys = _filled(keys, columns.dates)
+    made: Order = yield from table.pace.run(orders.make(there, keys, orders.dated(undated, there, columns)))
+    return made
+
+
+def _renewed(
+    key: Key, table: _Table, order: Order, came: Sequence[int]
+) -> Generator[Progress, None, Order | None]:
+    """An order brought up to date; None if a message is gone, or a key not known any more."""
+    columns, there = table.columns, table.uids
+    kept, _, values = yield from _collect({key: FROM_HEADER[key]}, table, came)
+    if len(kept) < len(came):
+        return None
+    undated = order.dated.uids
+    if key is Key.DATE:
+        undated = array("I", sorted((*undated, *_undated(values[key], kept))))
+    steps = orders.renew(
+        order, there, came, _key_of(key, table, undated), orders.dated(undated, there, columns)
     )
+    try:
+        renewed: Order = yield from table.pace.run(steps)
+    except KeyError:
+        return None
+    return renewed
+
+
+def _key_of(key: Key, table: _Table, undated: Sequence[int]) -> Callable[[int], Any]:
+    """The key of a message by its UID, with its INTERNALDATE where nothing else is told. Raises KeyError if it is not known."""
+    known = table.memory.of(key)
+    if not undated:
+        return known.__getitem__
+    there, dates, without = table.uids, table.columns.dates, frozenset(undated)
+    return lambda uid: dates[bisect_left(there, uid)] if uid in without else known[uid]
+
+
+def _undated(sent: Sequence[int], uids: Sequence[int]) -> "array[int]":
+    """Messages whose header tells no date."""
+    if UNKNOWN not in sent:
+        return array("I")
+    return array("I", [uid for uid, moment in zip(uids, sent, strict=True) if moment == UNKNOWN])
+
+
+# Keys
+
+
+def _by_keys(program: Program, table: _Table, uids: Sequence[int]) -> Generator[Progress, None, "array[int]"]:
+    """The messages by their keys."""
+    readers = {
+        criterion.key: FROM_HEADER[criterion.key] for criterion in program if criterion.key in FROM_HEADER
+    }
+    kept, places, values = yield from _collect(readers, table, uids)
+    if Key.DATE in values:
+        values[Key.DATE] = _filled(values[Key.DATE], _taken(table.columns.dates, places))
+    yield from _from_columns(program, table, kept, places, values)
+    result = yield from table.pace.run(sort(program, values, len(kept)))
+    return array("I", map(kept.__getitem__, result))
+
+
+def _from_columns(
+    program: Program, table: _Table, uids: Sequence[int], places: Sequence[int], values: dict[Key, Any]
+) -> Generator[Progress, None, None]:
+    """Put in what the columns of the mailbox tell."""
+    wanted = {criterion.key for criterion in program}
+    if Key.ARRIVAL in wanted:
+        values[Key.ARRIVAL] = _taken(table.columns.dates, places)
+    if Key.RELEVANCY in wanted and table.scores is not None:
+        values[Key.RELEVANCY] = [-table.scores[uid] for uid in uids]
+    if Key.SIZE in wanted:
+        values[Key.SIZE] = yield from _sizes(table, uids, places)
+
+
+def _rows(found: Sequence[Links], arrivals: Sequence[int]) -> tuple[Rows, Sequence[int]]:
+    """What there is to be threaded, and the places of messages whose header tells no date."""
+    links = packed.link_columns(found)
+    if links is None:
+        sent = [each.sent for each in found]
+        rows = Rows(
+            arrivals,
+            _filled(sent, arrivals),
+            [each.subject for each in found],
+            bytes([each.reply for each in found]),
+            (each.identity for each in found),
+            (each.references for each in found),
+        )
+        return rows, [place for place, moment in enumerate(sent) if moment == UNKNOWN]
+    undated = [place for place, moment in enumerate(links.sent) if moment == UNKNOWN]
+    identities, references = links.identified()
+    dates = _filled(links.sent, arrivals)
+    rows = Rows(arrivals, dates, list(links.subjects), links.replies, identities, references)
+    return rows, undated
 
 
 def _collect(
-    readers: dict[Any, Callable[[Header], Any]],
-    columns: Columns,
-    source: KeySource,
-    memory: Memory,
-    uids: Sequence[int],
-    pace: _Pace,
-) -> Generator[Progress, None, tuple[array[int], Sequence[int], dict[Any, list[Any]]]]:
+    readers: dict[Any, Callable[[Header], Any]], table: _Table, uids: Sequence[int]
+) -> Generator[Progress, None, tuple["array[int]", Sequence[int], dict[Any, Sequence[Any]]]]:
     """UIDs of what is there, their places in the columns, and what the readers find in headers, column by column."""
+    memory, there = table.memory, table.uids
+    wanted = array("I", uids)
     remembered = {name: memory.of(name) for name in readers}
-    missing = {uid for known in remembered.values() for uid in uids if uid not in known}
-    there = columns.uids
+    lacking = {name: known.missing(wanted) for name, known in remembered.items()}
+    missing = set().union(*lacking.values())
     if missing:
-        learnt = {name: sum(uid not in known for uid in missing) for name, known in remembered.items()}
-        yield from _read(readers, remembered, source, sorted(missing), pace)
-        for name, count in learnt.items():
-            memory.save(name, remembered[name], there, count)
+        yield from _read(readers, remembered, table.source, sorted(missing), table.pace)
+        for name, known in remembered.items():
+            memory.save(name, known, there, len(lacking[name]))
     places = _places(there, uids)
     if missing or len(places) < len(uids):
         for known in remembered.values():
-            places = [place for place in places if there[place] in known]
+            gone = known.missing(wanted)
+            if gone:
+                places = [place for place in places if there[place] not in gone]
     kept = array("I", _taken(there, places))
-    pace.done = len(uids)
-    return kept, places, {name: list(map(known.__getitem__, kept)) for name, known in remembered.items()}
+    table.pace.done = len(uids)
+    return kept, places, {name: known.taken(kept) for name, known in remembered.items()}
 
 
 def _read(
     readers: dict[Any, Callable[[Header], Any]],
-    remembered: dict[Any, dict[int, Any]],
+    remembered: dict[Any, Known],
     source: KeySource,
     uids: Sequence[int],
     pace: _Pace,
 ) -> Generator[Progress, None, None]:
     """Take from headers what is not remembered."""
-    shared: dict[Any, Any] = {}
-    work = [(read, remembered[name]) for name, read in readers.items()]
+    work = [(read, remembered[name].learn) for name, read in readers.items()]
     for start in range(0, len(uids), BATCH):
         batch = uids[start : start + BATCH]
         for uid, header in zip(batch, source.headers(batch), strict=True):
             if header is not None:
-                for read, known in work:
-                    value = read(header)
-                    known[uid] = shared.setdefault(value, value)
+                for read, learn in work:
+                    learn(uid, read(header))
         if pace.due():
             pace.done = start
             yield Progress(start, len(uids))
@@ -247,23 +357,20 @@ def _taken(column: Sequence[int], places: Sequence[int]) -> list[int]:
     return [column[place] for place in places]
 
 
-def _fill(sent: list[int], arrivals: Sequence[int]) -> None:
-    """INTERNALDATE in place of sent dates that no header tells (RFC 5256 section 2.2)."""
-    if UNKNOWN in sent:
-        for index, moment in enumerate(sent):
-            if moment == UNKNOWN:
-                sent[index] = arrivals[index]
+def _filled(sent: Sequence[int], arrivals: Sequence[int]) -> Sequence[int]:
+    """Sent dates with INTERNALDATE in place of those that no header tells (RFC 5256 section 2.2)."""
+    if UNKNOWN not in sent:
+        return sent
+    return [arrival if moment == UNKNOWN else moment for moment, arrival in zip(sent, arrivals, strict=True)]
 
 
-def _sizes(
-    columns: Columns, source: KeySource, uids: Sequence[int], places: Sequence[int], pace: _Pace
-) -> Generator[Progress, None, list[int]]:
+def _sizes(table: _Table, uids: Sequence[int], places: Sequence[int]) -> Generator[Progress, None, list[int]]:
     """Sizes of messages; those that nobody knows yet by reading."""
-    sizes = _taken(columns.sizes, places)
+    sizes = _taken(table.columns.sizes, places)
     if min(sizes, default=0) < 0:
         for index, size in enumerate(sizes):
             if size < 0:
-                sizes[index] = source.size(uids[index]) or 0
-                if pace.due():
+                sizes[index] = table.source.size(uids[index]) or 0
+                if table.pace.due():
                     yield Progress(index, len(sizes))
     return sizes

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from array import array
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from dovecotpy.search.sort import RUN, stable_pass
@@ -43,9 +43,10 @@ class Rows(NamedTuple):
     """keys of base subjects"""
     replies: Sequence[int]
     """true where a subject says that the message is a reply or forwarded"""
-    identities: Sequence[bytes]
-    """empty where there is none"""
-    references: Sequence[tuple[bytes, ...]]
+    identities: Iterable[bytes]
+    """empty where there is none; looked at once"""
+    references: Iterable[tuple[bytes, ...]]
+    """looked at once"""
 
 
 class Forest(NamedTuple):

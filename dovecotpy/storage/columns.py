@@ -15,6 +15,8 @@ from dovecotpy.storage.driver import Columns
 
 UIDS, FLAGS, KEYWORDS, MODSEQS, SIZES, DATES, SAVEDATES = range(7)
 TYPES = "IBIQqqq"
+LEARNT_FROM = 4096
+"""Values that became known of messages, from which on those that were said twice are looked for."""
 Load = Callable[[int], "array[int]"]
 
 
@@ -172,6 +174,42 @@ class Removed:
         return kept
 
 
+class Learnt:
+    """Values of one column that became known of messages, in little room; what is said later of a message counts."""
+
+    __slots__ = ("_limit", "uids", "values")
+
+    def __init__(self) -> None:
+        self.uids = array("I")
+        self.values = array("q")
+        """parallel to uids"""
+        self._limit = LEARNT_FROM
+
+    def __len__(self) -> int:
+        return len(self.uids)
+
+    def add(self, uids: Sequence[int], values: Sequence[int]) -> None:
+        """Values, parallel to uids."""
+        self.uids.extend(uids)
+        self.values.extend(values)
+        if len(self.uids) > self._limit:
+            self._settle()
+
+    def _settle(self) -> None:
+        """Drop what was said of the same messages before."""
+        if any(map(int.__ge__, self.uids, self.uids[1:])):
+            known = dict(zip(self.uids, self.values, strict=True))
+            self.uids, self.values = array("I", known), array("q", known.values())
+        self._limit = 2 * len(self.uids)
+
+    def put(self, column: "array[int]", uids: Sequence[int]) -> None:
+        """Change a column. uids: that of UIDs."""
+        for uid, value in zip(self.uids, self.values, strict=True):
+            place = place_of(uids, uid)
+            if place >= 0:
+                column[place] = value
+
+
 class Line:
     """Versions in a line. begin: gives a column of version 0, new each time."""
 
@@ -181,7 +219,7 @@ class Line:
         self._begin = begin
         self.edits: list[Edit] = []
         self._cache: list[tuple[int, array[int]] | None] = [None] * len(TYPES)
-        self._learnt: dict[int, dict[int, int]] = {}
+        self._learnt: dict[int, Learnt] = {}
 
     def column(self, number: int, version: int) -> "array[int]":
         """A column as of a version; not to be changed but by `learn`."""
@@ -195,11 +233,7 @@ class Line:
                 column = edit.apply(number, column)
         learnt = self._learnt.get(number)
         if learnt and (cached is None or cached[0] > version):
-            uids = self.column(UIDS, version)
-            for uid, value in learnt.items():
-                place = place_of(uids, uid)
-                if place >= 0:
-                    column[place] = value
+            learnt.put(column, self.column(UIDS, version))
         if cached is None or cached[0] <= version:
             self._cache[number] = (version, column)
         return column
@@ -212,15 +246,15 @@ class Line:
         """Columns that were asked for."""
         return [number for number, cached in enumerate(self._cache) if cached is not None]
 
-    def learn(self, number: int, values: dict[int, int]) -> None:
-        """What was not known of messages (by UID) becomes known, also to versions that were handed out."""
-        self._learnt.setdefault(number, {}).update(values)
+    def learn(self, number: int, uids: Sequence[int], values: Sequence[int]) -> None:
+        """What was not known of messages becomes known, also to versions that were handed out. values: parallel to uids."""
+        self._learnt.setdefault(number, Learnt()).add(uids, values)
         if self._cache[number] is None:
             return
         newest = len(self.edits)
-        column, uids = self.column(number, newest), self.column(UIDS, newest)
-        for uid, value in values.items():
-            place = place_of(uids, uid)
+        column, every = self.column(number, newest), self.column(UIDS, newest)
+        for uid, value in zip(uids, values, strict=True):
+            place = place_of(every, uid)
             if place >= 0:
                 column[place] = value
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
@@ -49,6 +50,39 @@ class Capabilities(NamedTuple):
     writable: bool
 
 
+class Blocks:
+    """UIDs and paths by rising UID, many at a time: an iterable of the single ones too, once."""
+
+    __slots__ = ("parts",)
+
+    def __init__(self, parts: "Iterator[tuple[array[int], list[str]]]") -> None:
+        self.parts = parts
+
+    def __iter__(self) -> Iterator[tuple[int, str]]:
+        for uids, paths in self.parts:
+            yield from zip(uids, paths, strict=True)
+
+
+class Arrivals(NamedTuple):
+    """Many new messages as parallel columns in UID order, types as in `Columns`; dates are unknown."""
+
+    uids: "array[int]"
+    flags: "array[int]"
+    keywords: "array[int]"
+    """index into keyword_sets"""
+    keyword_sets: tuple[frozenset[str], ...]
+    sizes: "array[int]"
+
+    def rows(self) -> list[Row]:
+        """The same, message by message."""
+        sets = self.keyword_sets
+        columns = zip(self.uids, self.flags, self.keywords, self.sizes, strict=True)
+        return [
+            Row(uid, Ref(b""), bits, sets[words], UNKNOWN_DATE, None, b"", None if size < 0 else size)
+            for uid, bits, words, size in columns
+        ]
+
+
 class Delta(NamedTuple):
     """What a sync found changed. `stamp`: as `BoxDriver.stamp`, of the state that was seen."""
 
@@ -62,6 +96,8 @@ class Delta(NamedTuple):
     """what may be told: no message below it will appear any more"""
     complete: bool
     """False: a name that was not found is not proven gone, or a new one waits for the lock; ask again"""
+    arrivals: Arrivals | None = None
+    """appeared besides, beyond all that was known"""
 
 
 class Draft(NamedTuple):
@@ -124,7 +160,7 @@ class Remembered(Protocol):
     def find(self, uid: int) -> str | None:
         """One message's; None where none is remembered. Raises Lost."""
 
-    def all(self) -> Iterator[tuple[int, str]]:
+    def all(self) -> Iterable[tuple[int, str]]:
         """All of them, by rising UID. Raises Lost."""
 
     def close(self) -> None:
@@ -230,17 +266,31 @@ class BoxDriver(Protocol):
         told: int,
         uids: Sequence[int],
         names: Remembered,
+        behind: frozenset[int] = frozenset(),
     ) -> bool:
-        """Take what an index remembers, `names` included; True if the mailbox is proven unchanged since."""
+        """Take what an index remembers, `names` included; True if the mailbox is proven unchanged since.
+
+        behind: UIDs whose names may be older than the stamp.
+        """
 
     def remembered(self) -> Iterable[tuple[int, str]]:
-        """What an index should keep of each message for `adopt`, by any order of UIDs."""
+        """What an index should keep of each message for `adopt`, by rising UID."""
 
     def moved(self) -> Mapping[int, str] | None:
         """What of that changed since `adopt` or `kept`, empty where a message is gone; None: it is all new."""
 
     def kept(self) -> None:
         """An index wrote it down."""
+
+    def rest_on(self, source: Remembered) -> None:
+        """All of it can be read from here, so that it need not be in memory."""
+
+    @property
+    def behind(self) -> AbstractSet[int]:
+        """As given to `adopt`, until their names are found."""
+
+    def proof(self) -> bytes:
+        """As `lasting_stamp`, right after our own write; empty where only time or a look proves anything."""
 
     def heard(self, came: Sequence[int], went: Sequence[int], uidnext: int) -> None:
         """Other sessions told of new messages, and of some that are gone, and that none will appear below `uidnext` any more."""

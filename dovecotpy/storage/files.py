@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator
+import stat
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple, TypeVar
 
+from dovecotpy import clock
 from dovecotpy.storage.errors import Internal, NoSpace, PermissionDenied, StoreError
 
 READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
 STALE_TRIES = 3
+TEMPORARY_SECONDS = 36 * 3600
+"""A temporary file that did not change for so long belongs to a process that died."""
+FINE_CHANGES = 8
+"""Changes at once that all get times of their own, which a coarse clock does not do."""
 Result = TypeVar("Result")
 _CHUNK = 1 << 20
 
@@ -146,6 +152,47 @@ def replace(directory: int, name: str, data: bytes, *, sync: bool, shared: Share
         if sync:
             os.fsync(descriptor)
         return identity(os.fstat(descriptor))
+
+
+def sweep(directory: int, names: Iterable[str]) -> None:
+    """Remove those of these files that nobody can be writing any more; what cannot be removed stays."""
+    for name in names:
+        try:
+            entry = os.stat(name, dir_fd=directory, follow_symlinks=False)
+            if stat.S_ISREG(entry.st_mode) and clock.file_time() - entry.st_ctime > TEMPORARY_SECONDS:
+                os.unlink(name, dir_fd=directory)
+        except OSError:
+            continue
+
+
+def sweep_temporary(directory: int, start: str) -> None:
+    """`sweep` for what `replacing` leaves when it is killed, of files whose names begin so. Raises OSError."""
+    names = os.listdir(directory)
+    sweep(directory, [name for name in names if name.startswith(start) and ".tmp." in name])
+
+
+def is_fine(directory: int) -> bool:
+    """Whether two changes of a directory here never carry the same mtime if somebody looked at it in between.
+
+    So it is on local file systems since Linux 6.13; elsewhere changes within one tick of the kernel's clock look like one.
+    """
+    try:
+        descriptor = os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=directory)
+    except OSError:
+        return False
+    try:
+        before = os.fstat(descriptor).st_mtime_ns
+        for number in range(FINE_CHANGES):
+            os.pwrite(descriptor, b"x", number)
+            now = os.fstat(descriptor).st_mtime_ns
+            if now <= before:
+                return False
+            before = now
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
 
 
 def sync_directory(descriptor: int) -> None:

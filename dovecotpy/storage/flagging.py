@@ -59,6 +59,7 @@ class Flagging:
         if waiting:
             raise InUse("Timeout while waiting for lock")
         box._stamp = box._driver.settled_stamp() if box._stamp else b""
+        box._unkept = True
 
     def _attempt(self, uids: Uids) -> list[int]:
         """Set what can be set; UIDs that somebody else changed meanwhile, to be looked at again."""
@@ -93,7 +94,8 @@ class Flagging:
             else:
                 done.append(target)
                 self.changed.append(target.uid)
-        if done and box._note((), done, (), wait=LOCK_SECONDS) is Noted.HELD:
+        stamp = box.proof_with(done) if done and not again else b""
+        if done and box._note((), done, (), stamp=stamp, wait=LOCK_SECONDS) is Noted.HELD:
             raise InUse("Timeout while waiting for lock")
         return again
 

@@ -92,7 +92,7 @@ class Mailbox(Copying):
     @property
     def has_chores(self) -> bool:
         """Whether `work` may find something to do."""
-        return self._chores is not None or self._chored != self._extent()
+        return self._unkept or self._chores is not None or self._chored != self._extent()
 
     def _extent(self) -> tuple[int, int]:
         columns = self.columns()
@@ -100,6 +100,9 @@ class Mailbox(Copying):
 
     def work(self) -> None:
         """A slice of what can be done while the client is quiet: the text index of mailboxes whose text was searched. Raises nothing."""
+        if self._unkept:
+            self._keep_index()
+            return
         if self._chores is None:
             self._chored = self._extent()
             index = self._text_index() if self._synced else None

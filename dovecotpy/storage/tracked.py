@@ -11,10 +11,11 @@ from typing import NamedTuple
 
 from dovecotpy import clock
 from dovecotpy.ipc.record import Level
-from dovecotpy.search.arrange import Memory
+from dovecotpy.search.memory import Memory
 from dovecotpy.storage.columns import FLAGS, KEYWORDS, SIZES, UIDS, LateColumns, late, place_of
 from dovecotpy.storage.driver import (
     UNKNOWN_DATE,
+    Arrivals,
     Body,
     BoxDriver,
     Capabilities,
@@ -49,6 +50,8 @@ PAUSE = 0.005
 """Seconds; all pauses together are longer than a tick of the file system's clock."""
 READ_LOCK_SECONDS = 0.25
 """How long a look waits for the index lock; without it, what was known serves on."""
+MAX_BEHIND = 4096
+"""Messages whose names are not written down yet while what was done to them is told to be all that happened."""
 SAVE_NAMES_FROM = 1000
 """Where so many messages are is written down as soon as they were found for the first time."""
 
@@ -99,6 +102,8 @@ class Tracked:
         rendered = Rendered(owner, sync=caching.sync, least=caching.least)
         self._messages = Messages(self.body, self._learn_sizes, rendered, caching.kept)
         self._messages.email_id = lambda uid: self.email_ids((uid,))[0]
+        self._unkept = False
+        """messages were changed since their names were written down"""
         self._generation = b""
         """of the names that the driver was given, or that were kept since"""
         self._index_failed = False
@@ -154,15 +159,18 @@ class Tracked:
         self._stamp = delta.stamp
         if first and not self._history.ledger.modseq:
             wait = LOCK_SECONDS
-        self._note(delta.appeared, delta.changed, delta.vanished, delta.uidnext, wait=wait)
+        arrivals = delta.arrivals
+        self._note(delta.appeared, delta.changed, delta.vanished, delta.uidnext, arrivals=arrivals, wait=wait)
         for uid in delta.vanished:
             self._messages.forget(uid)
             self._keys.forget(uid)
         if self._first_recent is None:
             self._first_recent = min(delta.recent, default=delta.uidnext)
             self._note_unclaimed(self._first_recent)
-        if first and len(delta.appeared) >= SAVE_NAMES_FROM:
+        if first and len(delta.appeared) + (len(arrivals.uids) if arrivals else 0) >= SAVE_NAMES_FROM:
             self._keep_index()
+            if self._index is not None and self._generation and not self._index_failed:
+                self._driver.rest_on(names.Names(self._index, self._generation))
 
     def _note(
         self,
@@ -171,6 +179,8 @@ class Tracked:
         vanished: Sequence[int],
         uidnext: int = 0,
         *,
+        stamp: bytes = b"",
+        arrivals: Arrivals | None = None,
         wait: float = READ_LOCK_SECONDS,
     ) -> Noted:
         """Give what was found or done its modseq. What cannot be noted is found again by a comparison."""
@@ -181,10 +191,12 @@ class Tracked:
             appeared = [row._replace(flags=row.flags & ~SEEN) for row in appeared]
             changed = [row._replace(flags=row.flags & ~SEEN) for row in changed]
             self._shown_seen = seen
-        noted = self._history.note(appeared, changed, vanished, uidnext, bumped=bumped, wait=wait)
+        noted = self._history.note(
+            appeared, changed, vanished, uidnext, bumped=bumped, stamp=stamp, arrivals=arrivals, wait=wait
+        )
         if noted is Noted.HELD and not self._history.ledger.modseq:
             self._history.alone()
-            noted = self._history.note(appeared, changed, vanished, uidnext, bumped=bumped)
+            noted = self._history.note(appeared, changed, vanished, uidnext, bumped=bumped, arrivals=arrivals)
         elif noted is Noted.HELD:
             self._history.owed = True
         if noted is Noted.DOUBTFUL:
@@ -368,7 +380,13 @@ class Tracked:
         self._synced = True
         guid = self._history.guid
         if self._driver.adopt(
-            self._history.stamp, ledger.uidvalidity, guid, ledger.uidnext, uids, remembered
+            self._history.stamp,
+            ledger.uidvalidity,
+            guid,
+            ledger.uidnext,
+            uids,
+            remembered,
+            frozenset(self._history.behind),
         ):
             self._stamp = self._history.stamp
             self._shown_seen = self._driver.private_seen() or frozenset()
@@ -384,13 +402,17 @@ class Tracked:
 
     def _keep_index(self) -> None:
         """Note where messages are and what the store looked like, so that the next session need not look for itself."""
+        self._unkept = False
         if self._index is None or self._index_failed or not self._synced or not self._driver.uidvalidity:
+            return
+        if self._driver.behind and self._stamp and self._stamp == self._history.stamp:
             return
         try:
             moved, everything = self._driver.moved(), self._driver.remembered
             self._generation = names.keep(self._index, self._generation, moved, everything)
             self._driver.kept()
-            stamp = b"" if self._history.owed or not self._stamp else self._driver.lasting_stamp()
+            doubtful = self._history.owed or not self._stamp or self._driver.behind
+            stamp = b"" if doubtful else self._driver.lasting_stamp()
             self._history.keep(stamp, self._generation)
         except FileNotFoundError:  # the mailbox was deleted, and its index with it
             return
@@ -400,6 +422,18 @@ class Tracked:
             return
         except StoreError as error:
             self._complain(f"{snapshot.NAME} is not written: {error}")
+
+    def proof_with(self, changed: Sequence[Row]) -> bytes:
+        """The driver's proof, if whoever reads it finds every message by the names that are written down, or is told which may have moved."""
+        moved = self._driver.moved()
+        if not self._stamp or moved is None or len(moved) > MAX_BEHIND or self._history.owed:
+            return b""
+        if self._generation != self._history.names or not self._generation:
+            return b""
+        told = self._history.behind.union([row.uid for row in changed])
+        if not (self._driver.behind <= told and all(uid in told or not moved[uid] for uid in moved)):
+            return b""
+        return self._driver.proof()
 
     def _complain(self, text: str) -> None:
         """The index cannot be used: said once, and then this session does without."""

@@ -92,6 +92,7 @@ class Writing(Tracked):
                 removed = locked.remove(rows)
                 self._note((), (), removed, wait=LOCK_SECONDS)
                 self._stamp = self._driver.settled_stamp() if self._stamp else b""
+                self._unkept = True
             for uid in removed:
                 self._messages.forget(uid)
                 self._keys.forget(uid)

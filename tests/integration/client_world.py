@@ -93,12 +93,21 @@ def run(command: list[str], home: Path, seconds: float = 60.0) -> str:
     return said
 
 
-def on_a_terminal(command: list[str], home: Path, seconds: float = 30.0) -> str:
-    """The same for a program that wants a terminal."""
-    environment = {**os.environ, "HOME": str(home), "TERM": "xterm", "LC_ALL": "C.UTF-8"}
+def on_a_terminal(command: list[str], home: Path, seconds: float = 30.0, owner: int | None = None) -> str:
+    """The same for a program that wants a terminal; as another user where `owner` says so."""
+    environment = {**os.environ, "HOME": str(home), "USER": "joe", "TERM": "xterm", "LC_ALL": "C.UTF-8"}
     master, slave = pty.openpty()
     process = subprocess.Popen(
-        command, env=environment, cwd=home, stdin=slave, stdout=slave, stderr=slave, start_new_session=True
+        command,
+        env=environment,
+        cwd=home,
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        start_new_session=True,
+        user=owner,
+        group=owner,
+        extra_groups=None if owner is None else [],
     )
     os.close(slave)
     said = b""

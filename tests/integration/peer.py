@@ -42,9 +42,9 @@ class _Pipes:
 
 
 class Peer(RawClient):
-    """A session of Debian's imap binary on a Maildir, logged in from the start, as the owner of the mail."""
+    """A session of Debian's imap binary on a Maildir, logged in from the start, as the owner of the mail. What it logs: to `log`."""
 
-    def __init__(self, maildir: Path, **options: str) -> None:
+    def __init__(self, maildir: Path, log: Path | None = None, **options: str) -> None:
         uid, gid = (MAIL_ID, MAIL_ID) if AS_ROOT else (os.getuid(), os.getgid())
         settings = {
             "mail_location": f"maildir:{maildir}",
@@ -58,13 +58,15 @@ class Peer(RawClient):
         }
         arguments = [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
         me = "joe" if AS_ROOT else pwd.getpwuid(os.getuid()).pw_name
-        self._process = subprocess.Popen(
-            [IMAP, *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={"HOME": str(maildir.parent), "USER": me, "PATH": os.environ["PATH"]},
-            cwd="/",
-        )
+        with open(log or "/dev/null", "ab") as said:
+            self._process = subprocess.Popen(
+                [IMAP, *arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=said,
+                env={"HOME": str(maildir.parent), "USER": me, "PATH": os.environ["PATH"]},
+                cwd="/",
+            )
         self.sock = cast(socket.socket, _Pipes(self._process))
         self._buffer = b""
         self._count = 0

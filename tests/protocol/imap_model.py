@@ -17,8 +17,9 @@ from dovecotpy.message.preview import preview
 from dovecotpy.message.string import string
 from dovecotpy.message.structure import bodystructure, parse
 from dovecotpy.message.text import body_text
-from dovecotpy.search.arrange import Memory, sort_messages, thread_messages
+from dovecotpy.search.arrange import sort_messages, thread_messages
 from dovecotpy.search.evaluate import evaluate
+from dovecotpy.search.memory import Memory
 from dovecotpy.storage import errors
 from dovecotpy.storage.annotations import SPECIAL_USE_ENTRY, assignable
 from dovecotpy.storage.driver import Capabilities, Columns, Wait

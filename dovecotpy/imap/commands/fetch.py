@@ -230,9 +230,9 @@ class _Fetch:
         if self.view.aligned and start >= 0 and self.view.uids[start:end] == array("I", uids):
             columns = self._columns(start, end, values)
             if not self._misses(columns, values):
-                line = b"* %d " + self.word + b" (" + b" ".join(form for form, _ in columns) + b")\r\n"
+                alone = len(values) == 1 and (self.fields or columns[-1][1] in values.values())
                 numbers = uids if self.view.dialect.uidonly else range(start + 1, end + 1)
-                return _join(line, numbers, columns)
+                return (_spliced if alone else _filled)(self.word, numbers, columns)
         return b"".join(
             self._line(uid, {item: column[at] for item, column in values.items()})
             for at, uid in enumerate(uids)
@@ -508,12 +508,30 @@ def _literal(text: MessageText, item: BodyItem, value: Value) -> bytes:
     return b"{%d}\r\n%b" % (len(octets), octets)
 
 
-def _join(line: bytes, numbers: Sequence[int], columns: Sequence[tuple[bytes, Sequence[object]]]) -> bytes:
-    """One format over many messages, filled in at C speed."""
+def _filled(word: bytes, numbers: Sequence[int], columns: Sequence[tuple[bytes, Sequence[object]]]) -> bytes:
+    """The responses of many messages: one format, filled in at C speed."""
+    line = b"* %d " + word + b" (" + b" ".join([form for form, _ in columns]) + b")\r\n"
+    return line * len(numbers) % _rows(numbers, columns)
+
+
+def _spliced(word: bytes, numbers: Sequence[int], columns: Sequence[tuple[bytes, Sequence[object]]]) -> bytes:
+    """As _filled, faster where the values of the last column are long and the others are not: they are not looked into."""
+    forms = b" ".join([form for form, _ in columns])
+    line = b"* %d " + word + b" (" + forms.removesuffix(b"%b") + b"\0"
+    heads = (line * len(numbers) % _rows(numbers, columns[:-1])).split(b"\0")
+    if len(heads) != len(numbers) + 1 or not forms.endswith(b"%b"):
+        return _filled(word, numbers, columns)
+    pieces: list[object] = [b")\r\n"] * (3 * len(numbers))
+    pieces[0::3] = heads[:-1]
+    pieces[1::3] = columns[-1][1]
+    return b"".join(pieces)  # type: ignore[arg-type]
+
+
+def _rows(numbers: Sequence[int], columns: Sequence[tuple[bytes, Sequence[object]]]) -> tuple[object, ...]:
+    """Number and values of the first message, then of the next."""
     step = 1 + len(columns)
-    count = len(numbers)
-    values: list[object] = [None] * (step * count)
+    values: list[object] = [None] * (step * len(numbers))
     values[0::step] = numbers
     for at, (_, column) in enumerate(columns, 1):
         values[at::step] = column
-    return (line * count) % tuple(values)
+    return tuple(values)

@@ -11,7 +11,8 @@ from dovecotpy.imap.commands.arranged import keep_answer, kept_answer, matching,
 from dovecotpy.imap.registry import State, command
 from dovecotpy.imap.searching import answer_of
 from dovecotpy.search.arrange import Threads
-from dovecotpy.search.thread import Algorithm, render
+from dovecotpy.search.orders import renumbered
+from dovecotpy.search.thread import Algorithm
 
 if TYPE_CHECKING:
     from dovecotpy.imap.session import ImapSession
@@ -49,6 +50,9 @@ def thread(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
 
 
 def _response(threads: Threads, numbers: Sequence[int]) -> Iterator[bytes]:
-    yield b"* THREAD " if threads.forest.roots else b"* THREAD"
-    yield from render(threads.forest, numbers)
+    yield b"* THREAD " if threads.rendered else b"* THREAD"
+    if not numbers or (numbers[0] == 1 and numbers[-1] == len(numbers)):
+        yield threads.rendered
+    else:
+        yield from renumbered(threads.rendered, numbers)
     yield b"\r\n"

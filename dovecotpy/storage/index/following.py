@@ -40,6 +40,8 @@ class Following:
         """so was that comparison, in the taking of the lock at hand"""
         self.stamp = b""
         self.names = b""
+        self.behind: set[int] = set()
+        """UIDs whose flags changed since `names` were written"""
         self._lock = IndexLock(self._directory)
         self._snapshot: Snapshot | None = None
         self._end = 0
@@ -135,6 +137,7 @@ class Following:
         self._snapshot = found
         self._end = found.log
         self._weight = self._records = 0
+        self.behind = set()
         self._reserved = found.head.reserved
         self.stamp, self.names = found.head.stamp, found.head.names
 
@@ -226,10 +229,13 @@ class Following:
         if record.reserved[1]:
             self._reserved = record.reserved
         if record.stamp is not None:
+            if record.stamp and record.names != self.names:
+                self.behind.clear()
             self.stamp, self.names = record.stamp, record.names
         elif record.modseq:
             self.stamp = b""
         if record.altered is not None:
+            self.behind.update(record.altered.uids)
             self._touched.update(record.altered.uids)
             self._weight += len(record.altered.uids)
         if record.arrived:

@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Sequence
 
 from dovecotpy.storage.columns import UIDS
-from dovecotpy.storage.driver import Row
+from dovecotpy.storage.driver import Arrivals, Row
 from dovecotpy.storage.errors import InUse, StoreError
 from dovecotpy.storage.flags import SEEN
 from dovecotpy.storage.index import log, snapshot
@@ -85,13 +85,16 @@ class History(Following):
         uidnext: int,
         *,
         bumped: frozenset[int] = frozenset(),
+        stamp: bytes = b"",
+        arrivals: Arrivals | None = None,
         wait: float = NO_WAIT,
     ) -> Noted:
         """Give what happened in the store one modseq, where nobody did yet.
 
-        bumped: UIDs of `changed` that count as changed though their flags are what is noted. wait: seconds for the lock.
+        bumped: UIDs of `changed` that count as changed though their flags are what is noted. stamp: what proves that there is nothing else in
+        the store but what is noted already. wait: seconds for the lock.
         """
-        found = Found(appeared, changed, vanished, uidnext, bumped)
+        found = Found(appeared, changed, vanished, uidnext, bumped, stamp, arrivals)
         if not self.lasting:
             self._touched.clear()
             self._doubtful = False
@@ -248,9 +251,9 @@ class History(Following):
             self.owed = self._is_incomplete()
         record, doubtful = work()
         self._apply_own((record or Record())._replace(modseq=first))
-        self._fold(os.urandom(8), (first, end))
         self._fresh = (0, 0)
         self.stale = False
+        self._fold(os.urandom(8), (first, end))
         return self._done(doubtful)
 
     def _fold(self, history: bytes, reserved: tuple[int, int]) -> None:
@@ -267,8 +270,8 @@ class History(Following):
             ledger.modseq,
             ledger.least,
             reserved,
-            self.names,
-            self.stamp,
+            b"" if self.behind else self.names,
+            b"" if self.behind else self.stamp,
             tuple(ledger.sets),
             len(ledger.column(UIDS)),
         )
@@ -288,7 +291,10 @@ class History(Following):
         found = found._replace(uidnext=max(found.uidnext, self._least_uidnext))
         settled = settle(self.ledger, self._driver, found, self._touched, self._denied)
         self._went.extend(settled.lost)
-        return settled.record, bool(settled.doubtful or settled.lost)
+        record, doubtful = settled.record, bool(settled.doubtful or settled.lost)
+        if found.stamp and record is not None and not (doubtful or self.owed or self._touched):
+            record = record._replace(stamp=found.stamp, names=self.names)
+        return record, doubtful
 
     def reconcile(self, wait: float = NO_WAIT) -> Noted:
         """Compare all that the format knows with what is noted. Raises StoreError."""
@@ -341,7 +347,7 @@ class History(Following):
 
         def work() -> tuple[Record | None, bool]:
             known = self.ledger.learnt.items()
-            return Record(learnt=[(number, list(each), list(each.values())) for number, each in known]), False
+            return Record(learnt=[(number, each.uids, each.values) for number, each in known]), False
 
         noted = self._locked(work, wait)
         if noted is not Noted.HELD:

@@ -1,7 +1,8 @@
-"""Keys of a mailbox's messages that SORT and THREAD go by, one file for each kind: `dovecotpy.keys.<kind>`.
+"""Keys of a mailbox's messages that SORT and THREAD go by, and their answers, one file for each kind: `dovecotpy.keys.<kind>`.
 
-A file is written anew as a whole and renamed into its place, without a lock: keys are taken from headers, which never change, so that of two
-writers either one is right. Nothing is synced: nobody believes a file whose CRC-32 does not fit. Files may be deleted at any time.
+A file is written anew as a whole and renamed into its place, without a lock: keys are taken from headers, which never change, and an answer
+names the messages that it is of, so that of two writers either one is right. Nothing is synced: nobody believes a file whose CRC-32 does
+not fit. Files may be deleted at any time.
 """
 
 from __future__ import annotations
@@ -15,7 +16,15 @@ from dovecotpy.storage import files
 from dovecotpy.storage.index.rendered import QUIET, Owner
 
 NAME = "dovecotpy.keys."
-KINDS = ("cc", "date", "displayfrom", "displayto", "from", "links", "subject", "to")
+_HEADER_KEYS = ("cc", "date", "displayfrom", "displayto", "from", "subject", "to")
+KINDS = (
+    *_HEADER_KEYS,
+    "links",
+    *(f"order-{key}" for key in _HEADER_KEYS),
+    "thread-orderedsubject",
+    "thread-references",
+    "thread-refs",
+)
 MAX_OCTETS = 1 << 27
 """Octets of a file that is read."""
 _HEAD = struct.Struct("<8s32sI40sI")
@@ -49,20 +58,22 @@ class KeyFiles:
         checksum = zlib.crc32(payload, zlib.crc32(head))
         return payload if data[len(head) : _HEAD.size] == struct.pack("<I", checksum) else None
 
-    def save(self, kind: str, payload: bytes) -> None:
-        """Keep keys in place of those that were kept."""
+    def save(self, kind: str, payload: bytes) -> bool:
+        """Keep keys in place of those that were kept; whether they are."""
         directory = self._owner.directory()
         head = self._head()
         if directory is None or head is None or self._unwritable:
-            return
+            return False
         if len(self._owner.uids()) < self._least or _HEAD.size + len(payload) > MAX_OCTETS:
-            return
+            return False
         checksum = struct.pack("<I", zlib.crc32(payload, zlib.crc32(head)))
         try:
             files.replace(directory, NAME + kind, b"".join((head, checksum, payload)), sync=False)
         except OSError as error:
             self._unwritable = True
             self._failed("write", error)
+            return False
+        return True
 
     def discard(self) -> None:
         """Believe nothing that was kept."""

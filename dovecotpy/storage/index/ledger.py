@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
+from itertools import compress
 
 from dovecotpy.storage.columns import (
     DATES,
@@ -18,6 +19,7 @@ from dovecotpy.storage.columns import (
     Altered,
     Arrived,
     LateColumns,
+    Learnt,
     Line,
     Removed,
     late,
@@ -35,6 +37,8 @@ MAX_ARRIVALS = 4096
 """Arrivals that are kept; of older ones it is not known that they were arrivals."""
 MAX_ALTERED = 100_000
 """Changes of flags that a session keeps in memory; of older ones the modseqs tell."""
+DATES_AT_ONCE = 1024
+"""Messages of which the dates are looked up together."""
 Dates = Callable[[Sequence[int]], list[tuple[int, int]]]
 """INTERNALDATE and date of saving for UIDs."""
 Rescue = Callable[[int, Sequence[int], Sequence[frozenset[str]]], "array[int]"]
@@ -81,7 +85,7 @@ class Ledger:
         self._arrivals: list[tuple[int, int]] = []
         self._altered: list[tuple[int, int]] = []
         self._expunges: list[tuple[int, int, int]] = []
-        self.learnt: dict[int, dict[int, int]] = {}
+        self.learnt: dict[int, Learnt] = {}
         """what became known and is in no log yet: by column, by UID"""
 
     # Beginning
@@ -156,24 +160,29 @@ class Ledger:
         uids, dates = line.column(UIDS, version), line.column(DATES, version)
         if UNKNOWN_DATE not in dates:
             return
-        unknown = [uid for uid, date in zip(uids, dates, strict=True) if date == UNKNOWN_DATE]
-        found = self._dates(unknown)
-        for number, values in (
-            (DATES, [date for date, _ in found]),
-            (SAVEDATES, [date for _, date in found]),
-        ):
-            known = dict(zip(unknown, values, strict=True))
-            line.learn(number, known)
-            if line is self._line:
-                self.learnt.setdefault(number, {}).update(known)
+        unknown = array("I", compress(uids, map(UNKNOWN_DATE.__eq__, dates)))
+        for start in range(0, len(unknown), DATES_AT_ONCE):
+            part = unknown[start : start + DATES_AT_ONCE]
+            found = self._dates(part)
+            for number, values in (
+                (DATES, [date for date, _ in found]),
+                (SAVEDATES, [date for _, date in found]),
+            ):
+                line.learn(number, part, values)
+                if line is self._line:
+                    self._note_learnt(number, part, values)
+
+    def _note_learnt(self, number: int, uids: Sequence[int], values: Sequence[int]) -> None:
+        self.learnt.setdefault(number, Learnt()).add(uids, values)
 
     def learn_sizes(self, sizes: Mapping[int, int]) -> None:
         """The true sizes of messages."""
         uids, column = self.column(UIDS), self.column(SIZES)
         found = {uid: size for uid, size in sizes.items() if _differs(uids, column, uid, size)}
         if found:
-            self._line.learn(SIZES, found)
-            self.learnt.setdefault(SIZES, {}).update(found)
+            values = array("q", found.values())
+            self._line.learn(SIZES, list(found), values)
+            self._note_learnt(SIZES, list(found), values)
 
     def place(self, uid: int) -> int:
         """Index of a message; -1 if it is not there."""
@@ -204,7 +213,7 @@ class Ledger:
         if record.arrived:
             self._add(record.arrived, modseq)
         for number, uids, values in record.learnt:
-            self._line.learn(number, dict(zip(uids, values, strict=True)))
+            self._line.learn(number, uids, values)
         if record.box[0]:
             self.uidvalidity, self.uidnext = record.box[0], max(self.uidnext, record.box[1])
         self.modseq = modseq
@@ -283,8 +292,8 @@ class Ledger:
     def take_learnt(self, before: "Ledger") -> None:
         """What became known of messages before stays known."""
         self.learnt = before.learnt
-        for number, values in before.learnt.items():
-            self._line.learn(number, values)
+        for number, learnt in before.learnt.items():
+            self._line.learn(number, learnt.uids, learnt.values)
 
     def _other(self, before: "Ledger", uid: int) -> bool:
         mine, other = self.place(uid), before.place(uid)

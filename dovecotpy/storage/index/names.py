@@ -25,11 +25,13 @@ from itertools import islice
 from typing import NamedTuple
 
 from dovecotpy.storage import files
-from dovecotpy.storage.driver import Lost
+from dovecotpy.storage.driver import Blocks, Lost
 
 NAME = "dovecotpy.index.names"
 CHUNK = 128
 """Messages of a chunk."""
+WRITTEN = 64 * CHUNK
+"""Messages that are written at once."""
 FOLD_LEAST = 1 << 18
 """Octets of segments before a new base is written, or FOLD_SHARE of the base if that is more."""
 FOLD_SHARE = 4
@@ -239,10 +241,10 @@ def keep(
         try:
             return _append(directory, names, moved) or _write(directory, names.merged(moved))
         except Lost:
-            return _write(directory, iter(sorted(everything())))
+            return _write(directory, _in_turn(everything()))
         finally:
             names.close()
-    return _write(directory, iter(sorted(everything())))
+    return _write(directory, _in_turn(everything()))
 
 
 def _append(directory: int, names: Names, moved: Mapping[int, str]) -> bytes:
@@ -285,26 +287,31 @@ def _lock(descriptor: int) -> bool:
     return False
 
 
-def _write(directory: int, named: Iterator[tuple[int, str]]) -> bytes:
+def _write(directory: int, named: Iterable[tuple[int, str]]) -> bytes:
     """A new base in place of the file. named: by rising UID. Raises Lost, OSError; nothing is left behind then."""
     identity = os.urandom(4)
     with files.replacing(directory, NAME) as descriptor:
         _write_base(descriptor, identity, named)
+    files.sweep_temporary(directory, "dovecotpy.")
     return _GENERATION.pack(identity, 0)
 
 
-def _write_base(descriptor: int, identity: bytes, named: Iterator[tuple[int, str]]) -> None:
+def _write_base(descriptor: int, identity: bytes, named: Iterable[tuple[int, str]]) -> None:
     firsts, crcs, places = array("I"), array("I"), array("Q")
     at = _HEAD.size
     os.lseek(descriptor, at, os.SEEK_SET)
-    while part := list(islice(named, CHUNK)):
-        uids = array("I", [uid for uid, _ in part])
-        data = _CHECKSUM.pack(len(part)) + uids.tobytes() + os.fsencode("\0".join([path for _, path in part]))
-        firsts.append(uids[0])
-        crcs.append(zlib.crc32(data))
-        places.append(at)
-        files.write_all(descriptor, data)
-        at += len(data)
+    for uids, paths in named.parts if isinstance(named, Blocks) else _in_blocks(named):
+        pieces = []
+        for start in range(0, len(uids), CHUNK):
+            numbers, part = uids[start : start + CHUNK], paths[start : start + CHUNK]
+            head = _CHECKSUM.pack(len(numbers)) + numbers.tobytes()
+            data = head + os.fsencode("\0".join(part))
+            firsts.append(numbers[0])
+            crcs.append(zlib.crc32(data))
+            places.append(at)
+            pieces.append(data)
+            at += len(data)
+        files.write_all(descriptor, b"".join(pieces))
     if at > MAX_FILE:
         raise OSError(f"{NAME} would be too large")
     listed = firsts.tobytes() + crcs.tobytes() + places.tobytes()
@@ -312,6 +319,16 @@ def _write_base(descriptor: int, identity: bytes, named: Iterator[tuple[int, str
     end = at + len(listed)
     head = _HEAD.pack(_MAGIC, _VERSION, identity, len(firsts), at, end, 0)[: -_CHECKSUM.size]
     os.pwrite(descriptor, head + _CHECKSUM.pack(zlib.crc32(listed, zlib.crc32(head))), 0)
+
+
+def _in_turn(named: Iterable[tuple[int, str]]) -> Iterable[tuple[int, str]]:
+    return named if isinstance(named, Blocks) else sorted(named)
+
+
+def _in_blocks(named: Iterable[tuple[int, str]]) -> Iterator[tuple["array[int]", list[str]]]:
+    rest = iter(named)
+    while pairs := list(islice(rest, WRITTEN)):
+        yield array("I", [uid for uid, _ in pairs]), [path for _, path in pairs]
 
 
 def _parse(data: bytes, count: int) -> Block:

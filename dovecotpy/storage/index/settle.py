@@ -17,7 +17,7 @@ from dovecotpy.storage.columns import (
     place_of,
     ranges,
 )
-from dovecotpy.storage.driver import BoxDriver, Row
+from dovecotpy.storage.driver import UNKNOWN_DATE, Arrivals, BoxDriver, Row
 from dovecotpy.storage.index import log
 from dovecotpy.storage.index.ledger import Ledger
 from dovecotpy.storage.index.log import Record
@@ -35,6 +35,9 @@ class Found(NamedTuple):
     uidnext: int
     bumped: frozenset[int]
     """UIDs of `changed` that count as changed though their flags are what is noted"""
+    stamp: bytes = b""
+    """what proves that the store holds nothing but this and what is noted; empty: nothing does"""
+    arrivals: Arrivals | None = None
 
 
 class Settled(NamedTuple):
@@ -50,6 +53,10 @@ class Settled(NamedTuple):
 def settle(ledger: Ledger, driver: BoxDriver, found: Found, touched: set[int], denied: set[int]) -> Settled:
     """touched: UIDs that others noted something of since the session looked. denied: UIDs that it told to be gone."""
     uids = ledger.column(UIDS)
+    block = found.arrivals
+    if block is not None and (uids or block.uids[0] < ledger.uidnext or found.appeared):
+        found = found._replace(appeared=[*found.appeared, *block.rows()])
+        block = None
     new = [row for row in found.appeared if row.uid >= ledger.uidnext]
     late = [row for row in found.appeared if row.uid < ledger.uidnext]
     lost = [row.uid for row in late if place_of(uids, row.uid) < 0]
@@ -74,13 +81,15 @@ def settle(ledger: Ledger, driver: BoxDriver, found: Found, touched: set[int], d
     box = (0, 0)
     if validity != ledger.uidvalidity or found.uidnext > ledger.uidnext:
         box = (validity, found.uidnext)
-    counts = bool(new or gone or rows or not ledger.modseq)
+    counts = bool(new or block or gone or rows or not ledger.modseq)
     if not counts and box == (0, 0):
         return Settled(None, doubtful, lost)
-    sets, numbers = _sets(ledger, [*new, *rows])
+    sets, numbers = _sets(
+        ledger, [row.keywords for row in (*new, *rows)] or (block.keyword_sets if block else ())
+    )
     record = Record(
         int(counts),
-        arrived=_arrived(new, numbers),
+        arrived=_arrived(new, numbers) if block is None else _arrived_at_once(block, numbers),
         altered=_altered(ledger, rows, numbers, uids),
         vanished=ranges(gone),
         sets=sets,
@@ -99,17 +108,17 @@ def _differs(ledger: Ledger, row: Row, uids: Sequence[int]) -> bool:
     )
 
 
-def _sets(ledger: Ledger, rows: Sequence[Row]) -> tuple[list[frozenset[str]], Numbers]:
-    """Keyword sets that have no number yet, and the numbers of all that these rows have."""
+def _sets(ledger: Ledger, every: Sequence[frozenset[str]]) -> tuple[list[frozenset[str]], Numbers]:
+    """Keyword sets that have no number yet, and the numbers of all."""
     sets: list[frozenset[str]] = []
     numbers: dict[frozenset[str], int] = {}
-    for row in rows:
-        if row.keywords not in numbers:
-            number = ledger.number_of(row.keywords)
+    for words in every:
+        if words not in numbers:
+            number = ledger.number_of(words)
             if number < 0:
                 number = len(ledger.sets) + len(sets)
-                sets.append(row.keywords)
-            numbers[row.keywords] = number
+                sets.append(words)
+            numbers[words] = number
     return sets, numbers
 
 
@@ -137,4 +146,19 @@ def _arrived(rows: Sequence[Row], numbers: Numbers) -> "list[array[int]]":
     columns[SIZES].extend([-1 if row.size is None else row.size for row in rows])
     columns[DATES].extend([row.internaldate for row in rows])
     columns[SAVEDATES].extend([-1 if row.savedate is None else row.savedate for row in rows])
+    return columns
+
+
+def _arrived_at_once(block: Arrivals, numbers: Numbers) -> "list[array[int]]":
+    """As `_arrived`."""
+    count = len(block.uids)
+    meant = [numbers[words] for words in block.keyword_sets]
+    keywords = block.keywords
+    if meant != list(range(len(meant))):
+        keywords = array("I", [meant[number] for number in keywords])
+    columns = [array(kind) for kind in TYPES]
+    columns[UIDS], columns[FLAGS], columns[KEYWORDS] = block.uids, block.flags, keywords
+    columns[SIZES] = block.sizes
+    columns[DATES] = array("q", [UNKNOWN_DATE]) * count
+    columns[SAVEDATES] = array("q", [-1]) * count
     return columns

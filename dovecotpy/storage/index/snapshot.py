@@ -217,6 +217,12 @@ class Snapshot:
 
     def changed_since(self, modseq: int) -> list[tuple[int, int]]:
         """UIDs, ascending, with their modseqs, where those are above one."""
+        try:
+            return self._changed_since(modseq)
+        except (OverflowError, ValueError) as error:
+            raise Unusable(f"malformed: {error}") from error
+
+    def _changed_since(self, modseq: int) -> list[tuple[int, int]]:
         found: list[tuple[int, int]] = []
         for segment, highest in enumerate(self._maxima):
             if highest > modseq:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,8 @@ from dovecotpy.storage.maildir import filename, uidlist
 from dovecotpy.storage.maildir.body import FileBody, FileDraft
 from dovecotpy.storage.maildir.context import Context
 from dovecotpy.storage.maildir.filename import Info
+from dovecotpy.storage.maildir.first import FirstSight
+from dovecotpy.storage.maildir.listing import look
 from dovecotpy.storage.maildir.locked import LockedMaildir
 from dovecotpy.storage.maildir.sync import Sync
 from dovecotpy.storage.maildir.uidlist import Uidlist
@@ -43,8 +46,6 @@ if TYPE_CHECKING:
     pass
 
 SHARED_FILE = "dovecot-shared"
-TEMPORARY_SECONDS = 36 * 3600
-"""A file in tmp/ that did not change for so long belongs to a delivery that died."""
 MAX_KEYWORDS = 2000
 _NO_REF = Ref(b"")
 _NO_KEYWORDS: frozenset[str] = frozenset()
@@ -64,10 +65,10 @@ class MaildirBox(Watched):
         self._originals_end = 0
         """`_originals` has every copy whose UID is below"""
         self.dotlock = Dotlock(control, uidlist.NAME + ".lock", exclusive=context.options.dotlock_use_excl)
-        self.dead: set[str] = set()
-        """base names whose expunge was told"""
-        self.absent: dict[str, int] = {}
-        """base names in the uidlist without a file, since when (Unix seconds)"""
+        self.dead: set[tuple[str, int]] = set()
+        """base names and UIDs whose expunge was told; a later line of the same name is another message"""
+        self.absent: dict[tuple[str, int], int] = {}
+        """base names and UIDs in the uidlist without a file, since when (Unix seconds)"""
         self.told = 0
         """UIDs below were told, so that no message may appear among them"""
         self.reserved = 0
@@ -129,26 +130,16 @@ class MaildirBox(Watched):
     def _clean_temporary(self) -> None:
         """Remove what dead writers left; looked at only when tmp/ was not touched for long or is not empty for sure."""
         found = os.fstat(self.tmp_directory)
-        if clock.file_time() - found.st_mtime < TEMPORARY_SECONDS:
+        if clock.file_time() - found.st_mtime < files.TEMPORARY_SECONDS:
             return
-        if clock.file_time() - found.st_atime < TEMPORARY_SECONDS and found.st_atime > found.st_mtime:
+        if clock.file_time() - found.st_atime < files.TEMPORARY_SECONDS and found.st_atime > found.st_mtime:
             return
-        self._sweep(self.tmp_directory, os.listdir(self.tmp_directory))
+        files.sweep(self.tmp_directory, os.listdir(self.tmp_directory))
         self.clean_control()
 
     def clean_control(self) -> None:
         """Remove what writers that died before the rename left beside the uidlist."""
-        names = os.listdir(self.control)
-        self._sweep(self.control, [name for name in names if name.startswith("dovecot") and ".tmp." in name])
-
-    def _sweep(self, directory: int, names: Sequence[str]) -> None:
-        for name in names:
-            try:
-                entry = os.stat(name, dir_fd=directory, follow_symlinks=False)
-                if stat.S_ISREG(entry.st_mode) and clock.file_time() - entry.st_ctime > TEMPORARY_SECONDS:
-                    os.unlink(name, dir_fd=directory)
-            except OSError:
-                continue
+        files.sweep_temporary(self.control, "dovecot")
 
     def adopt(
         self,
@@ -158,10 +149,11 @@ class MaildirBox(Watched):
         told: int,
         uids: Sequence[int],
         names: Remembered,
+        behind: frozenset[int] = frozenset(),
     ) -> bool:
         """Take what an index remembers as known; True if the mailbox is proven unchanged since."""
         self.uidvalidity, self.guid, self.told = uidvalidity, guid, told
-        self.start_from(names, uids)
+        self.start_from(names, uids, behind)
         try:
             now = self.marks()
         except OSError as error:
@@ -185,6 +177,27 @@ class MaildirBox(Watched):
         """Every message below this UID is known by its name; others only told that those beyond are there."""
         return min(self.told, min(self.ghosts, default=self.told))
 
+    def _find_again(self, uids: AbstractSet[int]) -> dict[int, os.stat_result]:
+        """Messages that are not at the names that are known, by one listing. Raises OSError."""
+        if not uids:
+            return {}
+        wanted = {filename.base_of(self.name_of(uid) or ""): uid for uid in uids}
+        self.doubt()
+        found: dict[int, os.stat_result] = {}
+        listing = look(self)
+        for is_new, names in ((True, listing.new), (False, listing.cur)):
+            directory = self.new_directory if is_new else self.cur_directory
+            for name in names:
+                uid = wanted.get(filename.base_of(name))
+                if uid is None:
+                    continue
+                try:
+                    found[uid] = os.stat(name, dir_fd=directory, follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+                self.put(uid, name, is_new=is_new)
+        return found
+
     def heard(self, came: Sequence[int], went: Sequence[int], uidnext: int) -> None:
         """Other sessions told of new messages, and of some that are gone, and that none will appear below `uidnext` any more."""
         if came or went:
@@ -192,7 +205,7 @@ class MaildirBox(Watched):
         for uid in went:
             name = self.names.get(uid)
             if name is not None:
-                self.dead.add(filename.base_of(name))
+                self.dead.add((filename.base_of(name), uid))
                 self.forget(uid)
             self.ghosts.pop(uid, None)
         for uid in came:
@@ -222,9 +235,10 @@ class MaildirBox(Watched):
         """Every message whose name is known. Raises StoreError."""
         self.load_names()
         try:
+            self._find_again(self.behind)
             self.refresh_keywords()
         except OSError as error:
-            raise files.translated(error, f"read({self.shown}/dovecot-keywords)") from error
+            raise files.translated(error, f"read({self.shown})") from error
         self.load_surplus()
         return self.rows(sorted(self.names.items()))
 
@@ -307,6 +321,10 @@ class MaildirBox(Watched):
         self.seen = before - unseen | seen
         return True
 
+    def understood(self, info: str) -> tuple[int, frozenset[str]]:
+        """Flags and keywords that a name's ending says."""
+        return self._understood(filename.parse_info(info))
+
     def _understood(self, info: Info) -> tuple[int, frozenset[str]]:
         names = self.keywords.names
         return info.flags, frozenset([names[letter] for letter in info.keywords if letter in names])
@@ -327,15 +345,28 @@ class MaildirBox(Watched):
         Of a message that is gone, both are the time in its name unless the list knows better.
         """
         listed = self._listed()
-        found = []
+        entries: dict[int, os.stat_result] = {}
+        moved: set[int] = set()
         for uid in uids:
             where = self.path(uid)
             try:
-                if where is None:
-                    raise FileNotFoundError
-                entry = os.stat(where[1], dir_fd=where[0], follow_symlinks=False)
-                date, changed = int(entry.st_mtime // 1), int(entry.st_ctime // 1)
+                if where is not None:
+                    entries[uid] = os.stat(where[1], dir_fd=where[0], follow_symlinks=False)
+            except FileNotFoundError:
+                moved.add(uid)
             except OSError:
+                continue
+        try:
+            entries.update(self._find_again(moved))
+        except OSError as error:
+            raise files.translated(error, f"read({self.shown})") from error
+        found = []
+        for uid in uids:
+            where = self.path(uid)
+            entry = entries.get(uid)
+            if entry is not None:
+                date, changed = int(entry.st_mtime // 1), int(entry.st_ctime // 1)
+            else:
                 date = changed = filename.order(self.name_of(uid) or "")[0]
             saved = listed.saved(uid)
             if saved is None:
@@ -426,7 +457,7 @@ class MaildirBox(Watched):
     def sync(self, known: Columns, since: bytes) -> Delta:
         """What changed. The lock is taken only where something must be written. Raises MailboxReplaced, InUse, StoreError."""
         try:
-            return Sync(self, known).run()
+            return FirstSight(self).run() or Sync(self, known).run()
         except OSError as error:
             raise files.translated(error, f"sync({self.shown})") from error
 

@@ -169,6 +169,7 @@ class Comparing:
 
     def _read_lines(self) -> None:
         box = self.box
+        twice = len(box.uidlist.duplicates)
         try:
             again = box.uidlist.refresh()
         except Broken:
@@ -180,12 +181,12 @@ class Comparing:
             raise MailboxReplaced("Mailbox UIDVALIDITY changed")
         box.uidvalidity = validity
         box.guid = box.uidlist.guid.encode()
-        if again and box.names:
-            box.list_reread = True
+        box.list_reread = box.list_reread or (again and bool(box.names))
+        if again or len(box.uidlist.duplicates) > twice:
             self._check_uids()
 
     def _check_uids(self) -> None:
-        """The list was written anew: messages whose UID is another one now are gone under the old one."""
+        """The list was written anew, or names a message again: messages whose UID is another one now are gone under the old one."""
         box = self.box
         uids = box.uidlist.uids
         for uid, name in list(box.names.items()):

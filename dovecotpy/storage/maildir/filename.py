@@ -8,7 +8,7 @@ letter and a further section after a comma belong to somebody else and are kept.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from dovecotpy import clock
@@ -84,15 +84,9 @@ def order(base: str) -> tuple[int, int, str]:
 def in_order(bases: Iterable[str]) -> list[str]:
     """Sorted by `order`: as they stand where all begin with a time of ten digits, which leaves those of one second to be looked at."""
     found = sorted(bases)
-    heads = [base[: _SECONDS + 1] for base in found]
-    joined = "".join(heads)
+    heads = _heads(found)
     count = len(found)
-    digits = joined.replace(".", "")
-    if (
-        joined[_SECONDS :: _SECONDS + 1] != "." * count
-        or len(digits) != _SECONDS * count
-        or not (digits.isascii() and digits.isdecimal())
-    ):
+    if heads is None:
         return sorted(found, key=order) if count else found
     if len(set(heads)) == count:
         return found
@@ -103,6 +97,26 @@ def in_order(bases: Iterable[str]) -> list[str]:
                 found[start:end] = sorted(found[start:end], key=order)
             start = end
     return found
+
+
+def are_in_order(found: Sequence[str]) -> bool:
+    """Whether sorted base names stand as `in_order` puts them, as far as that is told at once."""
+    heads = _heads(found)
+    return heads is not None and len(set(heads)) == len(heads)
+
+
+def _heads(found: Sequence[str]) -> list[str] | None:
+    """The times in seconds that base names begin with; None where one does not."""
+    heads = [base[: _SECONDS + 1] for base in found]
+    joined = "".join(heads)
+    digits = joined.replace(".", "")
+    if (
+        joined[_SECONDS :: _SECONDS + 1] != "." * len(heads)
+        or len(digits) != _SECONDS * len(heads)
+        or not (digits.isascii() and digits.isdecimal())
+    ):
+        return None
+    return heads
 
 
 def delivered(name: str) -> int | None:
@@ -146,7 +160,7 @@ class Names:
             self._host = host.replace("/", "\\057").replace(":", "\\072").replace(",", "\\054")
         now = clock.now()
         seconds = int(now)
-        start = f"{seconds}.M{int((now - seconds) * 1000000)}P{os.getpid()}Q"
+        start = f"{seconds}.M{int((now - seconds) * 1000000):06}P{os.getpid()}Q"
         random = os.urandom(4 * count).hex()
         first = self._counter + 1
         self._counter += count

@@ -1,6 +1,7 @@
 """`dovecot-keywords`: which keyword each letter a-z of a file name means, `<0..25> <keyword>` a line.
 
-Written under the uidlist lock, with an mtime that grows each time, because that is how Dovecot notices a change.
+Written under the uidlist lock, with an mtime that is a second later each time at least, because that is how Dovecot
+notices a change: it compares whole seconds.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dovecotpy.storage.maildir.filename import KEYWORD_LETTERS
 
 NAME = "dovecot-keywords"
 SLOTS = len(KEYWORD_LETTERS)
+SECOND = 1_000_000_000
 
 
 class Keywords:
@@ -59,12 +61,12 @@ class Keywords:
             return
         names = dict(sorted((self.names | fresh).items()))
         lines = [f"{KEYWORD_LETTERS.index(letter)} {keyword}\n" for letter, keyword in names.items()]
-        before = self._identity.changed
+        before = self._identity.changed // SECOND
         self._identity = files.replace(
             self._control, NAME, os.fsencode("".join(lines)), sync=sync, shared=shared
         )
-        if self._identity.changed <= before:
-            later = before + 1_000_000_000
+        if self._identity.changed // SECOND <= before:
+            later = (before + 1) * SECOND
             os.utime(NAME, ns=(later, later), dir_fd=self._control, follow_symlinks=False)
             self._identity = files.identify(self._control, NAME)
         self._set(names)

@@ -238,7 +238,7 @@ class LockedMaildir(LockedList):
                 box.doubt()
                 if locate(box, uid) is not None:
                     continue
-            box.dead.add(filename.base_of(name))
+            box.dead.add((filename.base_of(name), uid))
             box.forget(uid)
             return True
         return False

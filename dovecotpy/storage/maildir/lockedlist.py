@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Self
 
 from dovecotpy import clock
@@ -158,9 +158,8 @@ class LockedList:
     def _rewrite(self, without: Collection[str] = ()) -> None:
         box = self._box
         box.uidlist.rewrite(without=without, sync=box.context.sync, shared=box.shared)
-        box.dead.difference_update(without)
-        for base in without:
-            box.absent.pop(base, None)
+        box.dead = {each for each in box.dead if each[0] not in without}
+        box.absent = {each: since for each, since in box.absent.items() if each[0] not in without}
 
     def tidy(self) -> None:
         """Drop lines without a file when they are a quarter of the list. A full disk or a lost lock leaves it as it is."""
@@ -169,8 +168,8 @@ class LockedList:
             return
         least = max(uidlist.STALE_LEAST, len(box.uidlist.uids) // uidlist.STALE_SHARE)
         limit = clock.now() - KEEP_LINES
-        stale = {base for base, since in box.absent.items() if since < limit} | box.dead
-        stale &= box.uidlist.uids.keys()
+        gone = {each for each, since in box.absent.items() if since < limit} | box.dead
+        stale = {base for base, uid in gone if box.uidlist.uids.get(base) == uid}
         if len(stale) < least or not box.dotlock.keep():
             return
         try:
@@ -186,15 +185,8 @@ class LockedList:
             raise NoSpace("Not enough disk space")
         if not bases:
             return []
-        sync = self._reserve(len(bases))
-        first = box.uidlist.uidnext
-        if first + len(bases) - 1 > uidlist.MAX_UID:
-            raise Internal.because(f"{box.shown}/{uidlist.NAME}: no UIDs left")
+        first, sync = self._take(len(bases))
         again = list(filter(box.uidlist.uids.__contains__, bases)) if box.uidlist.uids else []
-        if not box.dotlock.keep():
-            raise Internal.because(
-                f"{box.shown}/{uidlist.NAME}.lock was broken by somebody else while we held it"
-            )
         try:
             if again:
                 self._rewrite(again)
@@ -203,6 +195,31 @@ class LockedList:
         except OSError as error:
             raise files.translated(error, f"write({box.shown}/{uidlist.NAME})") from error
         return list(range(first, first + len(bases)))
+
+    def assign_many(self, parts: Iterable[Sequence[str]], count: int, *, keep: bool) -> int:
+        """As `assign`, of base names in parts, none of which has a line; the first UID."""
+        box = self._box
+        if self._bare:
+            raise NoSpace("Not enough disk space")
+        first, sync = self._take(count)
+        try:
+            box.uidlist.append_many(first, parts, count, sync=sync, keep=keep)
+        except OSError as error:
+            raise files.translated(error, f"write({box.shown}/{uidlist.NAME})") from error
+        return first
+
+    def _take(self, count: int) -> tuple[int, bool]:
+        """The first of so many UIDs, reserved, and whether the list must be synced."""
+        box = self._box
+        sync = self._reserve(count)
+        first = box.uidlist.uidnext
+        if first + count - 1 > uidlist.MAX_UID:
+            raise Internal.because(f"{box.shown}/{uidlist.NAME}: no UIDs left")
+        if not box.dotlock.keep():
+            raise Internal.because(
+                f"{box.shown}/{uidlist.NAME}.lock was broken by somebody else while we held it"
+            )
+        return first, sync
 
     def _carry(self, base: str, identity: bytes | None) -> None:
         """The message that gets this base name is a copy: what it shares with its original goes into the list."""

@@ -10,6 +10,8 @@ from dovecotpy.storage.maildir.listing import Marks
 
 _FOLDER = 4
 """Letters of `cur/` and `new/`."""
+_UNSURE = ":\x7f"
+"""Ends the name of a message whose flags changed since it was remembered, so that no listing shows it as it was."""
 
 
 class Places:
@@ -32,11 +34,32 @@ class Places:
         """changes to what the source says: paths, empty where a message is gone"""
         self._moved: dict[int, str] | None = None
         """the same since an index wrote names down; None: it never did"""
+        self._behind: frozenset[int] = frozenset()
 
-    def start_from(self, source: Remembered, uids: Sequence[int]) -> None:
-        """Take what an index remembers of these UIDs."""
-        self._source, self._adopted = source, uids
-        self._since, self._moved = {}, {}
+    @property
+    def behind(self) -> frozenset[int]:
+        """UIDs whose names are remembered from before their last change; their base names are right."""
+        return self._behind
+
+    def start_from(
+        self,
+        source: Remembered,
+        uids: Sequence[int],
+        behind: frozenset[int] = frozenset(),
+        *,
+        first: bool = False,
+    ) -> None:
+        """Take what an index remembers of these UIDs. first: none does yet."""
+        self._source, self._adopted, self._behind = source, uids, behind
+        self._since, self._moved = {}, None if first else {}
+
+    def rest_on(self, source: Remembered) -> None:
+        """What an index wrote down just now of everything takes the place of what it was written from."""
+        if self._source is None or self._since or self.ghosts:
+            source.close()
+            return
+        self._source.close()
+        self._source = source
 
     @property
     def loaded(self) -> bool:
@@ -55,6 +78,11 @@ class Places:
             pairs = []
             self._moved = None
         self._drop_source()
+        if self._behind:
+            pairs = [
+                (uid, folder, name.partition(":")[0] + _UNSURE if uid in self._behind else name)
+                for uid, folder, name in pairs
+            ]
         self.names = {uid: name for uid, _, name in pairs}
         self.cur = {name: uid for uid, folder, name in pairs if folder == "cur/"}
         self.new = {name: uid for uid, folder, name in pairs if folder != "cur/"}
@@ -63,6 +91,8 @@ class Places:
             self.ghosts = dict.fromkeys(lost, "")
             if lost:
                 self.known = None
+        if self._behind:
+            self.known = None
         for uid, path in since.items():
             self._take_out(uid)
             if path:
@@ -76,7 +106,7 @@ class Places:
     def forget_places(self) -> None:
         """Nothing is known."""
         self._drop_source()
-        self._adopted, self._moved, self.known = (), None, None
+        self._adopted, self._moved, self.known, self._behind = (), None, None, frozenset()
         self.new, self.cur, self.names, self.ghosts = {}, {}, {}, {}
 
     def where(self, uid: int) -> tuple[bool, str] | None:
@@ -160,15 +190,19 @@ class Places:
         if name is not None and self.new.pop(name, None) is None:
             self.cur.pop(name, None)
 
+    def caught_up(self) -> None:
+        """All names are as a listing showed them."""
+        self._behind = frozenset()
+
     # For an index
 
     def remembered(self) -> Iterable[tuple[int, str]]:
-        """UIDs and paths (`cur/name`)."""
+        """UIDs and paths (`cur/name`), by rising UID."""
+        if self._source is not None and not self._since and not self._behind:
+            return self._source.all()
         self.load_names()
         new = self.new
-        if not new:
-            return list(zip(self.names, map("cur/".__add__, self.names.values()), strict=True))
-        return [(uid, ("new/" if name in new else "cur/") + name) for uid, name in self.names.items()]
+        return [(uid, ("new/" if name in new else "cur/") + name) for uid, name in sorted(self.names.items())]
 
     def moved(self) -> Mapping[int, str] | None:
         """What changed since an index had it: paths, empty where a message is gone; None: it is all new."""

@@ -141,7 +141,7 @@ class Sync(Doubles):
         for base, uid in reversed(box.uidlist.uids.items()):
             if uid < least:
                 return False
-            if base not in self.new and base not in self.cur and base not in box.absent:
+            if base not in self.new and base not in self.cur and (base, uid) not in box.absent:
                 return True
         return False
 
@@ -258,7 +258,7 @@ class Sync(Doubles):
             base = filename.base_of(name)
             if listing.proves_gone(base):
                 box.forget(uid)
-                box.dead.add(base)
+                box.dead.add((base, uid))
                 self.vanished.append(uid)
             else:
                 self.complete = False
@@ -277,10 +277,10 @@ class Sync(Doubles):
                 break
             if uid in found or uid in box.names or (uid < box.told and uid not in box.ghosts):
                 continue
-            if uid >= settled and uid >= box.told and base not in box.absent:
+            if uid >= settled and uid >= box.told and (base, uid) not in box.absent:
                 trailing.append((uid, base))
             elif listing.proves_gone(base):
-                box.absent.setdefault(base, since)
+                box.absent.setdefault((base, uid), since)
                 if box.ghosts.pop(uid, None) is not None:
                     self.vanished.append(uid)
             elif cold:
@@ -307,7 +307,7 @@ class Sync(Doubles):
         limit = 1 << 32
         for uid, base in trailing:
             if base not in there and again.proves_gone(base):
-                box.absent.setdefault(base, since)
+                box.absent.setdefault((base, uid), since)
             else:
                 self.complete = False
                 limit = min(limit, uid)
@@ -369,6 +369,7 @@ class Sync(Doubles):
         if not self.complete:
             box.known = box.exact = None
             return
+        box.caught_up()
         if listing.watched:
             box.know(listing.after, clean=False)
             box.rely_on_events(listing.after, listing.taken)

@@ -260,6 +260,35 @@ class Uidlist:
         self._offset += len(data)
         self._lines += len(bases)
 
+    def append_many(
+        self, first: int, parts: Iterable[Sequence[str]], count: int, *, sync: bool, keep: bool
+    ) -> None:
+        """As `append`, of very many without keys, in parts. keep: know them afterwards, which takes much memory."""
+        descriptor = os.open(
+            NAME, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=self._control
+        )
+        uid, written = first, 0
+        try:
+            try:
+                for bases in parts:
+                    entries = dict(zip(bases, range(uid, uid + len(bases)), strict=True))
+                    data = self._rendered(entries, ())
+                    files.write_all(descriptor, data)
+                    uid, written = uid + len(bases), written + len(data)
+                    if keep:
+                        self.uids.update(entries)
+                if sync:
+                    os.fsync(descriptor)
+            except OSError:
+                os.ftruncate(descriptor, self._offset)
+                raise
+            self.identity = files.identity(os.fstat(descriptor))
+        finally:
+            os.close(descriptor)
+        self.uidnext = first + count
+        self._offset += written
+        self._lines += count
+
     def _rendered(self, entries: dict[str, int], keys: Sequence[str]) -> bytes:
         if self.version == 1:
             return os.fsencode("".join([f"{uid} {base}\n" for base, uid in entries.items()]))

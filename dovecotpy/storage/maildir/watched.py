@@ -46,6 +46,8 @@ class Watched(Places):
         self.keywords = Keywords(control)
         self.shared: Shared | None = None
         """of a mailbox that several users share, where \\Seen is each one's own"""
+        self._fine: bool | None = None
+        """two changes never carry the same mtime, if somebody looked in between; None: not known yet"""
         self.clean = False
         """the mtimes in `known` were older than a clock tick, so that no change can hide behind them"""
         self.exact: Marks | None = None
@@ -114,7 +116,29 @@ class Watched(Places):
         stamp = self.stamp()
         if not stamp or self.known is None:
             return b""
-        return stamp if self.known.aged or (self._alone and self.known.aged_but_cur) else b""
+        if self.known.aged or (self._alone and self.known.aged_but_cur):
+            return stamp
+        return self.proof()
+
+    def proof(self) -> bytes:
+        """What proves at once that nothing changed since our last write, where no two changes can carry the same mtime.
+
+        A change is in the directory's mtime a moment before its event can be read, but under the directory's lock, which looking for a name
+        that was never there waits for.
+        """
+        if self.known is None or self._watches is None:
+            return b""
+        if self._fine is None:
+            self._fine = files.is_fine(self.tmp_directory)
+        if not self._fine:
+            return b""
+        never = f".{self.context.names.make()}"
+        for directory in (self.new_directory, self.cur_directory):
+            files.identify(directory, never)
+        if self.take_events() != []:
+            self.known = None
+            return b""
+        return packed(self.known)
 
     @property
     def _alone(self) -> bool:
@@ -188,7 +212,7 @@ class Watched(Places):
         if self.known is not None:
             if self.marks() != self.known:
                 self.known = None
-            elif self.clean:
+            elif self.clean and not self.behind:
                 self.exact = self.known
         return True
 

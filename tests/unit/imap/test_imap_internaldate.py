@@ -29,6 +29,14 @@ def test_equal_to_the_plain_way(timestamp: int) -> None:
     assert internaldate.render(timestamp) == format_internaldate(timestamp, offset)
 
 
+@given(
+    st.lists(st.integers(-(2**33), 2**33) | st.integers(1_174_000_000, 1_175_000_000), max_size=5)
+    | st.lists(st.integers(1_300_000_000, 1_300_100_000), max_size=50)
+)
+def test_many_at_once_are_as_each(timestamps: list[int]) -> None:
+    assert internaldate.render_all(timestamps) == list(map(internaldate.render, timestamps))
+
+
 def test_at_a_change_of_the_clock(zone: str) -> None:
     if zone == "Europe/Berlin":
         assert internaldate.render(1174784399) == b'"25-Mar-2007 01:59:59 +0100"'

@@ -11,10 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dovecotpy.message.header import Header, parse_header
-from dovecotpy.search import arrange, keys
+from dovecotpy.search import keys
+from dovecotpy.search import memory as memory_module
 from dovecotpy.search import sort as sort_module
-from dovecotpy.search.arrange import Memory, sort_messages
+from dovecotpy.search.arrange import sort_messages
 from dovecotpy.search.evaluate import Found, Progress
+from dovecotpy.search.memory import Memory
 from dovecotpy.search.sort import Criterion, Key
 
 
@@ -154,10 +156,19 @@ def test_headers_are_read_once_and_only_if_they_are_needed() -> None:
     program = (Criterion(Key.SUBJECT, True), Criterion(Key.SIZE))
     assert found(sort_messages(program, table, source, memory, table.uids, clock)) == [3, 2, 1]
     assert found(sort_messages(program, table, source, memory, [1, 3], clock)) == [3, 1]
-    assert source.read == [1, 2, 3]
-    memory.forget(2)
     assert found(sort_messages(program, table, source, memory, table.uids, clock)) == [3, 2, 1]
-    assert source.read == [1, 2, 3, 2]
+    assert source.read == [1, 2, 3]
+
+
+def test_what_is_forgotten_is_read_again() -> None:
+    table = columns([3, 2, 1], [1, 2, 3])
+    source = Source({uid: b"Subject: %d\r\n\r\n" % uid for uid in (1, 2, 3)}, {})
+    memory = Memory()
+    program = (Criterion(Key.SUBJECT, True),)
+    assert found(sort_messages(program, table, source, memory, [1, 2], clock)) == [2, 1]
+    memory.forget(2)
+    assert found(sort_messages(program, table, source, memory, [1, 2], clock)) == [2, 1]
+    assert source.read == [1, 2, 2]
 
 
 def test_messages_that_are_gone_are_left_out() -> None:
@@ -170,11 +181,11 @@ def test_messages_that_are_gone_are_left_out() -> None:
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arrange, "MAX_KEPT", 2)
+    monkeypatch.setattr(memory_module, "MAX_KEPT", 2)
     memory = Memory()
-    memory.of("a").update({1: 1, 2: 2, 3: 3})
-    assert memory.of("b") == {}
-    assert memory.of("a") == {}
+    memory.of(Key.TO).learnt.update({1: 1, 2: 2, 3: 3})
+    assert len(memory.of(Key.CC)) == 0
+    assert len(memory.of(Key.TO)) == 0
 
 
 @pytest.mark.parametrize(

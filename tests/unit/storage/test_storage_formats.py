@@ -47,6 +47,16 @@ class TestKeywords:
         assert path.read_text() == "0 x\n1 b\n2 y\n"
         assert path.stat().st_mtime_ns > later
 
+    def test_each_change_is_of_another_second(self, tmp_path: Path, directory: int) -> None:
+        """Dovecot takes a file of the second that it has read for the same."""
+        seconds = set()
+        table = Keywords(directory)
+        table.refresh()
+        for number in range(5):
+            table.define([f"k{number}"], sync=False)
+            seconds.add(int((tmp_path / "dovecot-keywords").stat().st_mtime))
+        assert len(seconds) == 5
+
     def test_twenty_six_letters(self, directory: int) -> None:
         table = Keywords(directory)
         table.refresh()
@@ -141,6 +151,15 @@ class TestSnapshot:
         assert found.arrivals() == ARRIVALS
         assert found.changed_since(6) == [(8, 7)]
         assert found.tail(found.log) == b""
+
+    def test_a_value_that_no_column_can_hold_is_no_snapshot(self, directory: int) -> None:
+        self.write(directory)
+        found = snapshot.open_snapshot(directory)
+        assert found is not None
+        found._columns[3] = (snapshot._SAME, -1, 0)
+        for look in (lambda: found.column(3), lambda: found.changed_since(0)):
+            with pytest.raises(snapshot.Unusable, match="malformed"):
+                look()
 
     @pytest.mark.parametrize("count", [0, 1, 8191, 8192, 8193, 30000])
     def test_segments(self, directory: int, count: int) -> None:

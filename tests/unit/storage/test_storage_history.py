@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -264,6 +265,26 @@ class TestDeathOfAWriter:
         changes = sessions[2].changes(highest)
         assert changes.complete
         assert (list(changes.changed), list(changes.vanished)) == ([1], [(2, 2)])
+
+    def test_a_file_goes_as_soon_as_it_was_written(self, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Before its writer opened it again: it has to be written once more, under higher numbers."""
+        real, lost = snapshot.write, [True, True]
+
+        def write(directory: int, *arguments: Any) -> None:
+            real(directory, *arguments)
+            if lost:
+                lost.pop()
+                os.unlink(snapshot.NAME, dir_fd=directory)
+
+        monkeypatch.setattr(snapshot, "write", write)
+        mailbox, beside = home.inbox(), home.inbox()
+        add(mailbox, count=2)
+        first = numbers(mailbox)
+        flag(mailbox, 1)
+        add(mailbox)
+        assert not lost
+        assert agree([mailbox, beside, home.inbox()])[0] > first[0]
+        assert mailbox.capabilities.modseq
 
     def test_an_index_of_another_mailbox_in_its_place(self, home: Home) -> None:
         store = home.store()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from array import array
 
 import pytest
@@ -48,7 +49,8 @@ def by_subject(mailbox: Mailbox) -> list[int]:
 def roots(mailbox: Mailbox) -> list[int]:
     *_, last = mailbox.thread(Algorithm.REFERENCES, array("I", mailbox.columns().uids))
     assert isinstance(last, Threads)
-    return [last.uids[root] for root in last.forest.roots]
+    assert last.rendered.count(b"(") == len(last.uids), "nobody replied"
+    return [last.uids[int(place) - 1] for place in re.findall(rb"[0-9]+", last.rendered)]
 
 
 @pytest.fixture
@@ -86,9 +88,10 @@ def test_only_what_came_since_is_asked_for_and_what_went_is_left_out(filled: Hom
 
 
 @pytest.mark.parametrize("at", [0, 20, 43, 50, 90, -1])
-def test_a_damaged_file_is_not_believed(filled: Home, asked: list[int], at: int) -> None:
+def test_a_damaged_file_of_keys_is_not_believed(filled: Home, asked: list[int], at: int) -> None:
     by_subject(inbox(filled))
     asked.clear()
+    (filled.root / (keyfile.NAME + "order-subject")).unlink()
     path = filled.root / (keyfile.NAME + "subject")
     data = bytearray(path.read_bytes())
     data[at] ^= 1
@@ -98,6 +101,46 @@ def test_a_damaged_file_is_not_believed(filled: Home, asked: list[int], at: int)
     for cut in (0, 30, len(data) - 1):
         path.write_bytes(data[:cut])
         assert by_subject(inbox(filled)) == [2, 4, 3, 1]
+
+
+@pytest.mark.parametrize("kind", ["order-subject", "thread-references"])
+@pytest.mark.parametrize("at", [0, 20, 43, 84, 90, 97, 105, -1])
+def test_a_damaged_answer_is_not_believed(filled: Home, asked: list[int], kind: str, at: int) -> None:
+    first = inbox(filled)
+    answers = by_subject(first), roots(first)
+    asked.clear()
+    path = filled.root / (keyfile.NAME + kind)
+    whole = path.read_bytes()
+    data = bytearray(whole)
+    data[at] ^= 1
+    for damaged in (bytes(data), b"", whole[:30], whole[:-1], whole + b"1"):
+        path.write_bytes(damaged)
+        again = inbox(filled)
+        assert (by_subject(again), roots(again)) == answers
+        assert path.read_bytes() == whole, "written anew"
+    assert asked == []
+
+
+def test_kept_answers_follow_what_other_sessions_do(filled: Home) -> None:
+    first = inbox(filled)
+    assert (by_subject(first), roots(first)) == ([2, 4, 3, 1], [1, 2, 3, 4])
+    store = filled.store()
+    second = store.open(b"INBOX", writable=True)
+    second.refresh()
+    second.expunge([4])
+    deliver(filled, 5, b"bravo two")
+    deliver(filled, 6, b"aardvark")
+    second.refresh()
+    assert by_subject(second) == [6, 2, 5, 3, 1]
+    assert roots(second) == [1, 2, 3, 5, 6]
+    first.refresh()
+    assert by_subject(first) == [6, 2, 5, 3, 1]
+    first.expunge([2, 6])
+    assert by_subject(first) == [5, 3, 1]
+    second.refresh()
+    assert (by_subject(second), roots(second)) == ([5, 3, 1], [1, 3, 5])
+    third = inbox(filled)
+    assert (by_subject(third), roots(third)) == ([5, 3, 1], [1, 3, 5])
 
 
 def test_keys_of_another_mailbox_are_not_believed(filled: Home) -> None:

@@ -21,9 +21,9 @@ from dovecotpy.storage.errors import (
     PermissionDenied,
     StoreError,
 )
+from dovecotpy.storage.files import TEMPORARY_SECONDS
 from dovecotpy.storage.index import names, snapshot
 from dovecotpy.storage.mailbox import Mailbox, Operation
-from dovecotpy.storage.maildir import box as box_module
 from tests.descriptors import open_descriptors
 from tests.unit.storage.storage_kit import MESSAGE, Home, add, octets, state, uids
 
@@ -379,6 +379,57 @@ class TestExpunge:
         assert uids(home.inbox()) == [2]
         (home.path / "away").rename(path)
         assert uids(home.inbox()) == [2, 3]
+
+    @pytest.mark.parametrize("told", [True, False])
+    def test_a_name_that_another_program_puts_back_has_the_uid_of_its_new_line(
+        self, home: Home, *, told: bool
+    ) -> None:
+        """Dovecot moves a message away and back under its old name: first comes a later line of that name, then the file."""
+        path = home.deliver("1.a.h:2,", folder="cur")
+        home.deliver("2.b.h:2,", folder="cur")
+        uids(home.inbox())
+        inbox = home.inbox()
+        assert not told or uids(inbox) == [1, 2]
+        path.rename(home.path / "away")
+        time.sleep(0.1)
+        assert uids(inbox) == [2]
+        (home.root / "dovecot-uidlist.lock").write_text(f"1:{os.uname().nodename}")
+        with open(home.root / "dovecot-uidlist", "a") as lines:
+            lines.write("3 :1.a.h\n")
+        assert uids(inbox) == [2]
+        (home.path / "away").rename(path)
+        (home.root / "dovecot-uidlist.lock").unlink()
+        assert uids(inbox) == [2, 3]
+        assert uids(home.inbox()) == [2, 3]
+
+    def test_a_message_that_another_program_gave_a_new_uid_has_that_one(self, home: Home) -> None:
+        """Dovecot missed it in a listing and found it again."""
+        for number in range(3):
+            home.deliver(f"{number}.a.h:2,", folder="cur")
+        inbox = home.inbox()
+        assert uids(inbox) == [1, 2, 3]
+        with open(home.root / "dovecot-uidlist", "a") as lines:
+            lines.write("4 :1.a.h\n")
+        (home.root / "cur" / "0.a.h:2,").rename(home.root / "cur" / "0.a.h:2,S")
+        assert uids(inbox) == [1, 3, 4]
+        assert uids(home.inbox()) == [1, 3, 4]
+
+    def test_the_new_line_of_an_old_name_stays_in_the_list(self, home: Home) -> None:
+        path = home.deliver("1.a.h:2,", folder="cur")
+        inbox = home.inbox()
+        assert uids(inbox) == [1]
+        add(inbox, count=40)
+        assert uids(inbox) == list(range(1, 42))
+        os.link(path, home.path / "away")
+        assert list(inbox.expunge([1])) == [1]
+        with open(home.root / "dovecot-uidlist", "a") as lines:
+            lines.write("42 :1.a.h\n")
+        (home.path / "away").rename(path)
+        assert uids(inbox) == list(range(2, 43))
+        inbox.expunge(range(2, 32))
+        assert len((home.root / "dovecot-uidlist").read_text().splitlines()) < 20
+        assert "42 :1.a.h" in (home.root / "dovecot-uidlist").read_text()
+        assert uids(home.inbox()) == uids(inbox) == list(range(32, 43))
 
 
 class TestCopy:
@@ -805,10 +856,10 @@ class TestTemporaryFiles:
         inbox.close()
         (home.root / "tmp" / "old").write_text("x")
         real = clock.file_time
-        monkeypatch.setattr(clock, "file_time", lambda: real() + box_module.TEMPORARY_SECONDS - 100)
+        monkeypatch.setattr(clock, "file_time", lambda: real() + TEMPORARY_SECONDS - 100)
         home.inbox()
         assert files(home, "tmp") == ["old"]
-        monkeypatch.setattr(clock, "file_time", lambda: real() + box_module.TEMPORARY_SECONDS + 100)
+        monkeypatch.setattr(clock, "file_time", lambda: real() + TEMPORARY_SECONDS + 100)
         home.inbox()
         assert files(home, "tmp") == []
 
@@ -968,3 +1019,23 @@ class TestSavedate:
         inbox = home.inbox()
         uids(inbox)
         assert list(inbox.columns().savedates) == [int(path.stat().st_ctime)]
+
+    def test_those_beside_an_index_too(self, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+        for number in range(3):
+            home.deliver(f"{number}.a.h:2,", folder="cur")
+        for kind in ("dovecotpy.keys.date", "dovecotpy.index", "dovecotpy.index.names", "dovecotpy.recent"):
+            (home.root / f"{kind}.tmp.4711.00c0ffee").write_text("x")
+        (home.root / "mine.tmp.1").write_text("x")
+        home.inbox().close()
+        inbox = home.inbox()
+        uids(inbox)
+        inbox.close()
+        assert len(list(home.root.glob("*.tmp.*"))) == 5
+        real = clock.file_time
+        monkeypatch.setattr(clock, "file_time", lambda: real() + TEMPORARY_SECONDS + 100)
+        (home.root / names.NAME).unlink()
+        home.deliver("9.a.h:2,", folder="cur")
+        inbox = home.inbox()
+        uids(inbox)
+        inbox.close()
+        assert [path.name for path in home.root.glob("*.tmp.*")] == ["mine.tmp.1"]

@@ -128,7 +128,15 @@ def test_any_messages(tmp_path: Path, bodies: list[bytes], text: str) -> None:
 @given(
     st.lists(WORDS, max_size=12).map(b"".join),
     st.sampled_from(
-        [b"", b"Content-Type: text/html\n", b"content-transfer-encoding: 8BIT\n", b"Content-Type: x/y\n"]
+        [
+            b"",
+            b"Content-Type: text/html\n",
+            b"content-transfer-encoding: 8BIT\n",
+            b"Content-Type: x/y\n",
+            b"Content-Type: te\xa8t/plain\n",
+            b"Content-Type: =?utf-8?q?text/plain?=\n",
+            "Content-Type: \uff54ext/plain\n".encode(),
+        ]
     ),
 )
 def test_the_short_way_gives_the_same_keys(data: bytes, fields: bytes) -> None:
