@@ -335,6 +335,8 @@ class ImapSession(Conversation):
     def _begin_upload(self, event: wire.LiteralStart) -> bytes:
         self._tag, self._entry = event.tag, None
         try:
+            if find(event.name, self.dialect.disabled) is None:
+                raise self._unknown(event.name, event.name.startswith(b"UID "))
             if self.upload is None:
                 self.upload = UPLOADS[event.name][1]()
             self.upload.begin(self, event)

@@ -92,7 +92,8 @@ def _untagged(values: list[Any]) -> None:
         if len(values) != 3 or not isinstance(values[2], list) or len(values[2]) % 2 or not values[2]:
             raise Malformed(f"bad METADATA {values!r}")
         for entry, value in zip(values[2][::2], values[2][1::2], strict=True):
-            if not str(entry).startswith(("/private/", "/shared/")) or not isinstance(value, bytes | None):
+            name = entry.decode() if isinstance(entry, bytes) else str(entry)
+            if not name.startswith(("/private/", "/shared/")) or not isinstance(value, bytes | None):
                 raise Malformed(f"bad METADATA {values!r}")
     elif first == "LANGUAGE":
         if len(values) != 2 or not isinstance(values[1], list) or not values[1]:
