@@ -7,13 +7,15 @@ that of the namespace. The uses that /private/specialuse tells (RFC 6154 section
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from dovecotpy.storage.errors import CannotDo, PermissionDenied, StoreError
 from dovecotpy.storage.state import SPECIAL_USE, State
 
 SPECIAL_USE_ENTRY = SPECIAL_USE.encode()
+MAX_LOST = 1_000
+"""GUIDs remembered as not found."""
 SERVER = ""
 """Stands for the account where a GUID is asked for."""
 PRIVATE, SHARED = b"/private/", b"/shared/"
@@ -37,13 +39,15 @@ class Rooms(Protocol):
 class Annotations:
     """The metadata of one user. own: the user's State."""
 
-    __slots__ = ("_names", "_own", "_rooms")
+    __slots__ = ("_lost", "_names", "_own", "_rooms")
 
     def __init__(self, rooms: Rooms, own: State) -> None:
         self._rooms = rooms
         self._own = own
-        self._names: dict[str, bytes | None] = {}
-        """mailboxes by GUID, as they were found last; None: there is none any more"""
+        self._names: dict[str, bytes] = {}
+        """mailboxes by GUID, as they were found last"""
+        self._lost: set[tuple[str, int]] = set()
+        """GUIDs of which none was found among some names"""
 
     def get(self, name: bytes) -> dict[bytes, bytes]:
         """All entries of a mailbox, or with an empty name of the account. Raises MailboxNotFound, StoreError."""
@@ -98,7 +102,7 @@ class Annotations:
 
     # What mailboxes are for
 
-    def uses(self, names: Iterable[bytes]) -> dict[bytes, frozenset[bytes]]:
+    def uses(self, names: Sequence[bytes]) -> dict[bytes, frozenset[bytes]]:
         """What mailboxes are for by /private/specialuse, by name. names: all mailboxes, looked through where one was renamed."""
         if not self._own.knows_uses:
             return {}
@@ -117,18 +121,20 @@ class Annotations:
         by_name = self._rooms.uses_by_name(name)
         return by_name.difference(*told.values()) if told and by_name else by_name
 
-    def _name_of(self, guid: str, names: Iterable[bytes]) -> bytes | None:
-        known = self._names.get(guid, b"")
-        if known is None:
-            return None
-        if known and self._is(guid, known):
+    def _name_of(self, guid: str, names: Sequence[bytes]) -> bytes | None:
+        known = self._names.get(guid)
+        if known is not None and self._is(guid, known):
             return known
+        looked_at = (guid, hash(tuple(names)))
+        if looked_at in self._lost:
+            return None
         for name in names:
             if self._is(guid, name):
                 self._names[guid] = name
                 return name
-        if names:
-            self._names[guid] = None
+        if len(self._lost) >= MAX_LOST:
+            self._lost.clear()
+        self._lost.add(looked_at)
         return None
 
     def _is(self, guid: str, name: bytes) -> bool:
