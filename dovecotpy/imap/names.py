@@ -46,6 +46,16 @@ def stored(given: bytes, exists: Callable[[bytes], bool]) -> bytes:
     return name
 
 
+def pattern(given: bytes) -> bytes:
+    """A pattern of LIST in the form that shown names have."""
+    if given.isascii():
+        return given
+    try:
+        return normalize("NFC", given.decode("utf-8")).encode("utf-8")
+    except UnicodeDecodeError:
+        return given
+
+
 def quoted(name: bytes) -> bytes:
     """A shown name as a string: quoted, 8-bit octets included."""
     if len(name) > response.MAX_QUOTED or any(octet < 0x20 or octet == 0x7F for octet in name):

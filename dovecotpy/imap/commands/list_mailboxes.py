@@ -21,6 +21,7 @@ from dovecotpy.imap.list_options import (
     Value,
 )
 from dovecotpy.imap.listing import NO_MAILBOX, Patterns, Row, chosen, line, subscribed, universe
+from dovecotpy.imap.names import pattern as normal_form
 from dovecotpy.imap.names import quoted
 from dovecotpy.imap.registry import command
 from dovecotpy.imap.wire.pattern import MAX_PATTERN
@@ -80,7 +81,10 @@ def list_subscribed(session: "ImapSession", arguments: Arguments) -> Iterator[by
             for name in session.store.subscriptions()
         ]
         quote = quoted if session.dialect.utf8 else string
-        lines = [line(b"LSUB", row, quote=quote) for row in subscribed(rows, Patterns([reference + pattern]))]
+        lines = [
+            line(b"LSUB", row, quote=quote)
+            for row in subscribed(rows, _compiled(session, [reference + pattern]))
+        ]
         for at in range(0, len(lines), LINES):
             yield b"".join(lines[at : at + LINES])
     yield from session.complete("Lsub completed.")
@@ -205,9 +209,13 @@ def _rows(session: "ImapSession", request: Request, stored: dict[bytes, bytes]) 
         boxes = [row._replace(name=_shown(session, row.name, stored)) for row in boxes]
         marks = [{_shown(session, name, stored): each for name, each in marked.items()} for marked in marks]
         separators = {session.shown(name): separator for name, separator in separators.items()}
-    patterns = Patterns([request.reference + pattern for pattern in request.patterns if pattern])
+    patterns = _compiled(session, [request.reference + each for each in request.patterns if each])
     everything = universe(boxes, marks, separators)
     return chosen(everything, patterns, list(request.criteria.values()), recursive=request.recursive)
+
+
+def _compiled(session: "ImapSession", patterns: list[bytes]) -> Patterns:
+    return Patterns(list(map(normal_form, patterns)) if session.dialect.utf8 else patterns)
 
 
 def _shown(session: "ImapSession", name: bytes, stored: dict[bytes, bytes]) -> bytes:
