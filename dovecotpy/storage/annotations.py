@@ -64,7 +64,7 @@ class Annotations:
         return found
 
     def _entries(self, state: State, guid: str, prefix: bytes) -> dict[bytes, bytes]:
-        if not state.exists():
+        if not state.exists() or not state.usable:
             return {}
         return {entry: value for entry, value in state.entries(guid).items() if entry.startswith(prefix)}
 
@@ -85,6 +85,8 @@ class Annotations:
             self._names[guid] = name
         if shared:
             state = self._rooms.shared_state(name)
+            if not state.usable:
+                raise PermissionDenied("Permission denied")
             if state is self._own:
                 private.update(shared)
             else:
