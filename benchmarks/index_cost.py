@@ -98,7 +98,7 @@ def fold(history: History) -> float:
 
 def main() -> None:
     print(f"{'messages':>10} {'SELECT':>10} {'STORE one':>10} {'+100 in log':>12} {'fold':>10}   (ms)")
-    for count in (1_000, 100_000, 1_000_000):
+    for count in (1_000, 10_000, 100_000, 1_000_000):
         with tempfile.TemporaryDirectory() as path:
             directory = os.open(path, os.O_RDONLY)
             make(directory, count)

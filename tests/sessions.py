@@ -10,6 +10,7 @@ import random
 import re
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,8 @@ _FLAGS = re.compile(rb"FLAGS \(([^)]*)\)")
 _APPENDED = re.compile(rb"\[APPENDUID (\d+) (\d+)\]")
 _COPIED = re.compile(rb"\[COPYUID (\d+) ([\d:,]+) ([\d:,]+)\]")
 TOKEN = re.compile(rb"token-([\w-]+)")
+KEPT = 40
+"""Commands of a client that are remembered with their answers."""
 PATIENCE = 30.0
 """Seconds that a client waits for any answer."""
 
@@ -54,6 +57,8 @@ class Follower:
     def __init__(self, server: Server, user: str, mailbox: str) -> None:
         self.server = server
         self.client = server.connect(timeout=PATIENCE)
+        self.said: deque[str] = deque(maxlen=KEPT)
+        """what was said last, to see what went wrong"""
         self.view: list[Known] = []
         self.recent: set[int] = set()
         """UIDs that were told as \\Recent"""
@@ -69,6 +74,8 @@ class Follower:
     def command(self, line: str) -> list[bytes]:
         """One command; what its answer says of the mailbox is taken into the view. Raises EOFError, OSError."""
         lines = self.client.command(line)
+        if len(lines) > 1:
+            self.said.append(f"{line[:80]!r}: {lines}")
         for each in lines:
             self.take(each)
         return lines

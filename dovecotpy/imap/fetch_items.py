@@ -14,7 +14,7 @@ from dovecotpy.imap.dialect import CONDSTORE, OBJECTID, SAVEDATE
 from dovecotpy.imap.registry import Table, extension
 from dovecotpy.imap.view import View
 from dovecotpy.storage.driver import Columns
-from dovecotpy.storage.source import PREVIEW_LAZY
+from dovecotpy.storage.items import PREVIEW_LAZY
 
 Values = Callable[[View, Columns, int, int], Sequence[object]]
 """The values of the messages at places start to end of the columns; None for one that is not known any more."""

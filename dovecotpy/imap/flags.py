@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from dovecotpy.imap.errors import Mistaken, Refused
@@ -90,15 +90,37 @@ class Renderer:
         """The lists of the messages at these places of the columns. recent: UIDs."""
         system = columns.flags[start:end]
         keywords = columns.keywords[start:end]
+        return self._rendered(columns, system, keywords, columns.uids[start:end] if recent else (), recent)
+
+    def picked(self, columns: Columns, places: Sequence[int], recent: set[int]) -> list[bytes]:
+        """The lists of the messages at these places of the columns. recent: UIDs."""
+        if isinstance(places, range):
+            return self.many(columns, places.start, places.stop, recent)
+        system, keywords, uids = columns.flags, columns.keywords, columns.uids
+        return self._rendered(
+            columns,
+            [system[place] for place in places],
+            [keywords[place] for place in places],
+            [uids[place] for place in places] if recent else (),
+            recent,
+        )
+
+    def _rendered(
+        self,
+        columns: Columns,
+        system: Sequence[int],
+        keywords: Sequence[int],
+        uids: Sequence[int],
+        recent: set[int],
+    ) -> list[bytes]:
+        """uids: empty where none can be recent."""
         if any(keywords):
             rendered = self._with_keywords(columns, list(system), list(keywords))
         else:
             rendered = [_WITHOUT_KEYWORDS[value] for value in system]
-        if recent:
-            uids = columns.uids[start:end]
-            for place, uid in enumerate(uids):
-                if uid in recent:
-                    rendered[place] = self.one(system[place] | RECENT, columns.keyword_sets[keywords[place]])
+        for place, uid in enumerate(uids):
+            if uid in recent:
+                rendered[place] = self.one(system[place] | RECENT, columns.keyword_sets[keywords[place]])
         return rendered
 
     def _with_keywords(self, columns: Columns, system: list[int], keywords: list[int]) -> list[bytes]:

@@ -59,6 +59,10 @@ STATUS_ITEMS.add(b"APPENDLIMIT", StatusItem(_nothing, of_session=_append_limit),
 STATUS_ITEMS.add(b"MAILBOXID", StatusItem(lambda found: b"(%b)" % found.mailbox_id), OBJECTID)
 
 
+_COUNTED = frozenset((b"MESSAGES", b"UNSEEN", b"UIDNEXT", b"UIDVALIDITY", b"APPENDLIMIT"))
+"""Items that are told of a mailbox by its counts alone."""
+
+
 def parse_status_items(tokens: list[Token], disabled: frozenset[bytes]) -> frozenset[bytes]:
     """Names of items. Raises Mistaken."""
     names = set()
@@ -80,7 +84,7 @@ def enable_for(session: "ImapSession", items: frozenset[bytes]) -> Iterator[byte
 
 def status_line(session: "ImapSession", name: bytes, items: frozenset[bytes]) -> Iterator[bytes]:
     """The STATUS response of a mailbox, behind pauses where its messages must be read first. Raises StoreError."""
-    found = session.store.status(name, sized=b"SIZE" in items)
+    found = session.store.status(name, sized=b"SIZE" in items, counted=items <= _COUNTED)
     view = session.view
     if view is not None and view.mailbox.name == name and found.highestmodseq:
         found = found._replace(highestmodseq=min(found.highestmodseq, view.highest))

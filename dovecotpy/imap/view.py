@@ -19,6 +19,7 @@ from dovecotpy.imap.errors import Mistaken
 from dovecotpy.imap.flags import RECENT, SYSTEM, Renderer, keyword_bytes
 from dovecotpy.imap.wire import sequence
 from dovecotpy.imap.wire.response import parenthesised, untagged
+from dovecotpy.storage.columns import places_of
 from dovecotpy.storage.driver import Columns
 
 if TYPE_CHECKING:
@@ -289,9 +290,11 @@ class View:
 
     def told(self, uids: Iterable[int]) -> None:
         """The client has just been told the flags of these messages, as they are in the columns now."""
-        places = {uid: self.place(uid) for uid in uids}
-        modseqs = self.columns.modseqs
-        self._told.update({uid: modseqs[place] for uid, place in places.items() if place >= 0})
+        uids = array("I", uids)
+        places, modseqs = places_of(self.columns.uids, uids), self.columns.modseqs
+        self._told.update(
+            (uid, modseqs[place]) for uid, place in zip(uids, places, strict=True) if place >= 0
+        )
 
     def untold(self, uids: Iterable[int]) -> set[int]:
         """Those of these messages whose flags changed without the client having been told yet."""
@@ -358,12 +361,15 @@ class View:
 
     def _tell_flags(self, by_uid: bool) -> Iterator[bytes]:
         yield self.new_keywords()
-        modseqs = self.columns.modseqs
-        news = []
-        for uid in sorted(self._changed):
-            place = self.place(uid)
-            if place >= 0 and self.index(uid) >= 0 and self._told.get(uid) != modseqs[place]:
-                news.append(uid)
+        modseqs, told = self.columns.modseqs, self._told
+        changed = array("I", sorted(self._changed))
+        places = places_of(self.columns.uids, changed)
+        numbers = self._indexes(changed, places)
+        news = [
+            uid
+            for uid, index, place in zip(changed, numbers, places, strict=True)
+            if place >= 0 and index >= 0 and told.get(uid) != modseqs[place]
+        ]
         self._changed.clear()
         self._told.clear()
         for start in range(0, len(news), LINES):
@@ -381,8 +387,42 @@ class View:
 
     def flags_lines(self, uids: Iterable[int], *, by_uid: bool) -> bytes:
         """A FETCH response with the flags of each of these messages that is there."""
-        found = ((self.index(uid), self.place(uid)) for uid in uids)
-        return b"".join(self._flags_line(index, place, by_uid) for index, place in found if place >= 0)
+        uids = array("I", uids)
+        columns = self.columns
+        places = places_of(columns.uids, uids)
+        if -1 in places:
+            uids = array("I", [uid for uid, place in zip(uids, places, strict=True) if place >= 0])
+            places = [place for place in places if place >= 0]
+        flags = self.render.picked(columns, places, self.shown_recent)
+        if self.dialect.uidonly:
+            return self._flags_of_uids(uids, places, flags)
+        by_uid = by_uid or self.dialect.rev2
+        numbers = [index + 1 for index in self._indexes(uids, places)]
+        if self.tells_modseqs:
+            modseqs = [columns.modseqs[place] for place in places]
+            self._highest_told = max(self._highest_told, max(modseqs, default=0))
+            lines = zip(numbers, uids, flags, modseqs, strict=True)
+            return b"".join([b"* %d FETCH (UID %d FLAGS %b MODSEQ (%d))\r\n" % line for line in lines])
+        if by_uid:
+            named = zip(numbers, uids, flags, strict=True)
+            return b"".join([b"* %d FETCH (UID %d FLAGS %b)\r\n" % line for line in named])
+        return b"".join([b"* %d FETCH (FLAGS %b)\r\n" % line for line in zip(numbers, flags, strict=True)])
+
+    def _flags_of_uids(self, uids: "array[int]", places: Sequence[int], flags: Sequence[bytes]) -> bytes:
+        """UIDFETCH responses with flags (RFC 9586 section 3.3)."""
+        if not self.tells_modseqs:
+            named = zip(uids, flags, strict=True)
+            return b"".join([b"* %d UIDFETCH (FLAGS %b)\r\n" % line for line in named])
+        modseqs = [self.columns.modseqs[place] for place in places]
+        self._highest_told = max(self._highest_told, max(modseqs, default=0))
+        lines = zip(uids, flags, modseqs, strict=True)
+        return b"".join([b"* %d UIDFETCH (FLAGS %b MODSEQ (%d))\r\n" % line for line in lines])
+
+    def _indexes(self, uids: "array[int]", places: Sequence[int]) -> Sequence[int]:
+        """As `index`, of messages that are at these places of the columns."""
+        if self.aligned and places and max(places) < len(self.uids):
+            return places
+        return places_of(self.uids, uids)
 
     def modseq_lines(self, uids: Iterable[int]) -> bytes:
         """A FETCH response with the modseq of each of these messages that is there, for a client that knows the
@@ -392,10 +432,6 @@ class View:
         return b"".join(
             self.fetch_line(index, place, [], by_uid=True) for index, place in found if place >= 0
         )
-
-    def _flags_line(self, index: int, place: int, by_uid: bool) -> bytes:
-        pieces = [b"FLAGS " + self.flags_at(place)]
-        return self.fetch_line(index, place, pieces, by_uid=by_uid)
 
     def fetch_line(self, index: int, place: int, pieces: list[bytes], *, by_uid: bool) -> bytes:
         """A FETCH response that was not asked for by items: with UID and MODSEQ where the client wants them (RFC

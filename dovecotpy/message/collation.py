@@ -54,7 +54,17 @@ def collation_key(text: str) -> bytes:
     """The key of a text. Never raises; a lone surrogate stays one."""
     if text.isascii():
         return text.encode("ascii").upper()
-    octets = _utf8(text)
+    return _key(text, _utf8(text))
+
+
+def collation_key_of(octets: bytes) -> bytes:
+    """The key of a text in UTF-8. Raises UnicodeDecodeError for what is none."""
+    if octets.isascii():
+        return octets.upper()
+    return _key(octets.decode("utf-8"), octets)
+
+
+def _key(text: str, octets: bytes) -> bytes:
     beyond = octets.translate(None, _ASCII)
     if len(beyond) * 2 <= len(octets):
         characters = set(beyond.decode("utf-8", "surrogatepass"))

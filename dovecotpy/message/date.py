@@ -89,12 +89,12 @@ def parse_date(value: bytes) -> Moment | None:
     """The moment of an unfolded Date value, or None. Never raises."""
     try:
         return _usual(value)
-    except (ValueError, IndexError):
+    except (ValueError, LookupError):
         return _tolerant(value[:MAX_DATE])
 
 
 def _usual(value: bytes) -> Moment:
-    """`Tue, 14 Nov 2023 08:09:10 +0100`, the spelling of nearly all messages. Raises ValueError for any other."""
+    """`Tue, 14 Nov 2023 08:09:10 +0100`, the spelling of nearly all messages. Raises ValueError or LookupError for any other."""
     at = 5 if value[3:5] == b", " else 0
     end = value.index(b":") - 2
     date = value[at:end]
@@ -108,18 +108,31 @@ def _usual(value: bytes) -> Moment:
             _days.clear()
         _days[date] = day
     clock = value[end : end + 15]
-    hour, minute, second = clock[0:2], clock[3:5], clock[6:8]
-    zone = clock[10:14]
-    if (
-        clock[5] != 0x3A
-        or clock[8] != 0x20
-        or clock[9] not in b"+-"
-        or not (hour + minute + second + zone).isdigit()
-    ):
+    if len(clock) > 14 and clock[14] not in b" \t(":
         raise ValueError("not the usual spelling")
-    if len(zone) != 4 or (len(clock) > 14 and clock[14] not in b" \t("):
+    seconds = _HOURS[clock[:3]] + _MINUTES[clock[3:6]] + _SECONDS[clock[6:9]]
+    sign = clock[9:14]
+    zone = _usual_zones.get(sign)
+    if zone is None:
+        zone = _learn_zone(sign)
+    return Moment(day * DAY + seconds - zone * 60, zone)
+
+
+_HOURS = {b"%02d:" % hour: hour * 3600 for hour in range(24)}
+_MINUTES = {b"%02d:" % minute: minute * 60 for minute in range(60)}
+_SECONDS = {b"%02d " % second: second for second in range(61)}
+_usual_zones: dict[bytes, int] = {}
+
+
+def _learn_zone(zone: bytes) -> int:
+    """Minutes east of UTC of a zone as most are written. Raises ValueError for any other."""
+    if len(zone) != 5 or zone[0] not in b"+-" or not zone[1:].isdigit():
         raise ValueError("not the usual spelling")
-    return _moment(day, int(hour), int(minute), int(second), _offset(clock[9:10], zone))
+    minutes = _offset(zone[:1], zone[1:])
+    if len(_usual_zones) >= CACHE:
+        _usual_zones.clear()
+    _usual_zones[zone] = minutes
+    return minutes
 
 
 def _offset(sign: bytes, digits: bytes) -> int:

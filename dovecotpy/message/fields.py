@@ -1,16 +1,18 @@
 """The header fields that clients ask for in lists, as one record a message: HEADER.FIELDS of any of them without the message.
 
-A record: the number of fields, the number of each one's name, where each one starts and the last one ends (32 bits, little-endian), and the
-original octets one behind another, in the order of the message.
+A record: an octet for the name of each field, and the fields' original octets in the order of the message, without their last line ends, a
+LF before each of them and a NUL for each line end within one. Whoever wrote two messages with the same program wrote
+their fields in the same order: what an order says is worked out once, as a `Shape`.
 """
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterable, Sequence
-from itertools import accumulate
+import re
+from collections.abc import Callable, Iterable, Sequence
+from operator import itemgetter
+from typing import NamedTuple, Protocol
 
-from dovecotpy.message.header import FOLD, MAX_FIELD, USUAL, Header
+from dovecotpy.message.header import MAX_FIELD, USUAL, Header
 
 KEPT = (
     *sorted(USUAL),
@@ -65,98 +67,244 @@ KEPT = (
 NUMBERS = {name: number for number, name in enumerate(KEPT)}
 MAX_FIELDS = 255
 """Fields of one record; a message with more has none."""
-MAX_PLANS = 1000
-"""Orders of fields that a selection remembers; then its memory starts anew."""
+MAX_SHAPES = 2000
+"""Orders of fields that are remembered, and that a selection remembers; then the memory starts anew."""
+MAX_LINES = 120
+"""Fields of the longest order that is remembered."""
+MANY_LINES = 2000
+"""Fields of a header of which one has to look at each single one."""
 MAX_NAME = 64
 """Octets of the longest name that is looked up."""
 MAX_SPELLINGS = 2000
 """Spellings of names that are remembered; then the memory starts anew."""
 
 _USUAL = len(USUAL)
-_BLANK = (b" ", b"\t")
-_BOUNDS = tuple(struct.Struct(f"<{count + 1}I") for count in range(MAX_FIELDS + 1))
-_PACK_BOUNDS = tuple(each.pack for each in _BOUNDS)
-_READ_BOUNDS = tuple(each.unpack_from for each in _BOUNDS)
+_OTHER, _ODD = 0xFE, 0xFF
+"""Stand for a field that is not kept, and for a line of which one has to look what it is."""
+_NUMBERS = bytes(range(len(KEPT)))
+_LETTERS = bytes(range(0x20, 0x20 + len(KEPT)))
+"""What stands for the numbers in a record: no LF among them."""
+_TO_LETTERS = bytes.maketrans(_NUMBERS, _LETTERS)
+_TO_NUMBERS = bytes.maketrans(_LETTERS, _NUMBERS)
+_NAME = re.compile(rb"[!-9;-~]+:")
+_BLANK = (b" ", b"\t", b"")
+_EMPTY = (b"\n", b"\r", b"")
+
+_spellings: dict[bytes, int] = {}
+_sights: "dict[bytes, _Sight | None]" = {}
+_shapes: "dict[bytes, Shape]" = {}
+
+Lines = Sequence[bytes]
+"""Kept fields as they stand in a record, name and colon in front."""
 
 
-_spellings: dict[bytes, int] = {b"": -1}
+class Shape:
+    """What the order of its kept fields says about a message."""
+
+    __slots__ = ("first", "last", "numbers", "prefix")
+
+    def __init__(self, numbers: bytes) -> None:
+        self.numbers = numbers
+        """of the names, in the order of the message"""
+        count = len(numbers)
+        self.prefix = numbers.translate(_TO_LETTERS) + b"\n" if count else b""
+        """what a record begins with"""
+        self.first = dict(zip(numbers[::-1], range(count - 1, -1, -1), strict=True))
+        """where the first field of a name stands, by the name's number"""
+        self.last = self.first
+        if len(self.first) < count:
+            self.last = dict(zip(numbers, range(count), strict=True))
+
+    def repeats(self, number: int) -> bool:
+        """Whether there are several fields of this name."""
+        return self.last is not self.first and self.numbers.count(number) > 1
 
 
-def pack(header: Header) -> bytes | None:
-    """The record of a header; None if there are too many fields, or they do not mean the same by themselves.
+def shape_of(numbers: bytes) -> Shape:
+    """The shape of fields with these numbers."""
+    shape = _shapes.get(numbers)
+    if shape is None:
+        if len(_shapes) >= MAX_SHAPES:
+            _shapes.clear()
+        shape = _shapes[numbers] = Shape(numbers)
+    return shape
 
-    The header's usual values are known afterwards: one walk gives both.
-    """
-    raw = header.raw
-    text = raw.replace(b"\r\n\t", FOLD + b"\t").replace(b"\r\n ", FOLD + b" ")
-    if b"\0" in raw or b" :" in text or b"\t:" in text or raw[:1] in _BLANK:
-        return _pack_slowly(header)
-    usual: dict[bytes, list[bytes]] = {}
-    numbers = []
-    lines = []
-    spelling = _spellings.get
-    folded = FOLD in text
-    short = len(text) <= MAX_FIELD
-    for line in text.split(b"\r\n"):
-        name, colon, value = line.partition(b":")
-        number = spelling(name)
-        if number is None:
-            number = _learn(name)
-        if number >= 0 and colon:
-            numbers.append(number)
-            lines.append(line)
+
+class _Sight(NamedTuple):
+    """What the names of all fields of a header say: which of them are kept."""
+
+    shape: Shape
+    pick: Callable[[list[bytes]], Lines]
+
+
+class Values(Protocol):
+    """Values of header fields, of a whole header or of what is kept of one."""
+
+    @property
+    def usual(self) -> dict[bytes, list[bytes]]:
+        """As `Header.usual`."""
+
+    def get(self, name: bytes) -> bytes | None:
+        """As `Header.get`."""
+
+    def all(self, name: bytes) -> list[bytes]:
+        """As `Header.all`."""
+
+
+class Fields:
+    """The kept fields of a message."""
+
+    __slots__ = ("lines", "shape")
+
+    def __init__(self, shape: Shape, lines: Lines) -> None:
+        self.shape = shape
+        self.lines = lines
+
+    @property
+    def usual(self) -> dict[bytes, list[bytes]]:
+        """As `Header.usual`."""
+        found: dict[bytes, list[bytes]] = {}
+        for number, line in zip(self.shape.numbers, self.lines, strict=True):
             if number < _USUAL:
-                if folded:
-                    value = value.replace(FOLD, b"")
-                name = KEPT[number]
-                value = value.strip() if short else value[:MAX_FIELD].strip()
-                if name in usual:
-                    usual[name].append(value)
-                else:
-                    usual[name] = [value]
-    header.adopt(usual)
-    if len(numbers) > MAX_FIELDS:
+                found.setdefault(KEPT[number], []).append(value_of(line))
+        return found
+
+    def get(self, name: bytes) -> bytes | None:
+        """As `Header.get`, of a kept name."""
+        place = self.shape.first.get(NUMBERS[name])
+        if place is None:
+            return None
+        value = self.lines[place].partition(b":")[2]
+        return (value.replace(b"\0", b"") if b"\0" in value else value).strip()
+
+    def all(self, name: bytes) -> list[bytes]:
+        """As `Header.all`, of a kept name."""
+        number = NUMBERS[name]
+        if number not in self.shape.first:
+            return []
+        if not self.shape.repeats(number):
+            return [value_of(self.lines[self.shape.first[number]])]
+        pairs = zip(self.shape.numbers, self.lines, strict=True)
+        return [value_of(line) for each, line in pairs if each == number]
+
+    @property
+    def size(self) -> int:
+        """Octets of the fields."""
+        return sum(map(len, self.lines))
+
+    @property
+    def record(self) -> bytes:
+        """What is kept of the message."""
+        return self.shape.prefix + b"\n".join(self.lines)
+
+
+def value_of(line: bytes) -> bytes:
+    """The unfolded, trimmed value of a kept field."""
+    value = line.partition(b":")[2]
+    if b"\0" in value:
+        value = value.replace(b"\0", b"")
+    return value.strip()
+
+
+def opening(data: bytes) -> bytes | None:
+    """The header that octets of a message as stored begin with, for `scan`; None if its end is not among them or lines end in several ways."""
+    if data[:1] in _EMPTY:
         return None
-    lines.append(b"")
-    return _record(numbers, lines)
+    end = data.find(b"\n\n")
+    if end > 0:
+        header = data[:end]
+        if b"\r" not in header:
+            return header
+    end = data.find(b"\r\n\r\n")
+    if end < 0:
+        return None
+    header = data[:end].replace(b"\r\n", b"\n")
+    return None if b"\r" in header or b"\n\n" in header or header[-1:] == b"\n" else header
 
 
-def _learn(name: bytes) -> int:
-    """The number of a name in any spelling, -1 for others; remembered if it is short."""
-    number = NUMBERS.get(name.strip().lower(), -1) if len(name) <= MAX_NAME else -1
-    if len(_spellings) >= MAX_SPELLINGS:
-        _spellings.clear()
+def scan(header: bytes) -> Fields | None:
+    """The kept fields of a header with LF between its lines, without CR and empty lines; None for one that is not written as nearly all are.
+
+    That is: with a line that is no field, with octets that no name has, with NUL, or too long.
+    """
+    if b"\0" in header or len(header) > MAX_FIELD or header[:1] in _BLANK:
+        return None
+    lines = header.replace(b"\n\t", b"\0\t").replace(b"\n ", b"\0 ").split(b"\n")
+    try:
+        names = bytes([_spellings[line[: line.find(b":") + 1]] for line in lines])
+    except KeyError:
+        if len(lines) > MANY_LINES:
+            return None
+        names = bytes([_number(line[: line.find(b":") + 1]) for line in lines])
+    try:
+        sight = _sights[names]
+    except KeyError:
+        sight = _look(names)
+    return None if sight is None else Fields(sight.shape, sight.pick(lines))
+
+
+def _number(name: bytes) -> int:
+    """The number of a name in any spelling, with its colon."""
+    number = _spellings.get(name)
+    if number is not None:
+        return number
+    number = NUMBERS.get(name[:-1].lower(), _OTHER) if _NAME.fullmatch(name) else _ODD
     if len(name) <= MAX_NAME:
+        if len(_spellings) >= MAX_SPELLINGS:
+            _spellings.clear()
         _spellings[name] = number
     return number
 
 
-def _record(numbers: Sequence[int], lines: Sequence[bytes]) -> bytes:
-    """lines: without their line ends, FOLD for those inside, and an empty one at the end."""
-    count = len(numbers)
-    octets = b"\r\n".join(lines)
-    if FOLD in octets:
-        octets = octets.replace(FOLD, b"\r\n")
-    sizes = [len(line) + 2 for line in lines]
-    bounds = accumulate(sizes[:-1], initial=5 * count + 5)
-    return b"%c%b%b%b" % (count, bytes(numbers), _PACK_BOUNDS[count](*bounds), octets)
+def _look(names: bytes) -> _Sight | None:
+    """Learn what an order of fields says; None: to be looked at one by one."""
+    sight = None
+    kept = [place for place, number in enumerate(names) if number < _OTHER]
+    if _ODD not in names and len(kept) <= MAX_FIELDS:
+        shape = shape_of(names.translate(None, bytes((_OTHER,))))
+        sight = _Sight(shape, _picking(kept))
+    if len(names) <= MAX_LINES:
+        if len(_sights) >= MAX_SHAPES:
+            _sights.clear()
+        _sights[names] = sight
+    return sight
+
+
+def _picking(places: Sequence[int]) -> Callable[[list[bytes]], Lines]:
+    """What gives the lines at these places."""
+    if len(places) > 1:
+        return itemgetter(*places)
+    return lambda lines: [lines[place] for place in places]
+
+
+def pack(header: Header) -> bytes | None:
+    """The record of a header; None if it is too long, has too many fields, or they do not mean the same by themselves."""
+    if len(header.raw) > MAX_FIELD:
+        return None
+    text = opening(header.raw)
+    found = scan(text) if text is not None else None
+    if found is not None:
+        header.adopt(found.usual)
+        return found.record
+    return _pack_slowly(header)
 
 
 def _pack_slowly(header: Header) -> bytes | None:
     """`pack` of a header with lines that are read differently by those who look for fields and those who look for values."""
-    found = header.kept(NUMBERS)
-    if len(found) > MAX_FIELDS:
+    kept = header.kept(NUMBERS)
+    if len(kept) > MAX_FIELDS or any(b"\0" in piece for _, piece in kept):
         return None
-    if any(FOLD in piece for _, piece in found):
+    lines = [piece.removesuffix(b"\r\n").replace(b"\r\n", b"\0") for _, piece in kept]
+    if any(b"\n" in line for line in lines):
         return None
-    lines = [piece.removesuffix(b"\r\n") for _, piece in found]
-    record = _record([number for number, _ in found], [*lines, b""])
-    return record if unpack(record).usual == header.usual else None
+    found = Fields(shape_of(bytes([number for number, _ in kept])), lines)
+    return found.record if found.usual == header.usual else None
 
 
-def unpack(record: bytes) -> Header:
-    """A header of the kept fields alone."""
-    return Header(record[5 * record[0] + 5 :] + b"\r\n")
+def unpack(record: bytes) -> Fields:
+    """The fields of a record."""
+    letters, *lines = record.split(b"\n")
+    return Fields(shape_of(letters.translate(_TO_NUMBERS)), lines)
 
 
 class Selection:
@@ -167,29 +315,24 @@ class Selection:
     def __init__(self, names: Iterable[bytes]) -> None:
         """names: in lower case, all of KEPT."""
         self._numbers = frozenset(NUMBERS[name] for name in names)
-        self._plans: dict[bytes, list[tuple[int, int]]] = {}
+        self._plans: dict[bytes, Callable[[list[bytes]], Lines]] = {}
 
     def answer(self, record: bytes) -> bytes:
         """What FETCH tells of a record's message (RFC 3501 section 6.4.5), the empty line included."""
-        count = record[0]
-        numbers = record[1 : count + 1]
-        plan = self._plans.get(numbers)
+        lines = record.split(b"\n")
+        plan = self._plans.get(lines[0])
         if plan is None:
-            plan = self._remember(numbers)
-        bounds = _READ_BOUNDS[count](record, count + 1)
-        return b"".join([record[bounds[first] : bounds[last]] for first, last in plan]) + b"\r\n"
+            plan = self._remember(lines[0])
+        octets = b"\r\n".join(plan(lines))
+        if b"\0" in octets:
+            octets = octets.replace(b"\0", b"\r\n")
+        return octets + b"\r\n\r\n" if octets else b"\r\n"
 
-    def _remember(self, numbers: bytes) -> list[tuple[int, int]]:
-        """Runs of wanted fields: the first and the one behind the last."""
-        plan: list[tuple[int, int]] = []
-        for place, number in enumerate(numbers):
-            if number not in self._numbers:
-                continue
-            if plan and plan[-1][1] == place:
-                plan[-1] = (plan[-1][0], place + 1)
-            else:
-                plan.append((place, place + 1))
-        if len(self._plans) >= MAX_PLANS:
+    def _remember(self, letters: bytes) -> Callable[[list[bytes]], Lines]:
+        """What gives the wanted fields of records that begin so."""
+        numbers = letters.translate(_TO_NUMBERS)
+        plan = _picking([place for place, number in enumerate(numbers, 1) if number in self._numbers])
+        if len(self._plans) >= MAX_SHAPES:
             self._plans.clear()
-        self._plans[numbers] = plan
+        self._plans[letters] = plan
         return plan

@@ -9,13 +9,14 @@ from __future__ import annotations
 MAX_QUOTED = 1000
 """Octets; a longer value is a literal, as some clients read lines into fixed buffers."""
 
-_QUOTABLE = bytes(range(0x20, 0x7F)).replace(b'"', b"").replace(b"\\", b"")
+QUOTABLE = bytes(range(0x20, 0x7F)).replace(b'"', b"").replace(b"\\", b"")
+"""Octets of a quoted string without escapes."""
 _NUL_SUBSTITUTE = b"\x80"
 
 
 def string(value: bytes) -> bytes:
     """A quoted string or a literal. NUL, which no string may hold, becomes 0x80."""
-    if len(value) <= MAX_QUOTED and not value.translate(None, _QUOTABLE):
+    if len(value) <= MAX_QUOTED and not value.translate(None, QUOTABLE):
         return b'"%b"' % value
     if 0 in value:
         value = value.replace(b"\0", _NUL_SUBSTITUTE)

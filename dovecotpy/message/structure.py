@@ -301,7 +301,7 @@ class _Parser:
         part.children.append((yield from self.entity(part.body_start, depth + 1, PLAIN_TEXT)))
 
     def multipart(self, part: Part, depth: int) -> Generator[None, None, None]:
-        boundary = _boundary(part.content_type)
+        boundary = boundary_of(part.content_type)
         if depth >= MAX_NESTING or len(boundary) > MAX_BOUNDARY:
             part.content_type = OPAQUE
             return
@@ -352,7 +352,8 @@ class _Parser:
             part.lines = counts[part.body_end] - counts[part.body_start]
 
 
-def _boundary(kind: ContentType) -> bytes:
+def boundary_of(kind: ContentType) -> bytes:
+    """The boundary of a multipart; empty if there is none."""
     boundary = kind.parameter(b"boundary")
     if not boundary:
         boundary = extended_value(kind.parameter(b"boundary*"))
@@ -391,7 +392,7 @@ def bodystructures(part: Part) -> tuple[bytes, bytes]:
 def bodystructure_steps(part: Part) -> Generator[None, None, tuple[bytes, bytes]]:
     """As `bodystructures`, with a pause after each RENDERED parts."""
     if not part.children and part.content_type.kind != b"multipart":
-        plain = _PLAIN % (part.size, part.lines) if _is_plain(part) else _leaf(part)
+        plain = _PLAIN + b" %d %d" % (part.size, part.lines) if _is_plain(part) else _leaf(part)
         return b"(%b)" % plain, b"(%b%b)" % (plain, _single_extension(part))
     plain_out: list[bytes] = []
     whole_out: list[bytes] = []
@@ -399,7 +400,7 @@ def bodystructure_steps(part: Part) -> Generator[None, None, tuple[bytes, bytes]
     return b"".join(plain_out), b"".join(whole_out)
 
 
-_PLAIN = b'"text" "plain" ("charset" "us-ascii") NIL NIL "7bit" %d %d'
+_PLAIN = b'"text" "plain" ("charset" "us-ascii") NIL NIL "7bit"'
 
 
 def _is_plain(part: Part) -> bool:
@@ -449,10 +450,16 @@ def _render_multipart(part: Part, plain: list[bytes], whole: list[bytes]) -> Gen
     else:
         plain.append(_EMPTY)
         whole.append(_EMPTY_EXTENDED)
+    plain_end, whole_end = multipart_ends(part)
+    plain.append(plain_end)
+    whole.append(whole_end)
+
+
+def multipart_ends(part: Part) -> tuple[bytes, bytes]:
+    """What stands behind the parts of a multipart in BODY and in BODYSTRUCTURE."""
     kind = part.content_type
     subtype = string(kind.subtype)
-    plain.append(b" %b)" % subtype)
-    whole.append(b" %b %b%b)" % (subtype, render(kind.parameters), _extension(part.header)))
+    return b" %b)" % subtype, b" %b %b%b)" % (subtype, render(kind.parameters), _extension(part.header))
 
 
 _EMPTY = b'("text" "plain" ("charset" "us-ascii") NIL NIL "7bit" 0 0)'
@@ -460,17 +467,26 @@ _EMPTY_EXTENDED = _EMPTY[:-1] + b" NIL NIL NIL NIL)"
 """Stands for the parts of a multipart that has none: the grammar asks for at least one."""
 
 
+def single_ends(part: Part) -> tuple[bytes, bytes, bytes]:
+    """Of a part without parts: what stands before its size, the same if it is the whole message, and what stands behind its numbers in BODYSTRUCTURE."""
+    begin = _begin(part)
+    return begin, _PLAIN if _is_plain(part) else begin, _single_extension(part)
+
+
 def _leaf(part: Part) -> bytes:
     """What every single part begins with: up to its size, and for text its lines."""
-    kind = part.content_type
+    begin = b"%b %d" % (_begin(part), part.size)
+    if part.content_type.kind == b"text" and not part.children:
+        return b"%b %d" % (begin, part.lines)
+    return begin
+
+
+def _begin(part: Part) -> bytes:
     values = part.header.usual
     described = _NOT_DESCRIBED
     if not _DESCRIBING.isdisjoint(values):
         described = (_text(values.get(b"content-id")), _text(values.get(b"content-description")))
-    begin = b"%b %b %b %b %d" % (kind.rendered, *described, _encoding(part.header)[1], part.size)
-    if kind.kind == b"text" and not part.children:
-        return b"%b %d" % (begin, part.lines)
-    return begin
+    return b"%b %b %b %b" % (part.content_type.rendered, *described, _encoding(part.header)[1])
 
 
 _DESCRIBING = frozenset((b"content-id", b"content-description"))

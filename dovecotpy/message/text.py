@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from typing import NamedTuple
 
-from dovecotpy.message.charset import ascii_compatible, decode_text, is_wide, settled
+from dovecotpy.message.charset import decode_text, is_wide, settled
 from dovecotpy.message.collation import collation_key
 from dovecotpy.message.encoded_word import decode_words
 from dovecotpy.message.header import MAX_FIELD, MAX_HEADER, Header, header_end, parse_header, unfolded
 from dovecotpy.message.lines import Octets
-from dovecotpy.message.parameters import content_type
 from dovecotpy.message.structure import Part, parse
 from dovecotpy.message.transfer import decoder
 
@@ -116,64 +115,60 @@ def header_key(header: Header) -> HeaderText:
             odd = odd or b"\n" in line or b"\r" in line or len(line) > MAX_FIELD
             keys.append(line.upper())
         else:
-            decoded = decode_words(line)
-            odd = odd or _is_odd(line, decoded)
-            keys.append(collation_key(decoded))
+            key, strange = _known.get(line) or _decoded(line)
+            odd = odd or strange
+            keys.append(key)
     keys.append(b"")
     return HeaderText(b"\n".join(keys), odd)
 
 
+MAX_KNOWN = 1000
+"""Lines with encoded words of which the key is remembered; then the memory starts anew."""
+MAX_KNOWN_LINE = 200
+"""Octets of the longest of them."""
+_known: dict[bytes, tuple[bytes, bool]] = {}
+
+
+def opening_key(header: bytes) -> HeaderText:
+    """As header_key, of what `fields.opening` gives."""
+    if len(header) >= MAX_FIELD or not header.isascii():
+        return header_key(Header(header.replace(b"\n", b"\r\n") + b"\r\n\r\n"))
+    text = header.replace(b"\n\t", b"\t").replace(b"\n ", b" ")
+    at = text.find(b"=?")
+    if at < 0:
+        return HeaderText(text.upper() + b"\n", False)
+    odd = False
+    pieces: list[bytes] = []
+    start = 0
+    while at >= 0:
+        begin = text.rfind(b"\n", start, at) + 1 or start
+        end = text.find(b"\n", at)
+        if end < 0:
+            end = len(text)
+        line = text[begin:end]
+        key, strange = _known.get(line) or _decoded(line)
+        odd = odd or strange
+        pieces += (text[start:begin].upper(), key)
+        start = end
+        at = text.find(b"=?", end)
+    pieces += (text[start:].upper(), b"\n")
+    return HeaderText(b"".join(pieces), odd)
+
+
+def _decoded(line: bytes) -> tuple[bytes, bool]:
+    """The key of a line that is more than ASCII, and whether it is odd."""
+    decoded = decode_words(line)
+    known = collation_key(decoded), _is_odd(line, decoded)
+    if len(line) <= MAX_KNOWN_LINE:
+        if len(_known) >= MAX_KNOWN:
+            _known.clear()
+        _known[line] = known
+    return known
+
+
 def _is_odd(line: bytes, decoded: str) -> bool:
     name = line.partition(b":")[0]
-    if not name.isascii() or b"=?" in name or len(line) > MAX_FIELD:
-        return True
-    return "\n" in decoded or "\r" in decoded or name.upper().startswith(_OF_THE_BODY)
-
-
-_OF_THE_BODY = b"CONTENT-T"
-_ENCODING = b"\nCONTENT-TRANSFER-ENCODING:"
-_TYPE = b"\nCONTENT-TYPE:"
-_AS_IT_IS = frozenset((b"7BIT", b"8BIT", b"BINARY"))
-MAX_TYPES = 200
-"""Values of Content-Type that are remembered."""
-_types: dict[bytes, bool] = {}
-
-
-def plain_key(key: bytes, body: bytes) -> bytes | None:
-    """The key of a body that is text in ASCII with nothing to decode, as most are; None for any other.
-
-    key: the HeaderText of the message. body: as stored; its line ends stay what they are.
-    """
-    if not body.isascii():
-        return None
-    key = b"\n" + key
-    fields = 0
-    at = key.find(_ENCODING)
-    if at >= 0:
-        fields += 1
-        value = key[at + len(_ENCODING) : key.index(b"\n", at + 1)].strip()
-        if value not in _AS_IT_IS:
-            return None
-    at = key.find(_TYPE)
-    if at >= 0:
-        fields += 1
-        if not _is_plain_text(key[at + len(_TYPE) : key.index(b"\n", at + 1)].strip()):
-            return None
-    if key.count(_OF_THE_BODY) != fields:
-        return None
-    return body.upper()
-
-
-def _is_plain_text(value: bytes) -> bool:
-    known = _types.get(value)
-    if known is None:
-        kind = content_type(value)
-        charset = kind.parameter(b"charset")
-        known = kind.kind == b"text" and (not charset or ascii_compatible(charset))
-        if len(_types) >= MAX_TYPES:
-            _types.clear()
-        _types[value] = known
-    return known
+    return not name.isascii() or b"=?" in name or len(line) > MAX_FIELD or "\n" in decoded or "\r" in decoded
 
 
 def message_keys(
@@ -201,16 +196,10 @@ def message_keys(
     return header, BodyText(b"".join(parts), b"".join(body))
 
 
-def stored_keys(data: bytes) -> tuple[HeaderText | None, BodyText | None]:
-    """As message_keys, for a whole message in its stored form, without parsing its body: that only of plain text in ASCII.
-
-    None for what is not known without parsing the whole message.
-    """
+def stored_header_key(data: bytes) -> HeaderText | None:
+    """The text of the header of a message in its stored form; None if that is not known without parsing the whole message."""
     end = header_end(data)
     if end > MAX_HEADER:
-        return None, None
+        return None
     header = header_key(parse_header(data[:end]))
-    if header.odd:
-        return None, None
-    body = plain_key(header.key, data[end:])
-    return header, None if body is None else BodyText(b"", body)
+    return None if header.odd else header

@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from dovecotpy.message.header import Header
+from dovecotpy.message.fields import Values
 from dovecotpy.search import orders, packed
 from dovecotpy.search.evaluate import SLICE, Columns, Found, Progress
 from dovecotpy.search.keys import UNKNOWN, Links, links
@@ -26,7 +26,7 @@ BATCH = 64
 class KeySource(Protocol):
     """Where keys come from that no column has. None: the message is gone; it is left out of the answer."""
 
-    def headers(self, uids: Sequence[int]) -> Sequence[Header | None]:
+    def headers(self, uids: Sequence[int]) -> Sequence[Values | None]:
         """Headers that have the fields of message.header.USUAL at least, parallel to uids."""
 
     def size(self, uid: int) -> int | None:
@@ -103,7 +103,7 @@ def thread_messages(
         yield Threads(kept.uids, kept.rendered)
         return
     there, places, values = yield from _collect({Links: links}, table, uids)
-    rows, undated = _rows(values.pop(Links), _taken(columns.dates, places))
+    rows, undated = _rows(algorithm, values.pop(Links), columns, places)
     memory.release(Links)
     counted = there if algorithm is Algorithm.REFS else array("I", map(there.__getitem__, undated))
     forest = yield from pace.run(thread(algorithm, rows))
@@ -253,7 +253,7 @@ def _by_keys(program: Program, table: _Table, uids: Sequence[int]) -> Generator[
         criterion.key: FROM_HEADER[criterion.key] for criterion in program if criterion.key in FROM_HEADER
     }
     kept, places, values = yield from _collect(readers, table, uids)
-    if Key.DATE in values:
+    if Key.DATE in values and UNKNOWN in values[Key.DATE]:
         values[Key.DATE] = _filled(values[Key.DATE], _taken(table.columns.dates, places))
     yield from _from_columns(program, table, kept, places, values)
     result = yield from table.pace.run(sort(program, values, len(kept)))
@@ -273,11 +273,15 @@ def _from_columns(
         values[Key.SIZE] = yield from _sizes(table, uids, places)
 
 
-def _rows(found: Sequence[Links], arrivals: Sequence[int]) -> tuple[Rows, Sequence[int]]:
+def _rows(
+    algorithm: Algorithm, found: Sequence[Links], columns: Columns, places: Sequence[int]
+) -> tuple[Rows, Sequence[int]]:
     """What there is to be threaded, and the places of messages whose header tells no date."""
     links = packed.link_columns(found)
+    sent = [each.sent for each in found] if links is None else links.sent
+    undated = [place for place, moment in enumerate(sent) if moment == UNKNOWN] if UNKNOWN in sent else []
+    arrivals = _taken(columns.dates, places) if undated or algorithm is Algorithm.REFS else ()
     if links is None:
-        sent = [each.sent for each in found]
         rows = Rows(
             arrivals,
             _filled(sent, arrivals),
@@ -286,16 +290,15 @@ def _rows(found: Sequence[Links], arrivals: Sequence[int]) -> tuple[Rows, Sequen
             (each.identity for each in found),
             (each.references for each in found),
         )
-        return rows, [place for place, moment in enumerate(sent) if moment == UNKNOWN]
-    undated = [place for place, moment in enumerate(links.sent) if moment == UNKNOWN]
+        return rows, undated
     identities, references = links.identified()
-    dates = _filled(links.sent, arrivals)
+    dates = _filled(sent, arrivals)
     rows = Rows(arrivals, dates, list(links.subjects), links.replies, identities, references)
     return rows, undated
 
 
 def _collect(
-    readers: dict[Any, Callable[[Header], Any]], table: _Table, uids: Sequence[int]
+    readers: dict[Any, Callable[[Values], Any]], table: _Table, uids: Sequence[int]
 ) -> Generator[Progress, None, tuple["array[int]", Sequence[int], dict[Any, Sequence[Any]]]]:
     """UIDs of what is there, their places in the columns, and what the readers find in headers, column by column."""
     memory, there = table.memory, table.uids
@@ -319,7 +322,7 @@ def _collect(
 
 
 def _read(
-    readers: dict[Any, Callable[[Header], Any]],
+    readers: dict[Any, Callable[[Values], Any]],
     remembered: dict[Any, Known],
     source: KeySource,
     uids: Sequence[int],

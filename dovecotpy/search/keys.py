@@ -9,17 +9,25 @@ from dovecotpy.message.address import Address, parse_addresses
 from dovecotpy.message.collation import collation_key
 from dovecotpy.message.date import parse_date
 from dovecotpy.message.encoded_word import decode_words
-from dovecotpy.message.header import Header
+from dovecotpy.message.fields import Values
 from dovecotpy.message.tokens import comment, quoted_string
 from dovecotpy.search.subject import base_subject
 
 MAX_REFERENCES = 1000
 """Message ids of one References field that are kept: the last ones, which are the nearest ancestors."""
 
+MAX_SUBJECTS = 2000
+"""Subjects of which the key is remembered; then the memory starts anew."""
+MAX_KNOWN_SUBJECT = 200
+"""Octets of the longest of them."""
+_subjects: dict[bytes, tuple[bytes, bool]] = {}
+
 UNKNOWN = -(1 << 62)
 """Stands for a sent date that the header does not tell; INTERNALDATE takes its place."""
 
 _PLAIN_ID = re.compile(rb"<([^<>]+)>")
+_USUAL_ID = re.compile(rb"<([^<>@\s\0\"(\\]+@[^<>@\s\0\"(\\]+)>")
+"""A message id as most are written: where every angle bracket begins one, nothing else has to be looked for."""
 _USUAL = re.compile(
     rb"(?:\"?([A-Za-z0-9]+(?: [A-Za-z0-9]+)*)\"? )?<([A-Za-z0-9+_-][A-Za-z0-9.+_-]*)@([A-Za-z0-9.-]+)>(?:,|$)"
 )
@@ -48,28 +56,48 @@ def _collated(text: str) -> bytes:
     return b"\xff" + key if "\ufffd" in text else key
 
 
-def links(header: Header) -> Links:
+def links(header: Values) -> Links:
     """What links a message to others. Never raises."""
     value = header.get(b"subject")
-    base, reply = base_subject(decode_words(value)) if value else ("", False)
-    identity = message_ids(header.get(b"message-id") or b"", 1)
+    subject_key, reply = (_subjects.get(value) or _subject(value)) if value else (b"", False)
+    identity = _first_id(header.get(b"message-id") or b"")
     references = message_ids(header.get(b"references") or b"")[-MAX_REFERENCES:]
     if not references:
         references = message_ids(header.get(b"in-reply-to") or b"", 1)
-    return Links(sent(header), _collated(base), reply, identity[0] if identity else b"", tuple(references))
+    return Links(sent(header), subject_key, reply, identity, tuple(references))
 
 
-def sent(header: Header) -> int:
+def _first_id(value: bytes) -> bytes:
+    """The first valid message id in an unfolded value; empty where there is none."""
+    usual = _USUAL_ID.fullmatch(value)
+    if usual:
+        return usual[1]
+    found = message_ids(value, 1)
+    return found[0] if found else b""
+
+
+def sent(header: Values) -> int:
     """Date in seconds since the epoch; UNKNOWN where there is none that can be read."""
     value = header.get(b"date")
     moment = parse_date(value) if value else None
     return moment.timestamp if moment else UNKNOWN
 
 
-def subject(header: Header) -> bytes:
+def subject(header: Values) -> bytes:
     """The collation key of the base subject."""
     value = header.get(b"subject")
-    return _collated(base_subject(decode_words(value)).text) if value else b""
+    return (_subjects.get(value) or _subject(value))[0] if value else b""
+
+
+def _subject(value: bytes) -> tuple[bytes, bool]:
+    """The collation key of the base subject of a value, and whether it is of a reply."""
+    text, reply = base_subject(decode_words(value))
+    found = _collated(text), reply
+    if len(value) <= MAX_KNOWN_SUBJECT:
+        if len(_subjects) >= MAX_SUBJECTS:
+            _subjects.clear()
+        _subjects[value] = found
+    return found
 
 
 def mailbox(value: bytes | None) -> bytes:
@@ -110,6 +138,9 @@ def message_ids(value: bytes, most: int = 1 << 30) -> list[bytes]:
     """The valid message ids in an unfolded value, normalized, in order. most: stop after so many."""
     if b'"' in value or b"(" in value or b"\\" in value:
         return _careful_ids(value, most)
+    found = _USUAL_ID.findall(value)
+    if len(found) == value.count(b"<"):
+        return found if len(found) <= most else found[:most]
     found = []
     for word in _PLAIN_ID.findall(value) if most > 1 else _first_words(value):
         identity = _valid(word.translate(None, _BLANKS))

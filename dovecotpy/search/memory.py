@@ -16,6 +16,8 @@ MAX_KEPT = 200_000
 """Keys that are kept in memory; past it all are forgotten and taken from headers again."""
 MAX_ORDERED = 400_000
 """Messages of all orders that are kept in memory; past it all are forgotten and looked for on the shelf again."""
+PART = 8192
+"""Links that are put together so that they take little room."""
 MAX_SHARED = 65_536
 """Texts of which it is remembered that they are known already."""
 FEW = 64
@@ -36,55 +38,83 @@ class Shelf(Protocol):
 class Known:
     """Keys under one name: those of the shelf, and those that were learnt since."""
 
-    __slots__ = ("_frozen", "_shared", "learnt", "shelved")
+    __slots__ = ("_links", "_parts", "_shared", "learnt", "shelved")
 
-    def __init__(self, shelved: Packed = NOTHING, *, frozen: bool = False) -> None:
-        """frozen: keys are Links."""
+    def __init__(self, shelved: Packed = NOTHING, *, links: bool = False) -> None:
+        """links: that is what the keys are."""
         self.shelved = shelved
-        self._frozen = frozen
-        self._shared: dict[bytes, bytes] = {}
         self.learnt: dict[int, Any] = {}
-        """Links as packed.frozen makes them"""
+        self._links = links
+        self._parts: list[Packed] = []
+        """links learnt before"""
+        self._shared: dict[bytes, bytes] = {}
 
     def __len__(self) -> int:
-        return len(self.shelved.uids) + len(self.learnt)
+        return len(self.shelved.uids) + self.fresh
 
-    def __contains__(self, uid: int) -> bool:
-        return uid in self.learnt or self.shelved.place(uid) >= 0
+    @property
+    def fresh(self) -> int:
+        """Keys that the shelf does not have."""
+        return len(self.learnt) + sum(len(part.uids) for part in self._parts)
 
     def __getitem__(self, uid: int) -> Any:
-        place = self.shelved.place(uid)
-        if place >= 0:
-            return self.shelved.keys[place]
-        return packed.thawed(self.learnt[uid]) if self._frozen else self.learnt[uid]
+        for part in (self.shelved, *self._parts):
+            place = part.place(uid)
+            if place >= 0:
+                return part.keys[place]
+        return self.learnt[uid]
 
     def learn(self, uid: int, key: Any) -> None:
-        """The key of a message. Equal texts take room once."""
-        if self._frozen:
-            key = packed.frozen(key)
-        elif isinstance(key, bytes):
+        """The key of a message. Equal texts take room once, many links little room."""
+        if isinstance(key, bytes):
             if len(self._shared) >= MAX_SHARED:
                 self._shared.clear()
             key = self._shared.setdefault(key, key)
         self.learnt[uid] = key
+        if self._links and len(self.learnt) >= PART:
+            self._compact()
+
+    def _compact(self) -> None:
+        uids = array("I", sorted(self.learnt))
+        columns = packed.link_columns([self.learnt[uid] for uid in uids])
+        if columns is not None:
+            self._parts.append(Packed(uids, columns))
+            self.learnt = {}
 
     def missing(self, uids: "array[int]") -> set[int]:
         """Messages of which no key is known."""
         if not self.learnt and self.shelved.uids == uids:
             return set()
-        return set(uids).difference(self.shelved.uids, self.learnt)
+        return set(uids).difference(self.shelved.uids, *[part.uids for part in self._parts], self.learnt)
 
     def taken(self, uids: "array[int]") -> Sequence[Any]:
         """The keys of messages, all of which are known; not to be changed."""
         if self.shelved.uids == uids:
             return self.shelved.keys
-        if self._frozen and not self.shelved.uids:
-            return packed.Frozen(self.learnt, uids)
-        if self._frozen or len(uids) * 4 < len(self.shelved.uids):
+        if self._links:
+            return self._taken_links(uids)
+        if len(uids) * 4 < len(self.shelved.uids):
             return [self[uid] for uid in uids]
         every = dict(zip(self.shelved.uids, self.shelved.keys, strict=True))
         every.update(self.learnt)
         return list(map(every.__getitem__, uids))
+
+    def _taken_links(self, uids: "array[int]") -> Sequence[Any]:
+        if self.learnt and self._parts:
+            self._compact()
+        parts = [part for part in (self.shelved, *self._parts) if part.uids]
+        if not self.learnt and sum((part.uids for part in parts), array("I")) == uids:
+            try:
+                return packed.LinkColumns.joined([part.keys for part in parts])  # type: ignore[misc]
+            except OverflowError:
+                return [self[uid] for uid in uids]
+        return [self[uid] for uid in uids]
+
+    def kept(self, shelved: Packed) -> None:
+        """The shelf has these now."""
+        self.shelved = shelved
+        self.learnt = {}
+        self._parts = []
 
 
 class Memory:
@@ -106,7 +136,7 @@ class Memory:
             if sum(map(len, self._known.values())) > MAX_KEPT:
                 self._known.clear()
             shelved = self._loaded(name_of(name), lambda data: packed.unpack(name_of(name), data))
-            known = self._known[name] = Known(shelved or NOTHING, frozen=name is Links)
+            known = self._known[name] = Known(shelved or NOTHING, links=name is Links)
         return known
 
     def save(self, name: Any, known: Known, uids: "array[int]", learnt: int) -> None:
@@ -116,15 +146,15 @@ class Memory:
         missing = known.missing(uids)
         there = array("I", [uid for uid in uids if uid not in missing]) if missing else uids
         kind = name_of(name)
-        data = packed.pack(kind, there, known.taken(there))
+        keys = known.taken(there)
+        data = packed.pack(kind, there, keys)
         if data is not None and self._shelf.save(kind, data):
-            known.shelved = packed.unpack(kind, data)
-            known.learnt = {}
+            known.kept(Packed(there, keys) if name is Links else packed.unpack(kind, data))
 
     def release(self, name: Any) -> None:
         """Keys under this name are not needed soon: where the shelf has most of them, they need no memory."""
         known = self._known.get(name)
-        if known is not None and len(known.learnt) * FEW <= len(known.shelved.uids):
+        if known is not None and known.fresh * FEW <= len(known.shelved.uids):
             del self._known[name]
 
     def forget(self, uid: int) -> None:

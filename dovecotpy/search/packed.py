@@ -6,11 +6,10 @@ behind each other; of links also each message id once and the numbers of those t
 
 from __future__ import annotations
 
-import marshal
 import sys
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate, chain
 from typing import Any, NamedTuple
 
@@ -19,6 +18,8 @@ from dovecotpy.search.sort import Key
 
 MAX_OCTETS = 1 << 26
 """Octets of one string; more keys than fit are not packed."""
+FEW_IDS = 50_000
+"""Message ids that are cut out all at once, which is faster; more of them only as they are needed."""
 _SWAP = sys.byteorder == "big"
 
 
@@ -63,9 +64,27 @@ class Texts(Sequence[bytes]):
 
     __slots__ = ("_bounds", "_data")
 
-    def __init__(self, ends: "array[int]", data: bytes) -> None:
-        self._bounds = array("I", (0,)) + ends
+    def __init__(self, bounds: "array[int]", data: bytes) -> None:
+        """bounds: 0, and where each text ends."""
+        self._bounds = bounds
         self._data = data
+
+    @classmethod
+    def of(cls, texts: Sequence[bytes]) -> Texts:
+        """Texts that are at hand. Raises OverflowError where they are longer than 32 bits tell."""
+        return cls(array("I", accumulate(map(len, texts), initial=0)), b"".join(texts))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Texts]) -> Texts:
+        """Several behind each other. Raises OverflowError."""
+        bounds = array("I", (0,))
+        for part in parts:
+            bounds.extend(array("I", map(bounds[-1].__add__, part._bounds[1:])))
+        return cls(bounds, b"".join([part._data for part in parts]))
+
+    def pieces(self) -> list[bytes]:
+        """What is written."""
+        return [octets_of(self._bounds[1:]), self._data]
 
     def __len__(self) -> int:
         return len(self._bounds) - 1
@@ -130,10 +149,6 @@ def octets_of(numbers: "array[int]") -> bytes:
     return numbers.tobytes()
 
 
-def _ends(sizes: Iterable[int]) -> bytes:
-    return octets_of(array("I", accumulate(sizes)))
-
-
 def _pack_moments(pieces: list[bytes], keys: Sequence[int]) -> None:
     pieces.append(octets_of(array("q", keys)))
 
@@ -143,13 +158,12 @@ def _unpack_moments(source: Source, count: int) -> Sequence[int]:
 
 
 def _pack_texts(pieces: list[bytes], keys: Sequence[bytes]) -> None:
-    pieces.append(_ends(map(len, keys)))
-    pieces.append(b"".join(keys))
+    pieces.extend((keys if isinstance(keys, Texts) else Texts.of(keys)).pieces())
 
 
 def _unpack_texts(source: Source, count: int) -> Texts:
     ends = source.numbers("I", count)
-    return Texts(ends, source.octets(ends[-1] if ends else 0))
+    return Texts(array("I", (0,)) + ends, source.octets(ends[-1] if ends else 0))
 
 
 class LinkColumns(Sequence[Links]):
@@ -157,38 +171,104 @@ class LinkColumns(Sequence[Links]):
 
     __slots__ = ("_bounds", "_known", "_named", "_own", "replies", "sent", "subjects")
 
-    def __init__(self, source: Source, count: int) -> None:
-        self.sent = source.numbers("q", count)
-        self.subjects = _unpack_texts(source, count)
-        self.replies = source.octets(count)
-        self._known = _unpack_texts(source, source.numbers("I", 1)[0])
-        self._own = source.numbers("I", count)
+    def __init__(
+        self,
+        sent: "array[int]",
+        subjects: Texts,
+        replies: bytes,
+        known: Texts,
+        own: "array[int]",
+        bounds: "array[int]",
+        named: "array[int]",
+    ) -> None:
+        """known: message ids; own, and named between two bounds: numbers in them."""
+        self.sent = sent
+        self.subjects = subjects
+        self.replies = replies
+        self._known = known
+        self._own = own
+        self._bounds = bounds
+        self._named = named
+
+    @classmethod
+    def of(cls, keys: Iterable[Links]) -> LinkColumns:
+        """Links that may be as they are. Raises OverflowError."""
+        sent, own, bounds, named = array("q"), array("I"), array("I", (0,)), array("I")
+        subjects: list[bytes] = []
+        replies = bytearray()
+        known: dict[bytes, int] = {}
+        for moment, subject, reply, identity, references in keys:
+            sent.append(moment)
+            subjects.append(subject)
+            replies.append(reply)
+            own.append(known.setdefault(identity, len(known)))
+            named.extend([known.setdefault(each, len(known)) for each in references])
+            bounds.append(len(named))
+        return cls(sent, Texts.of(subjects), bytes(replies), Texts.of(list(known)), own, bounds, named)
+
+    @classmethod
+    def joined(cls, parts: Sequence[LinkColumns]) -> LinkColumns:
+        """Several behind each other. Raises OverflowError."""
+        if len(parts) == 1:
+            return parts[0]
+        sent, own, bounds, named = array("q"), array("I"), array("I", (0,)), array("I")
+        count = 0
+        for part in parts:
+            before = len(named)
+            sent.extend(part.sent)
+            own.extend(array("I", map(count.__add__, part._own)))
+            bounds.extend(array("I", map(before.__add__, part._bounds[1:])))
+            named.extend(array("I", map(count.__add__, part._named)))
+            count += len(part._known)
+        subjects = Texts.joined([part.subjects for part in parts])
+        replies = b"".join([part.replies for part in parts])
+        return cls(sent, subjects, replies, Texts.joined([part._known for part in parts]), own, bounds, named)
+
+    @classmethod
+    def read(cls, source: Source, count: int) -> LinkColumns:
+        """Of so many messages. Raises Unusable."""
+        sent = source.numbers("q", count)
+        subjects = _unpack_texts(source, count)
+        replies = source.octets(count)
+        known = _unpack_texts(source, source.numbers("I", 1)[0])
+        own = source.numbers("I", count)
         ends = source.numbers("I", count)
-        self._named = source.numbers("I", ends[-1] if ends else 0)
-        self._bounds = array("I", (0,)) + ends
-        if max(chain(self._own, self._named), default=-1) >= len(self._known):
+        named = source.numbers("I", ends[-1] if ends else 0)
+        if max(chain(own, named), default=-1) >= len(known):
             raise Unusable("a number that means nothing")
+        return cls(sent, subjects, replies, known, own, array("I", (0,)) + ends, named)
+
+    def pieces(self) -> list[bytes]:
+        """What `read` reads."""
+        return [
+            octets_of(self.sent),
+            *self.subjects.pieces(),
+            self.replies,
+            octets_of(array("I", (len(self._known),))),
+            *self._known.pieces(),
+            octets_of(self._own),
+            octets_of(self._bounds[1:]),
+            octets_of(self._named),
+        ]
 
     def __len__(self) -> int:
         return len(self.sent)
 
     def __getitem__(self, place: Any) -> Any:
+        named = self._named[self._bounds[place] : self._bounds[place + 1]]
         return Links(
             self.sent[place],
             self.subjects[place],
             bool(self.replies[place]),
             self._known[self._own[place]],
-            self.references_of(place),
+            tuple(map(self._known.__getitem__, named)),
         )
 
-    def references_of(self, place: int) -> tuple[bytes, ...]:
-        """What a message refers to."""
-        named = self._named[self._bounds[place] : self._bounds[place + 1]]
-        return tuple(map(self._known.__getitem__, named))
-
     def identified(self) -> tuple[Iterable[bytes], Iterable[tuple[bytes, ...]]]:
-        """Message ids, and what the messages refer to, in order; equal ones take room once."""
-        known = list(self._known)
+        """Message ids, and what the messages refer to, in order."""
+        known: Sequence[bytes] = self._known
+        if len(known) <= FEW_IDS:
+            known = list(known)
         named, bounds = self._named, self._bounds
         references = (
             tuple([known[number] for number in named[start:end]]) if start < end else ()
@@ -199,57 +279,18 @@ class LinkColumns(Sequence[Links]):
 
 def link_columns(keys: Sequence[Links]) -> LinkColumns | None:
     """Links in little room; None where they are too many or too long."""
-    if isinstance(keys, LinkColumns):
-        return keys
-    data = pack("links", range(len(keys)), keys)
-    return None if data is None else unpack("links", data).keys  # type: ignore[return-value]
-
-
-class Frozen(Sequence[Any]):
-    """Keys of messages by UID, each as one string of octets until somebody asks for it."""
-
-    __slots__ = ("_frozen", "_uids")
-
-    def __init__(self, frozen: Mapping[int, bytes], uids: Sequence[int]) -> None:
-        self._frozen = frozen
-        self._uids = uids
-
-    def __len__(self) -> int:
-        return len(self._uids)
-
-    def __getitem__(self, place: Any) -> Any:
-        return thawed(self._frozen[self._uids[place]])
-
-
-def frozen(links: Links) -> bytes:
-    """Links as one string of octets."""
-    return marshal.dumps(tuple(links))
-
-
-def thawed(octets: bytes) -> Links:
-    """Links that were made frozen() by this process."""
-    return Links._make(marshal.loads(octets))
+    try:
+        return keys if isinstance(keys, LinkColumns) else LinkColumns.of(keys)
+    except OverflowError:
+        return None
 
 
 def _pack_links(pieces: list[bytes], keys: Sequence[Links]) -> None:
-    _pack_moments(pieces, array("q", [each.sent for each in keys]))
-    _pack_texts(pieces, [each.subject for each in keys])
-    pieces.append(bytes([each.reply for each in keys]))
-    known: dict[bytes, int] = {}
-    own = array("I", [known.setdefault(each.identity, len(known)) for each in keys])
-    named, ends = array("I"), array("I")
-    for each in keys:
-        named.extend([known.setdefault(identity, len(known)) for identity in each.references])
-        ends.append(len(named))
-    pieces.append(octets_of(array("I", (len(known),))))
-    _pack_texts(pieces, list(known))
-    pieces.append(octets_of(own))
-    pieces.append(octets_of(ends))
-    pieces.append(octets_of(named))
+    pieces.extend((keys if isinstance(keys, LinkColumns) else LinkColumns.of(keys)).pieces())
 
 
 _PACK: dict[str, Callable[[list[bytes], Sequence[Any]], None]] = {"date": _pack_moments, "links": _pack_links}
 _UNPACK: dict[str, Callable[[Source, int], Sequence[Any]]] = {
     "date": _unpack_moments,
-    "links": LinkColumns,
+    "links": LinkColumns.read,
 }

@@ -7,7 +7,7 @@ import heapq
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from dovecotpy.message.header import Header
+from dovecotpy.message.fields import Values
 from dovecotpy.search.keys import displayed, mailbox, sent, subject
 
 RUN = 20_000
@@ -41,7 +41,7 @@ class Criterion(NamedTuple):
 Program = tuple[Criterion, ...]
 
 
-FROM_HEADER: dict[Key, Callable[[Header], int | bytes]] = {
+FROM_HEADER: dict[Key, Callable[[Values], int | bytes]] = {
     Key.CC: lambda header: mailbox(header.get(b"cc")),
     Key.DATE: sent,
     Key.FROM: lambda header: mailbox(header.get(b"from")),

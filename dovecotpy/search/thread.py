@@ -36,7 +36,7 @@ class Rows(NamedTuple):
     """The messages to be threaded, as parallel sequences in the order of the mailbox."""
 
     arrivals: Sequence[int]
-    """INTERNALDATE in seconds since the epoch"""
+    """INTERNALDATE in seconds since the epoch; only REFS looks at it"""
     sent: Sequence[int]
     """sent dates with INTERNALDATE where there is none"""
     subjects: Sequence[bytes]

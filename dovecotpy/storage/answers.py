@@ -7,12 +7,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from dovecotpy.message.steps import paused
-from dovecotpy.storage.source import SIZE, Item, Messages
+from dovecotpy.storage.items import SIZE, Item
+from dovecotpy.storage.source import Messages
 
 BATCH = 512
 """Messages of one batch of answers that are at hand."""
-READ_BATCH = 32
+READ_BATCH = 64
 """Messages of one batch that must be read."""
+READ_ALONE = 4
+"""Messages of which each is looked at by itself, between two pauses."""
 
 Uids = Sequence[int]
 
@@ -33,6 +36,7 @@ def answers(
     """Answers of messages, ready to send. sizes_of: octets as far as they are known, else -1. Raises StoreError."""
     messages.look()
     every = uids if isinstance(uids, array) else array("I", uids)
+    read = False
     for start in range(0, len(every), BATCH):
         part = every[start : start + BATCH]
         columns = {item: _at_hand(messages, sizes_of, item, part) for item in items}
@@ -40,15 +44,21 @@ def answers(
         if not missing:
             yield Batch(part, columns)
             continue
+        read = True
         at = 0
         for first in range(0, len(missing), READ_BATCH):
-            for place in missing[first : first + READ_BATCH]:
+            batch = missing[first : first + READ_BATCH]
+            for count, place in enumerate(_read_many(messages, part, columns, batch), 1):
                 yield from _read(messages, part[place], columns, place)
+                if not count % READ_ALONE:
+                    yield PAUSE
             messages.settle()
             behind = first + READ_BATCH
             end = missing[behind] if behind < len(missing) else len(part)
             yield Batch(part[at:end], {item: column[at:end] for item, column in columns.items()})
             at = end
+    if read:
+        messages.finish()
 
 
 def _at_hand(
@@ -65,6 +75,22 @@ def _missing(columns: Mapping[Item, Sequence[bytes | None]], count: int) -> list
     if not holes:
         return []
     return [place for place in range(count) if any(column[place] is None for column in holes)]
+
+
+def _read_many(
+    messages: Messages, uids: "array[int]", columns: Mapping[Item, list[bytes | None]], places: Sequence[int]
+) -> Sequence[int]:
+    """Put in what is missing of ordinary messages; the places of the others."""
+    wanted = frozenset(
+        [item for item, column in columns.items() if any(column[place] is None for place in places)]
+    )
+    found = messages.many_at_once([uids[place] for place in places], wanted)
+    for item, values in found.items():
+        column = columns[item]
+        for place, value in zip(places, values, strict=True):
+            if column[place] is None:
+                column[place] = value
+    return [place for place in places if any(column[place] is None for column in columns.values())]
 
 
 def _read(

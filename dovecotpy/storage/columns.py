@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from dovecotpy.storage.driver import Columns
@@ -137,13 +137,14 @@ class Altered:
 
     def apply(self, number: int, column: "array[int]") -> "array[int]":
         """As `Edit.apply`."""
-        if number == MODSEQS:
-            modseq = self._modseq
-            for place in self._places:
-                column[place] = modseq
-            return column
+        places = self._places
         values = self._flags if number == FLAGS else self._keywords
-        for place, value in zip(self._places, values or (), strict=True):
+        if number == MODSEQS:
+            values = array("Q", (self._modseq,)) * len(places)
+        if isinstance(places, range):
+            column[places.start : places.stop] = array(column.typecode, values or ())
+            return column
+        for place, value in zip(places, values or (), strict=True):
             column[place] = value
         return column
 
@@ -253,6 +254,10 @@ class Line:
             return
         newest = len(self.edits)
         column, every = self.column(number, newest), self.column(UIDS, newest)
+        place = run_of(every, uids)
+        if place >= 0:
+            column[place : place + len(uids)] = array(column.typecode, values)
+            return
         for uid, value in zip(uids, values, strict=True):
             place = place_of(every, uid)
             if place >= 0:
@@ -263,6 +268,25 @@ def place_of(uids: Sequence[int], uid: int) -> int:
     """Index of a message; -1 if it is not there."""
     place = bisect_left(uids, uid)
     return place if place < len(uids) and uids[place] == uid else -1
+
+
+def run_of(uids: "array[int]", some: Iterable[int]) -> int:
+    """Index of the first of some messages that follow each other; -1 if they do not, or are not all there."""
+    wanted = array(uids.typecode, some)
+    place = place_of(uids, wanted[0]) if wanted else -1
+    return place if place >= 0 and uids[place : place + len(wanted)] == wanted else -1
+
+
+def places_of(uids: "array[int]", wanted: Sequence[int]) -> Sequence[int]:
+    """Index of each message, -1 where it is not there; a range where they stand beside each other, which costs little more than one."""
+    if not wanted:
+        return ()
+    count, start = len(wanted), bisect_left(uids, wanted[0])
+    if start + count <= len(uids) and uids[start + count - 1] == wanted[-1]:
+        listed = wanted if isinstance(wanted, array) else array("I", wanted)
+        if uids[start : start + count] == listed:
+            return range(start, start + count)
+    return [place_of(uids, uid) for uid in wanted]
 
 
 def ranges(uids: Sequence[int]) -> list[tuple[int, int]]:

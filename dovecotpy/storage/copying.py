@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from dovecotpy.message.steps import finished
 from dovecotpy.storage.answers import READ_BATCH
-from dovecotpy.storage.columns import UIDS
+from dovecotpy.storage.columns import UIDS, places_of
 from dovecotpy.storage.driver import (
     Body,
     Draft,
@@ -66,7 +66,7 @@ class Copying(Writing):
     def _copying(self, uids: Uids, to: Copying) -> Generator[int, None, Copied]:
         if not self._synced:
             self.refresh()
-        if not set(uids).issubset(self._history.ledger.column(UIDS)):
+        if -1 in places_of(self._history.ledger.column(UIDS), uids):
             raise MessageGone("Some of the requested messages no longer exist.")
         with to._driver.lock(to._lock()) as locked:
             to._catch_up(locked)

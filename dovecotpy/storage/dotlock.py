@@ -175,7 +175,7 @@ class Dotlock:
 def _pause(now: float, waited: float) -> float:
     """Seconds until the next look; the clock's last digits keep those who wait from looking in step."""
     jitter = 0.5 + now * 1e6 % 1.0
-    return pause(jitter * _LONGEST_PAUSE, waited)
+    return jitter * pause(_LONGEST_PAUSE, waited)
 
 
 def _abandoned_by_dead(content: bytes) -> bool:

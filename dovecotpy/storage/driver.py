@@ -160,6 +160,9 @@ class Remembered(Protocol):
     def find(self, uid: int) -> str | None:
         """One message's; None where none is remembered. Raises Lost."""
 
+    def several(self, uids: Sequence[int]) -> dict[int, str]:
+        """Those of many messages, as far as any is remembered; UIDs ascending. Raises Lost."""
+
     def all(self) -> Iterable[tuple[int, str]]:
         """All of them, by rising UID. Raises Lost."""
 
@@ -258,6 +261,12 @@ class BoxDriver(Protocol):
     def body(self, uid: int) -> Body:
         """A message's octets. Raises Moved (sync, then again) or MessageGone."""
 
+    def beginnings(self, uids: Sequence[int], most: int, *, whole: bool) -> Iterator[bytes]:
+        """The first octets of each message, as stored, up to `most`; empty where it takes more than a look at the place where it was.
+
+        whole: empty also for a message of `most` octets or more.
+        """
+
     def adopt(
         self,
         stamp: bytes,
@@ -288,6 +297,9 @@ class BoxDriver(Protocol):
     @property
     def behind(self) -> AbstractSet[int]:
         """As given to `adopt`, until their names are found."""
+
+    def guess(self, row: Row) -> None:
+        """Of one of these: find it where its flags say that it is, if it is there."""
 
     def proof(self) -> bytes:
         """As `lasting_stamp`, right after our own write; empty where only time or a look proves anything."""

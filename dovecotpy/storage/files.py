@@ -67,6 +67,11 @@ def stat_afresh(directory: int, name: str) -> os.stat_result:
     return _patient(lambda: _stat_once(directory, name))
 
 
+def stat_of(directory: int, name: str, *, afresh: bool) -> os.stat_result:
+    """`stat_afresh`, or what stat says; links are not followed. Raises OSError."""
+    return stat_afresh(directory, name) if afresh else os.stat(name, dir_fd=directory, follow_symlinks=False)
+
+
 def _stat_once(directory: int, name: str) -> os.stat_result:
     descriptor = os.open(name, READ, dir_fd=directory)
     try:

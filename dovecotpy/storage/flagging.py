@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Sequence
 
-from dovecotpy.storage.columns import MODSEQS
+from dovecotpy.storage.columns import MODSEQS, UIDS, places_of
 from dovecotpy.storage.driver import (
     Changed,
     Gone,
@@ -64,21 +64,24 @@ class Flagging:
     def _attempt(self, uids: Uids) -> list[int]:
         """Set what can be set; UIDs that somebody else changed meanwhile, to be looked at again."""
         box = self.mailbox
-        ledger = box._history.ledger
         wanted: list[Row] = []
         there = box._rows(uids)
-        present = {row.uid for row in there}
-        self.gone.extend(uid for uid in uids if uid not in present)
+        if box._driver.behind:
+            box._guess(there)
+        if len(there) < len(uids):
+            present = {row.uid for row in there}
+            self.gone.extend(uid for uid in uids if uid not in present)
+        if self.unchanged_since is not None:
+            there = self._unmodified(there, self.unchanged_since)
+        targets: dict[tuple[int, frozenset[str]], tuple[int, frozenset[str]]] = {}
         for row in there:
-            if (
-                self.unchanged_since is not None
-                and ledger.column(MODSEQS)[ledger.place(row.uid)] > self.unchanged_since
-            ):
-                self.modified.append(row.uid)
-                continue
-            target = self._target(row)
-            if target.flags != row.flags or target.keywords != row.keywords:
-                wanted.append(target)
+            before = row.flags, row.keywords
+            after = targets.get(before)
+            if after is None:
+                after = targets[before] = self._target(*before)
+            if after != before:
+                uid, ref, _, _, internaldate, savedate, guid, size = row
+                wanted.append(Row(uid, ref, *after, internaldate, savedate, guid, size))
         if not wanted:
             return []
         again: list[int] = []
@@ -99,11 +102,19 @@ class Flagging:
             raise InUse("Timeout while waiting for lock")
         return again
 
-    def _target(self, row: Row) -> Row:
-        flags, keywords = self.flags, self.keywords
+    def _unmodified(self, rows: Sequence[Row], since: int) -> list[Row]:
+        """Those that nobody changed after a modseq; the others are told as modified."""
+        ledger = self.mailbox._history.ledger
+        modseqs = ledger.column(MODSEQS)
+        places = places_of(ledger.column(UIDS), [row.uid for row in rows])
+        marked = [(row, modseqs[place] > since) for row, place in zip(rows, places, strict=True)]
+        self.modified.extend(row.uid for row, is_modified in marked if is_modified)
+        return [row for row, is_modified in marked if not is_modified]
+
+    def _target(self, flags: int, keywords: frozenset[str]) -> tuple[int, frozenset[str]]:
+        """What becomes of these flags and keywords."""
         if self.op is Operation.ADD:
-            flags, keywords = row.flags | flags, row.keywords | keywords
-        elif self.op is Operation.REMOVE:
-            flags, keywords = row.flags & ~flags, row.keywords - keywords
-        uid, ref, _, _, internaldate, savedate, guid, size = row
-        return Row(uid, ref, flags, keywords, internaldate, savedate, guid, size)
+            return flags | self.flags, keywords | self.keywords
+        if self.op is Operation.REMOVE:
+            return flags & ~self.flags, keywords - self.keywords
+        return self.flags, self.keywords

@@ -18,8 +18,8 @@ from dovecotpy.storage.driver import (
 )
 from dovecotpy.storage.flagging import Operation
 from dovecotpy.storage.index.text import TextIndex
+from dovecotpy.storage.items import Caching, Item
 from dovecotpy.storage.objectid import mailbox_id
-from dovecotpy.storage.source import Caching, Item
 from dovecotpy.storage.tracked import Changes, Uids
 from dovecotpy.storage.writing import CHUNK, Appended, Stored
 
@@ -55,7 +55,7 @@ class Mailbox(Copying):
         """octets that the text index may have, 0 for no bound; None: there is none"""
 
     def fetch(self, uids: Uids, items: frozenset[Item]) -> Iterator[Batch]:
-        """ENVELOPE, BODY, BODYSTRUCTURE, RFC822.SIZE and what `source.fields_item` names, ready to send and valid in every mode.
+        """ENVELOPE, BODY, BODYSTRUCTURE, RFC822.SIZE and what `items.fields_item` names, ready to send and valid in every mode.
 
         Raises StoreError.
         """

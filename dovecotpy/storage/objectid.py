@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from dovecotpy.message.header import Header
+from dovecotpy.message.fields import Values
 
 try:
     from _sha2 import sha256  # type: ignore[import-not-found,unused-ignore]
@@ -36,7 +36,7 @@ def email_id(identity: bytes) -> bytes:
     return b"M" + _digest(identity)
 
 
-def thread_id(header: Header) -> bytes | None:
+def thread_id(header: Values) -> bytes | None:
     """THREADID: of the message that the thread begins with, as far as this message says; None if it says nothing.
 
     Nothing but the message is looked at, so that it never changes.

@@ -165,6 +165,11 @@ class State:
                 connection.execute("REPLACE INTO reserve VALUES (?, ?, ?, ?)", (guid, end, high, BOOT))
             return Reserve(uid, end)
 
+    def reserved_uids(self, guid: str) -> int:
+        """The UID behind the reserve that was made in this boot; 0 if there is none of it. Raises StoreError."""
+        row = self._open().execute("SELECT uid, boot FROM reserve WHERE guid=?", (guid,)).fetchone()
+        return int(row[0]) if row is not None and BOOT and row[1] == BOOT else 0
+
     def reserve_modseqs(self, guid: str, least: int) -> Reserve:
         """MODSEQS_AHEAD modseqs that nobody used, from `least` on, on disk before one is used. Raises InUse, StoreError."""
         with _Transaction(self, self._open()) as connection:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from dovecotpy.config import specialuse, variables
 from dovecotpy.config.values import Namespace, Settings
 from dovecotpy.ipc.record import Level
-from dovecotpy.storage import flags, location, names, source
+from dovecotpy.storage import flags, items, location, names
 from dovecotpy.storage.annotations import Annotations
 from dovecotpy.storage.errors import (
     CannotDo,
@@ -19,6 +19,7 @@ from dovecotpy.storage.errors import (
     MailboxNotFound,
 )
 from dovecotpy.storage.glance import glance
+from dovecotpy.storage.items import Caching, choice
 from dovecotpy.storage.location import Location
 from dovecotpy.storage.mailbox import CHUNK, Mailbox
 from dovecotpy.storage.maildir.closing import Closings
@@ -28,7 +29,7 @@ from dovecotpy.storage.maildir.tree import MaildirTree
 from dovecotpy.storage.namespaces import Space, check, spaces_of, with_inbox
 from dovecotpy.storage.notify import Watcher
 from dovecotpy.storage.objectid import mailbox_id
-from dovecotpy.storage.source import Caching, choice
+from dovecotpy.storage.overview import Counts
 from dovecotpy.storage.state import State
 
 _UNSEEN = bytes(0 if bits & flags.SEEN else 1 for bits in range(256))
@@ -85,7 +86,12 @@ class Status(NamedTuple):
 
 def _caching(settings: Settings) -> Caching:
     kept = choice(settings.words("mail_cache_fields"), settings.words("mail_never_cache_fields"))
-    return Caching(kept, not settings.flag("fsync_disable"), settings.number("mail_cache_min_mail_count"))
+    return Caching(
+        kept,
+        not settings.flag("fsync_disable"),
+        settings.number("mail_cache_min_mail_count"),
+        settings.flag("mail_nfs_index"),
+    )
 
 
 class Store:
@@ -295,14 +301,32 @@ class Store:
         mailbox.text_limit = self._text_limit
         return mailbox
 
-    def status(self, name: bytes, *, sized: bool = True) -> Status:
-        """Numbers of a mailbox; \\Recent is not claimed. sized False: its size does not matter. Raises as `open`."""
-        return self._glance(name, sized=sized) or self._status(name, sized=sized)
+    def status(self, name: bytes, *, sized: bool = True, counted: bool = False) -> Status:
+        """Numbers of a mailbox; \\Recent is not claimed. Raises as `open`.
 
-    def _glance(self, name: bytes, *, sized: bool) -> Status | None:
-        """As `status`, from the index alone; None: the mailbox must be opened to tell."""
+        sized False: its size does not matter. counted: nothing matters but what `Counts` has.
+        """
         space, disk = self._find(name)
-        seen = space.tree.glance(disk) if disk else None
+        if not disk:
+            return self._status(name, sized=sized)[0]
+        if counted:
+            stamp = space.tree.look(disk)
+            counts = space.tree.overview.find(disk, stamp) if stamp else None
+            if counts is not None:
+                return _UNCOUNTED._replace(**counts._asdict())
+        return self._glance(space, disk, name, sized=sized) or self._counted(space, disk, name, sized=sized)
+
+    def _counted(self, space: Space, disk: bytes, name: bytes, *, sized: bool) -> Status:
+        """As `status`, of a mailbox that had to be opened: noted, if its index had settled what it looked like."""
+        found, stamp = self._status(name, sized=sized)
+        if stamp and stamp == space.tree.look(disk):
+            counts = Counts(found.messages, found.unseen, found.deleted, found.uidnext, found.uidvalidity)
+            space.tree.overview.note(disk, stamp, counts)
+        return found
+
+    def _glance(self, space: Space, disk: bytes, name: bytes, *, sized: bool) -> Status | None:
+        """As `status`, from the index alone; None: the mailbox must be opened to tell."""
+        seen = space.tree.glance(disk)
         if seen is None:
             return None
         directory, stamp = seen
@@ -312,26 +336,30 @@ class Store:
             os.close(directory)
         if found is None:
             return None
+        unseen, deleted = sum(found.flags.translate(_UNSEEN)), sum(found.flags.translate(_DELETED))
+        counts = Counts(found.messages, unseen, deleted, found.uidnext, found.uidvalidity)
+        space.tree.overview.note(disk, stamp, counts)
         return Status(
             messages=found.messages,
             recent=found.recent,
-            unseen=sum(found.flags.translate(_UNSEEN)),
+            unseen=unseen,
             uidnext=found.uidnext,
             uidvalidity=found.uidvalidity,
             highestmodseq=found.modseq if space.tree.keeps_modseqs else 0,
             size=-1 if found.sizes and min(found.sizes) < 0 else sum(found.sizes),
-            deleted=sum(found.flags.translate(_DELETED)),
+            deleted=deleted,
             mailbox_id=mailbox_id(found.guid, found.uidvalidity, name),
         )
 
-    def _status(self, name: bytes, *, sized: bool) -> Status:
+    def _status(self, name: bytes, *, sized: bool) -> tuple[Status, bytes]:
+        """And the mailbox's stamp when it was closed, as far as that proves something."""
         mailbox = self.open(name, writable=False)
         try:
             mailbox.refresh()
             columns = mailbox.columns()
             bits = columns.flags.tobytes()
             sizes = columns.sizes if sized else _UNASKED
-            return Status(
+            found = Status(
                 messages=len(columns.uids),
                 recent=len(mailbox.recent()),
                 unseen=sum(bits.translate(_UNSEEN)),
@@ -344,6 +372,7 @@ class Store:
             )
         finally:
             mailbox.close()
+        return found, mailbox.kept_stamp
 
     def measure(self, name: bytes) -> Iterator[int | None]:
         """The octets of all messages: the sizes that are not known are learnt, and kept for the next time.
@@ -358,8 +387,8 @@ class Store:
                 "I", [uid for uid, size in zip(columns.uids, columns.sizes, strict=True) if size < 0]
             )
             total = sum(size for size in columns.sizes if size >= 0)
-            for batch in mailbox.fetch(unknown, frozenset((source.SIZE,))):
-                total += sum(int(size) for size in batch.values.get(source.SIZE, ()) if size is not None)
+            for batch in mailbox.fetch(unknown, frozenset((items.SIZE,))):
+                total += sum(int(size) for size in batch.values.get(items.SIZE, ()) if size is not None)
                 yield None
         finally:
             mailbox.close()
@@ -466,6 +495,7 @@ def _never(guid: str, name: str) -> bool:
     return False
 
 
+_UNCOUNTED = Status(0, -1, 0, 0, 0, 0, -1, 0, b"")
 _UNASKED = array("q", (-1,))
 _NO_USES: frozenset[bytes] = frozenset()
 _NO_STATE = State(-1, "")

@@ -6,13 +6,13 @@ import os
 import time
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from dovecotpy import clock
 from dovecotpy.ipc.record import Level
 from dovecotpy.search.memory import Memory
-from dovecotpy.storage.columns import FLAGS, KEYWORDS, SIZES, UIDS, LateColumns, late, place_of
+from dovecotpy.storage.columns import FLAGS, KEYWORDS, SIZES, UIDS, LateColumns, late, place_of, places_of
 from dovecotpy.storage.driver import (
     UNKNOWN_DATE,
     Arrivals,
@@ -36,8 +36,9 @@ from dovecotpy.storage.index import names, snapshot
 from dovecotpy.storage.index.history import History, Noted
 from dovecotpy.storage.index.keyfile import KeyFiles
 from dovecotpy.storage.index.rendered import Owner, Rendered
+from dovecotpy.storage.items import Caching
 from dovecotpy.storage.objectid import email_id
-from dovecotpy.storage.source import Caching, Messages
+from dovecotpy.storage.source import Messages
 
 Uids = Sequence[int]
 LOCK_SECONDS = 10.0
@@ -54,6 +55,7 @@ MAX_BEHIND = 4096
 """Messages whose names are not written down yet while what was done to them is told to be all that happened."""
 SAVE_NAMES_FROM = 1000
 """Where so many messages are is written down as soon as they were found for the first time."""
+_NO_REF = Ref(b"")
 
 
 class Changes(NamedTuple):
@@ -87,7 +89,7 @@ class Tracked:
         self.writable = writable and driver.capabilities.writable
         self._index = index
         self._say = say
-        self._history = History(index, driver, self._heard, self._warn)
+        self._history = History(index, driver, self._heard, self._warn, afresh=caching.afresh)
         self._overlaid: tuple[LateColumns, frozenset[int], Columns] | None = None
         self._stamp = b""
         self._synced = False
@@ -100,8 +102,10 @@ class Tracked:
             self._complain,
         )
         rendered = Rendered(owner, sync=caching.sync, least=caching.least)
-        self._messages = Messages(self.body, self._learn_sizes, rendered, caching.kept)
+        self._messages = Messages(self.body, self._beginnings, self._learn_sizes, rendered, caching.kept)
         self._messages.email_id = lambda uid: self.email_ids((uid,))[0]
+        self.kept_stamp = b""
+        """what the mailbox looked like when the index was written last, if that proves that it did not change since"""
         self._unkept = False
         """messages were changed since their names were written down"""
         self._generation = b""
@@ -312,11 +316,18 @@ class Tracked:
         if not self._synced:
             self.refresh()
         for attempt in range(RETRIES):
+            self._guess(self._rows((uid,)) if self._driver.behind else ())
             try:
                 return self._driver.body(uid)
             except Moved:
                 self._look_again(attempt)
         raise InUse("Timeout while waiting for lock")
+
+    def _beginnings(self, uids: Sequence[int], most: int, *, whole: bool) -> Iterator[bytes]:
+        """As `BoxDriver.beginnings`."""
+        if not self._synced:
+            self.refresh()
+        return self._driver.beginnings(uids, most, whole=whole)
 
     def _look_again(self, attempt: int) -> None:
         """A message is not where it was. Without a watch, a change of just now proves nothing before the clock has ticked."""
@@ -347,15 +358,16 @@ class Tracked:
     def _rows(self, uids: Uids) -> list[Row]:
         """The messages that are there, as the columns have them."""
         ledger = self._history.ledger
-        flags, keywords, seen = ledger.column(FLAGS), ledger.column(KEYWORDS), self._driver.private_seen()
-        rows = []
-        for uid in uids:
-            place = ledger.place(uid)
-            if place >= 0:
-                bits = flags[place] if seen is None else flags[place] & ~SEEN | (SEEN if uid in seen else 0)
-                words = ledger.sets[keywords[place]]
-                rows.append(Row(uid, Ref(b""), bits, words, UNKNOWN_DATE, None, b"", None))
-        return rows
+        places, seen = places_of(ledger.column(UIDS), uids), self._driver.private_seen()
+        flags, keywords, sets = ledger.column(FLAGS), ledger.column(KEYWORDS), ledger.sets
+        rows = [
+            Row(uid, _NO_REF, flags[place], sets[keywords[place]], UNKNOWN_DATE, None, b"", None)
+            for uid, place in zip(uids, places, strict=True)
+            if place >= 0
+        ]
+        if seen is None:
+            return rows
+        return [row._replace(flags=row.flags & ~SEEN | (SEEN if row.uid in seen else 0)) for row in rows]
 
     # The index
 
@@ -414,6 +426,7 @@ class Tracked:
             doubtful = self._history.owed or not self._stamp or self._driver.behind
             stamp = b"" if doubtful else self._driver.lasting_stamp()
             self._history.keep(stamp, self._generation)
+            self.kept_stamp = stamp
         except FileNotFoundError:  # the mailbox was deleted, and its index with it
             return
         except OSError as error:
@@ -422,6 +435,11 @@ class Tracked:
             return
         except StoreError as error:
             self._complain(f"{snapshot.NAME} is not written: {error}")
+
+    def _guess(self, rows: Sequence[Row]) -> None:
+        for row in rows:
+            if row.uid in self._driver.behind:
+                self._driver.guess(row)
 
     def proof_with(self, changed: Sequence[Row]) -> bytes:
         """The driver's proof, if whoever reads it finds every message by the names that are written down, or is told which may have moved."""

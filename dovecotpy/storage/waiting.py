@@ -8,5 +8,8 @@ _IMPATIENCE = 20.0
 
 
 def pause(longest: float, waited: float) -> float:
-    """Seconds until the next look of one who waited so many seconds. longest: what the pauses begin with."""
-    return max(_SHORTEST_PAUSE, longest / (1.0 + _IMPATIENCE * waited))
+    """Seconds until the next look of one who waited so many seconds. longest: seconds of the longest pause.
+
+    Most locks are held for a millisecond or two, so that the pauses begin short; after the longest they get shorter again.
+    """
+    return max(_SHORTEST_PAUSE, min(longest, waited) / (1.0 + _IMPATIENCE * waited))

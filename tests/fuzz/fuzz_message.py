@@ -22,10 +22,13 @@ from dovecotpy.message.encoded_word import decode_words  # noqa: E402
 from dovecotpy.message.envelope import envelope  # noqa: E402
 from dovecotpy.message.lines import Octets, crlf  # noqa: E402
 from dovecotpy.message.section import Section, resolve  # noqa: E402
-from dovecotpy.message.structure import Part, bodystructure, parse  # noqa: E402
+from dovecotpy.message.structure import Part, bodystructure, bodystructures, parse  # noqa: E402
 from dovecotpy.message.text import body_text, header_text  # noqa: E402
+from dovecotpy.message.usual import usual_structure, usual_text  # noqa: E402
+from dovecotpy.storage.source import FIRST_READ  # noqa: E402
 from tests.corpus import CORPUS, corpus_messages  # noqa: E402
 from tests.fuzz import campaign  # noqa: E402
+from tests.message_openings import check_opening  # noqa: E402
 from tests.strict_imap import check_body, check_envelope, parse_response_data  # noqa: E402
 
 SLOW = 5.0
@@ -71,6 +74,8 @@ def check(data: bytes) -> None:
     octets = Octets.of(data)
     whole = crlf(data)
     root = parse(octets)
+    assert usual_structure(data) in (None, (*bodystructures(root), len(whole)))
+    usual_text(data)
     assert (root.start, root.body_end) == (0, len(whole))
     check_envelope(parse_response_data(envelope(root.header))[0])
     for extended in (False, True):
@@ -85,6 +90,7 @@ def check(data: bytes) -> None:
     for _ in body_text(octets, root):
         pass
     resolve(root, Section((1, 1, 1), b"HEADER"))
+    check_opening(data[:FIRST_READ])
     assert time.perf_counter() - start < SLOW
 
 

@@ -30,6 +30,7 @@ FILES = (
     "dovecotpy.index",
     "dovecotpy.index.names",
     "dovecotpy.recent",
+    "dovecotpy.overview",
     "subscriptions",
     "courierimapuiddb",
     "courierimapsubscribed",
@@ -138,7 +139,7 @@ def use(home: Home, chance: random.Random) -> None:
             box.close()
         store.subscriptions()
         store.subscribe(b"A", chance.random() < 0.5)
-        store.status(b"INBOX")
+        store.status(b"INBOX", counted=chance.random() < 0.5)
     except StoreError:
         return
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from tests.integration.peer import Peer
 from tests.integration.storage_processes import requires_dovecot
 from tests.integration.test_whole_sessions import compare_views, quiet
 from tests.server import AS_ROOT, MAIL_ID, RawClient, Server, program
-from tests.sessions import Follower, Record, Worker, check, look
+from tests.sessions import KEPT, Follower, Record, Worker, check, look
 
 pytestmark = [
     requires_dovecot,
@@ -63,7 +64,7 @@ class PeerFollower(Follower):
 
     def __init__(self, maildir: Path) -> None:
         self.client: RawClient = Peer(maildir, maildir.parent / "dovecot.log")
-        self.view, self.recent, self.mailbox = [], set(), BOX
+        self.view, self.recent, self.said, self.mailbox = [], set(), deque(maxlen=KEPT), BOX
         self.command(f"SELECT {BOX}")
         self.look()
 

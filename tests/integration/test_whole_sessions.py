@@ -101,10 +101,11 @@ def _difference(number: int, follower: Follower, found: dict[int, tuple[frozense
     wrong = [uid for uid in known.keys() | found.keys() if known.get(uid) != found.get(uid or 0, (None,))[0]][
         :5
     ]
-    asked = [line for uid in wrong for line in follower.command(f"UID FETCH {uid} FLAGS")[:-1]]
+    asked = [line for uid in wrong for line in follower.client.command(f"UID FETCH {uid} FLAGS")[:-1]]
     return (
-        f"session {number} on {follower.mailbox} knows {[(uid, known.get(uid)) for uid in wrong]}, is told {asked} when it asks, "
-        f"{[(uid, found.get(uid or 0)) for uid in wrong]} is true; {len(follower.view)} of {len(found)} messages"
+        f"session {number} on {follower.mailbox} knows {[(uid, known.get(uid)) for uid in wrong]}, is told {asked} "
+        f"when it asks, {[(uid, found.get(uid or 0)) for uid in wrong]} is true; {len(follower.view)} of {len(found)} messages; said before: "
+        + "\n".join(follower.said)
     )
 
 

@@ -23,9 +23,10 @@ def server(tmp_path: Path) -> Iterator[Server]:
 class Eraser(threading.Thread):
     """Deletes every cache of both mailboxes again and again; State and the store stay."""
 
-    def __init__(self, server: Server, stop: threading.Event) -> None:
+    def __init__(self, server: Server, stop: threading.Event, pause: float) -> None:
         super().__init__(daemon=True)
         self.server = server
+        self.pause = pause
         self.stop = stop
         self.erased = 0
 
@@ -35,15 +36,16 @@ class Eraser(threading.Thread):
             for path in (*root.glob("dovecotpy.*"), *(root / ".Shared").glob("dovecotpy.*")):
                 path.unlink(missing_ok=True)
                 self.erased += 1
-            time.sleep(0.2)
+            time.sleep(self.pause)
 
 
-def test_caches_deleted_under_fifty_sessions(server: Server) -> None:
+@pytest.mark.parametrize(("count", "pause"), [(50, 0.2), (16, 0.04)])
+def test_caches_deleted_under_sessions(server: Server, count: int, pause: float) -> None:
     """Views stay true and nothing is lost; who was first to see a message is forgotten with the caches."""
     stop = threading.Event()
     record = Record()
-    workers = [Worker(server, record, number, stop, mailboxes=BOXES) for number in range(50)]
-    eraser = Eraser(server, stop)
+    workers = [Worker(server, record, number, stop, mailboxes=BOXES) for number in range(count)]
+    eraser = Eraser(server, stop, pause)
     for thread in (*workers, eraser):
         thread.start()
     time.sleep(6.0)

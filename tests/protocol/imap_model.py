@@ -446,7 +446,7 @@ class ModelStore:
         if wanted:
             self._subscriptions.append(name)
 
-    def status(self, name: bytes, *, sized: bool = True) -> Status:
+    def status(self, name: bytes, *, sized: bool = True, counted: bool = False) -> Status:
         box = self._find(name)
         unseen = sum(not message.flags & 8 for message in box.messages.values())
         return Status(

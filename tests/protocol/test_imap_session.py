@@ -6,7 +6,7 @@ import select
 import tempfile
 import time
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from dovecotpy.imap.session import ImapSession
 from dovecotpy.ipc.record import Level
 from dovecotpy.search.evaluate import Found, Progress
 from dovecotpy.storage import errors
-from dovecotpy.storage.mailbox import Mailbox
+from dovecotpy.storage.maildir.box import MaildirBox
 from tests.protocol import imap_maildir, imap_scenarios
 from tests.protocol.imap_answers import Mirror, check, responses
 from tests.protocol.imap_model import ModelDraft, ModelMailbox, ModelStore
@@ -77,8 +77,13 @@ def test_numbers_of_a_listing_open_each_mailbox_once(tmp_path: Path) -> None:
 def test_sizes_that_were_read_for_status_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """STATUS SIZE (RFC 8438) reads the messages whose names do not tell their sizes, once."""
     read: list[int] = []
-    real = Mailbox.body
-    monkeypatch.setattr(Mailbox, "body", lambda box, uid: (read.append(uid), real(box, uid))[1])
+    real = MaildirBox.beginnings
+
+    def beginnings(box: MaildirBox, uids: Sequence[int], most: int, *, whole: bool) -> Iterator[bytes]:
+        read.extend(uids)
+        return real(box, uids, most, whole=whole)
+
+    monkeypatch.setattr(MaildirBox, "beginnings", beginnings)
     with imap_maildir.stores(tmp_path) as make:
         make().open(b"INBOX", writable=True).close()
         for number in range(40):

@@ -154,6 +154,7 @@ COMMON = (
         "MPD",
         "Indexes lie on NFS and several machines use them. Needs mmap_disable, and fsync_disable off.",
         since="1.1",
+        acted_on=True,
     ),
     Setting(
         "mailbox_list_index_disable",

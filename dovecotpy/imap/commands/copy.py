@@ -9,6 +9,7 @@ from dovecotpy.imap.arguments import Arguments
 from dovecotpy.imap.errors import Refused
 from dovecotpy.imap.registry import State, command
 from dovecotpy.imap.wire.sequence import render_numbers
+from dovecotpy.storage.columns import places_of
 from dovecotpy.storage.errors import MailboxNotFound, MessageGone
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def copy(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
         yield from session.complete("No messages copied.")
         return
     session.bound_saved(len(uids), uids[-session.save_limit] if len(uids) > session.save_limit else None)
-    if any(view.place(uid) < 0 for uid in uids):
+    if -1 in places_of(view.columns.uids, uids):
         raise Refused("Some of the requested messages no longer exist.", "EXPUNGEISSUED")
     target, opened = open_target(session, name)
     copying = view.mailbox.copying(uids, target)

@@ -21,8 +21,8 @@ from dovecotpy.message.steps import paused
 from dovecotpy.storage import flags as bits
 from dovecotpy.storage.driver import Body, Columns
 from dovecotpy.storage.errors import MailboxReplaced, MessageGone, StoreError
+from dovecotpy.storage.items import fields_item
 from dovecotpy.storage.mailbox import Operation
-from dovecotpy.storage.source import fields_item
 
 if TYPE_CHECKING:
     from dovecotpy.imap.session import ImapSession

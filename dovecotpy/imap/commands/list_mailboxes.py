@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
+from dovecotpy import clock
 from dovecotpy.imap.arguments import Arguments
 from dovecotpy.imap.errors import Refused
 from dovecotpy.imap.list_options import (
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 LINES = 500
 """Responses put together before they are handed out."""
+MOMENT = 0.005
+"""Seconds of work on what LIST returns besides, between two looks at the client."""
 MAX_PATTERNS = 100
 """Patterns of one LIST; beyond: NO [LIMIT]."""
 
@@ -182,17 +185,23 @@ def _answer(session: "ImapSession", request: Request) -> Iterator[bytes]:
     extended = request.extended or session.dialect.rev2
     quote = quoted if session.dialect.utf8 else string
     stored: dict[bytes, bytes] = {}
+    began = clock.monotonic()
     for row in _rows(session, request, stored):
         if row is None:
             yield b""
             continue
         lines.append(line(b"LIST", row if extended else _plain(row), criteria, quote=quote))
-        if more or len(lines) == LINES:
-            yield b"".join(lines)
-            lines.clear()
         if row.attributes.isdisjoint(NO_MAILBOX):
             for tell, value in more:
-                yield from tell(session, stored.get(row.name, row.name), value)
+                for piece in tell(session, stored.get(row.name, row.name), value):
+                    lines.append(piece)
+                    if not piece:
+                        yield b"".join(lines)
+                        lines.clear()
+        if len(lines) >= LINES or (more and clock.monotonic() - began > MOMENT):
+            yield b"".join(lines)
+            lines.clear()
+            began = clock.monotonic()
     if lines:
         yield b"".join(lines)
 

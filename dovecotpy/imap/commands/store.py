@@ -11,8 +11,9 @@ from dovecotpy.imap.dialect import CONDSTORE
 from dovecotpy.imap.errors import Refused
 from dovecotpy.imap.flags import Flags, parse_flags
 from dovecotpy.imap.registry import State, Table, command
-from dovecotpy.imap.view import View, place_in
+from dovecotpy.imap.view import View
 from dovecotpy.imap.wire.sequence import render_numbers
+from dovecotpy.storage.columns import places_of
 from dovecotpy.storage.driver import Columns
 from dovecotpy.storage.mailbox import Operation
 
@@ -153,13 +154,18 @@ def _as_expected(
     6.4.6).
     """
     after = view.columns
+    old_flags, old_words, new_flags, new_words = before.flags, before.keywords, after.flags, after.keywords
+    kept: dict[tuple[int, int, int, int], bool] = {}
     expected = []
-    for uid in uids:
-        old, new = place_in(before, uid), place_in(after, uid)
+    for uid, old, new in zip(uids, places_of(before.uids, uids), places_of(after.uids, uids), strict=True):
         if old < 0 or new < 0:
             continue
-        want = _applied(before.flags[old], before.keyword_sets[before.keywords[old]], operation, flags)
-        if want == (after.flags[new], after.keyword_sets[after.keywords[new]]):
+        step = old_flags[old], old_words[old], new_flags[new], new_words[new]
+        is_expected = kept.get(step)
+        if is_expected is None:
+            want = _applied(step[0], before.keyword_sets[step[1]], operation, flags)
+            is_expected = kept[step] = want == (step[2], after.keyword_sets[step[3]])
+        if is_expected:
             expected.append(uid)
     return expected
 

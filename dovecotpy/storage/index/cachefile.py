@@ -12,6 +12,7 @@ import sys
 import zlib
 from array import array
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 HEAD = "dovecotpy.cache"
@@ -147,11 +148,7 @@ def pack_chunk(uids: Sequence[int], columns: Sequence[tuple[int, Sequence[bytes]
 
 
 def _section(values: Sequence[bytes]) -> bytes:
-    offsets = array("I", [0])
-    end = 0
-    for value in values:
-        end += len(value)
-        offsets.append(end)
+    offsets = array("I", accumulate(map(len, values), initial=0))
     return _octets(offsets) + b"".join(values)
 
 

@@ -6,6 +6,7 @@ import os
 from array import array
 from collections.abc import Callable, Sequence
 
+from dovecotpy.storage import files
 from dovecotpy.storage.columns import FLAGS, TYPES, UIDS
 from dovecotpy.storage.driver import BoxDriver
 from dovecotpy.storage.errors import StoreError
@@ -26,7 +27,10 @@ class Following:
         driver: BoxDriver,
         heard: Callable[[Sequence[int], Sequence[int]], None],
         complain: Callable[[str], None],
+        *,
+        afresh: bool = False,
     ) -> None:
+        self._afresh = afresh
         self._directory = directory if directory is not None else -1
         self._driver = driver
         self._heard = heard
@@ -42,7 +46,7 @@ class Following:
         self.names = b""
         self.behind: set[int] = set()
         """UIDs whose flags changed since `names` were written"""
-        self._lock = IndexLock(self._directory)
+        self._lock = IndexLock(self._directory, afresh=afresh)
         self._snapshot: Snapshot | None = None
         self._end = 0
         self._weight = 0
@@ -118,6 +122,8 @@ class Following:
     def _start(self, found: Snapshot) -> None:
         """Raises Unusable, ValueError, OSError; then all is as before."""
         kept = self.ledger, self._snapshot, self._end, self._reserved, self.stamp, self.names
+        news = self._came, self._went
+        self._came, self._went = [], []
         try:
             self.ledger = Ledger(self._driver.dates, self._rescue())
             self.ledger.start(found)
@@ -129,6 +135,8 @@ class Following:
         except BaseException:
             self.ledger, self._snapshot, self._end, self._reserved, self.stamp, self.names = kept
             raise
+        finally:  # what its log tells of is no news: `_replaced` compares
+            self._came, self._went = news
         self.stale = not found.head.of_this_boot
         if self.stale:
             self.stamp = b""
@@ -162,7 +170,7 @@ class Following:
         mine = self._snapshot
         assert mine is not None
         try:
-            there = os.stat(snapshot.NAME, dir_fd=self._directory, follow_symlinks=False)
+            there = files.stat_of(self._directory, snapshot.NAME, afresh=self._afresh)
         except FileNotFoundError:
             self.stale = True
             return
@@ -209,12 +217,13 @@ class Following:
             highest = max(
                 known[-1] if known else 0, max((last for _, _, last in before.expunges()), default=0)
             )
-            self._denied = {uid for uid in there - was if uid <= highest}
+            self._denied = {uid for uid in there - was - before.open if uid <= highest}
         self._came.extend(sorted(there - was - self._denied))
         end = max(self.ledger.uidnext, before.uidnext) if same else self.ledger.uidnext
         self._went.extend(uid for uid in sorted(was - there) if uid < end)
         self._touched.update(there)
         if same:
+            self.ledger.stay_unsure(before)
             self.ledger.take_learnt(before)
             return
         if self.served:

@@ -52,6 +52,7 @@ class History(Following):
     """Of one mailbox. directory: of its index, kept by the caller; None: this session's own, in memory.
 
     heard: told of UIDs that came and went by others' notes. complain: takes one line about an index that cannot be used.
+    afresh: stat may answer from memory there, so that files are opened for each look.
     """
 
     def probe(self, wait: float) -> None:
@@ -289,6 +290,8 @@ class History(Following):
     def _settle(self, found: Found) -> tuple[Record | None, bool]:
         """What of it is not noted yet, and whether some of it must be looked at again."""
         found = found._replace(uidnext=max(found.uidnext, self._least_uidnext))
+        if self.ledger.open:
+            found = self._below_open(found)
         settled = settle(self.ledger, self._driver, found, self._touched, self._denied)
         self._went.extend(settled.lost)
         record, doubtful = settled.record, bool(settled.doubtful or settled.lost)
@@ -307,9 +310,17 @@ class History(Following):
             self.owed = self._is_incomplete()
         return noted
 
+    def _below_open(self, found: Found) -> Found:
+        """Nothing that lies beyond a message which was told, is not noted and not known by name: noting it would lose that message."""
+        end = self._driver.known_until
+        rows = [*found.appeared, *(found.arrivals.rows() if found.arrivals is not None else ())]
+        appeared = [row for row in rows if row.uid < end]
+        stamp = found.stamp if len(appeared) == len(rows) and found.uidnext <= end else b""
+        return found._replace(appeared=appeared, arrivals=None, stamp=stamp, uidnext=min(found.uidnext, end))
+
     def _is_incomplete(self) -> bool:
-        """Messages that others told of were not seen by name yet, so that a comparison leaves them open."""
-        return self._driver.known_until < self._driver.told
+        """Messages that others told of were not seen by name yet, or ours are not noted: a comparison leaves them open."""
+        return self._driver.known_until < self._driver.told or bool(self.ledger.open)
 
     def _compared(self, rows: Sequence[Row], uidnext: int) -> tuple[Record | None, bool]:
         known = {row.uid for row in rows}

@@ -24,7 +24,9 @@ from dovecotpy.storage.columns import (
     Removed,
     late,
     place_of,
+    places_of,
     ranges,
+    run_of,
 )
 from dovecotpy.storage.driver import UNKNOWN_DATE
 from dovecotpy.storage.index import log
@@ -85,6 +87,8 @@ class Ledger:
         self._arrivals: list[tuple[int, int]] = []
         self._altered: list[tuple[int, int]] = []
         self._expunges: list[tuple[int, int, int]] = []
+        self.open: set[int] = set()
+        """UIDs that were told of another history, and that this one, begun by somebody who was behind, does not speak of yet"""
         self.learnt: dict[int, Learnt] = {}
         """what became known and is in no log yet: by column, by UID"""
 
@@ -178,7 +182,14 @@ class Ledger:
     def learn_sizes(self, sizes: Mapping[int, int]) -> None:
         """The true sizes of messages."""
         uids, column = self.column(UIDS), self.column(SIZES)
-        found = {uid: size for uid, size in sizes.items() if _differs(uids, column, uid, size)}
+        place = run_of(uids, sizes)
+        if place >= 0:
+            before = column[place : place + len(sizes)]
+            found = {
+                uid: size for (uid, size), known in zip(sizes.items(), before, strict=True) if size != known
+            }
+        else:
+            found = {uid: size for uid, size in sizes.items() if _differs(uids, column, uid, size)}
         if found:
             values = array("q", found.values())
             self._line.learn(SIZES, list(found), values)
@@ -218,10 +229,20 @@ class Ledger:
             self.uidvalidity, self.uidnext = record.box[0], max(self.uidnext, record.box[1])
         self.modseq = modseq
         self._columns = None
+        if self.open and record.modseq:
+            self._decide(self.open)
+
+    def _decide(self, unsure: set[int]) -> None:
+        """Messages that were told of another history: they are here now, or gone, or it is still open."""
+        here = [uid for uid in sorted(unsure) if self.place(uid) >= 0]
+        gone = [uid for uid in sorted(unsure.difference(here)) if uid < self.uidnext]
+        self._altered.extend([(self.modseq, uid) for uid in here])
+        self._expunges.extend([(self.modseq, first, last) for first, last in ranges(gone)])
+        self.open = unsure.difference(here, gone)
 
     def _alter(self, altered: log.Altered, modseq: int) -> None:
         uids = self.column(UIDS)
-        places = [place_of(uids, uid) for uid in altered.uids]
+        places = places_of(uids, altered.uids)
         if altered.words and max(altered.words) >= len(self.sets):
             raise ValueError("keywords of no number")
         if -1 in places:
@@ -275,19 +296,33 @@ class Ledger:
         self._columns = None
 
     def go_on_from(self, before: "Ledger") -> None:
-        """Another history took the place of one that answered somebody already: what differs counts as changed at its newest modseq."""
+        """Another history took the place of one that answered somebody already: what differs counts as changed at its newest modseq.
+
+        Messages beyond its next UID are not gone: whoever began it had not seen them yet.
+        """
         uids, old = self.column(UIDS), before.column(UIDS)
         there, was = set(uids), set(old)
+        unsure = before.open
+        self.open = {uid for uid in unsure.union(was) if uid not in there and uid >= self.uidnext}
         self._altered = [
             *before._altered,
-            *[(self.modseq, uid) for uid in uids if uid in was and self._other(before, uid)],
+            *[
+                (self.modseq, uid)
+                for uid in uids
+                if uid in unsure or (uid in was and self._other(before, uid))
+            ],
         ]
         came = [uid for uid in uids if uid not in was and uid >= before.uidnext]
         self._arrivals = [*before._arrivals, *[(self.modseq, uid) for uid in came[:1]]]
-        gone = ranges([uid for uid in old if uid not in there])
+        gone = ranges(sorted(uid for uid in unsure.union(was) if uid not in there and uid < self.uidnext))
         self._expunges = [*before._expunges, *[(self.modseq, first, last) for first, last in gone]]
         self._log_start = before._log_start
         self.take_learnt(before)
+
+    def stay_unsure(self, before: "Ledger") -> None:
+        """What was open before, of the same history, is decided by what it says now."""
+        if before.open:
+            self._decide(before.open)
 
     def take_learnt(self, before: "Ledger") -> None:
         """What became known of messages before stays known."""
@@ -327,7 +362,10 @@ class Ledger:
         altered = {uid for at, uid in self._altered[bisect_left(self._altered, (since + 1, 0)) :]}
         if since < self._log_start and self._base is not None:
             altered.update(self._altered_before(self._base, since, first))
-        changed = array("I", sorted(uid for uid in altered if place_of(uids, uid) >= 0))
+        changed = array("I", sorted(altered))
+        places = places_of(uids, changed)
+        if -1 in places:
+            changed = array("I", [uid for uid, place in zip(changed, places, strict=True) if place >= 0])
         rows = self._expunges if since >= self._log_start else self.expunges()
         gone = sorted((low, high) for at, low, high in rows[bisect_left(rows, (since + 1, 0, 0)) :])
         return uids[start:], changed, gone, True

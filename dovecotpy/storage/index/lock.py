@@ -22,10 +22,11 @@ _LONGEST_PAUSE = 0.01
 class IndexLock:
     """One lock; take, release. directory: descriptor, kept by the caller."""
 
-    __slots__ = ("_descriptor", "_directory", "_is_file")
+    __slots__ = ("_afresh", "_descriptor", "_directory", "_is_file")
 
-    def __init__(self, directory: int) -> None:
+    def __init__(self, directory: int, *, afresh: bool = False) -> None:
         self._directory = directory
+        self._afresh = afresh
         self._descriptor = -1
         self._is_file = False
 
@@ -71,7 +72,7 @@ class IndexLock:
     def _is_there(self) -> bool:
         mine = os.fstat(self._descriptor)
         try:
-            there = os.stat(NAME, dir_fd=self._directory, follow_symlinks=False)
+            there = files.stat_of(self._directory, NAME, afresh=self._afresh)
         except FileNotFoundError:
             return False
         return (mine.st_dev, mine.st_ino) == (there.st_dev, there.st_ino)

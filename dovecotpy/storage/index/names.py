@@ -20,7 +20,7 @@ import time
 import zlib
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple
 
@@ -97,6 +97,23 @@ class Names:
                 return path or None
         number = bisect_right(self._firsts, uid) - 1
         return self._read_chunk(number).find(uid) if number >= 0 else None
+
+    def several(self, uids: Sequence[int]) -> dict[int, str]:
+        """The paths of many messages, as far as any is remembered, empty where one is gone; UIDs ascending. Raises Lost."""
+        self._open()
+        found: dict[int, str] = {}
+        at = bisect_left(uids, self._firsts[0]) if self._firsts else len(uids)
+        while at < len(uids):
+            number = bisect_right(self._firsts, uids[at]) - 1
+            last = number + 1 == len(self._firsts)
+            end = len(uids) if last else bisect_left(uids, self._firsts[number + 1], at)
+            block, wanted = self._read_chunk(number), frozenset(uids[at:end])
+            found.update(pair for pair in zip(block.uids, block.paths, strict=True) if pair[0] in wanted)
+            at = end
+        wanted = frozenset(uids)
+        for segment in reversed(self._segments):
+            found.update(pair for pair in zip(segment.uids, segment.paths, strict=True) if pair[0] in wanted)
+        return found
 
     def all(self) -> Iterator[tuple[int, str]]:
         """Every message with its path, by rising UID. Raises Lost."""

@@ -14,7 +14,7 @@ import fcntl
 import os
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from dovecotpy.storage import files
@@ -35,6 +35,8 @@ Kinds = tuple[int, ...]
 """Kinds that are known together."""
 FLUSH_OCTETS = 1 << 20
 """Octets that wait at most before they are written."""
+CHUNK_LEAST = 64
+"""Messages of a chunk that is written before the session ends; fewer wait for others."""
 MAX_WAITING = 32 << 20
 """Octets kept in memory where there is no disk to write to; past it all are forgotten."""
 SYNC_FROM = 1 << 20
@@ -226,22 +228,45 @@ class Rendered:
 
     def keep(self, kinds: Kinds, uid: int, values: Sequence[bytes]) -> None:
         """Remember values of one message, parallel to kinds, which are always the same for a kind."""
-        octets = sum(map(len, values))
-        if octets > MAX_VALUE:
-            values = [value if len(value) <= MAX_VALUE else OVERSIZE for value in values]
-            octets = sum(map(len, values))
+        waiting = self._waiting_for(kinds)
+        waiting[uid] = self._bounded(values)
+        if len(waiting) % MAX_COUNT == 0 or self._octets >= self._flush_at:
+            self._relieve()
+
+    def keep_all(self, uids: Sequence[int], columns: Mapping[int, Sequence[bytes]]) -> None:
+        """Remember values of several messages, by kind, parallel to uids; kinds that may be known one without the other."""
+        full = False
+        for kind, values in columns.items():
+            waiting = self._waiting_for((kind,))
+            before = len(waiting) // MAX_COUNT
+            waiting.update(zip(uids, zip(self._bounded(values), strict=True), strict=True))
+            full = full or len(waiting) // MAX_COUNT > before
+        if full or self._octets >= self._flush_at:
+            self._relieve()
+
+    def _waiting_for(self, kinds: Kinds) -> dict[int, Sequence[bytes]]:
         waiting = self._waiting.get(kinds)
         if waiting is None:
             waiting = self._waiting[kinds] = {}
             self._group.update((kind, kinds) for kind in kinds)
-        waiting[uid] = values
+        return waiting
+
+    def _bounded(self, values: Sequence[bytes]) -> Sequence[bytes]:
+        """Values that are to wait, none too long."""
+        octets = sum(map(len, values))
+        if octets > MAX_VALUE:
+            values = [value if len(value) <= MAX_VALUE else OVERSIZE for value in values]
+            octets = sum(map(len, values))
         self._octets += octets
-        if len(waiting) % MAX_COUNT == 0 or self._octets >= self._flush_at:
-            self.flush()
-            if self._octets >= MAX_WAITING:
-                self._waiting.clear()
-                self._octets = 0
-            self._flush_at = self._octets + FLUSH_OCTETS
+        return values
+
+    def _relieve(self) -> None:
+        """Write what waits, or forget it where it cannot be written and is much."""
+        self.flush()
+        if self._octets >= MAX_WAITING:
+            self._waiting.clear()
+            self._octets = 0
+        self._flush_at = self._octets + FLUSH_OCTETS
 
     def forget(self, uid: int) -> None:
         """The message is gone for good."""
@@ -264,6 +289,11 @@ class Rendered:
         """Write what waits, if nobody else writes now."""
         if any(self._waiting.values()):
             self._write(self._append)
+
+    def settle(self) -> None:
+        """A command that read messages is at its end: write what waits, if it is worth a chunk, for sessions that begin now."""
+        if sum(map(len, self._waiting.values())) >= CHUNK_LEAST:
+            self.flush()
 
     def close(self) -> None:
         """Write what is worth it and give everything back. Idempotent."""
@@ -518,7 +548,9 @@ def _whole_rows(
 
 def _groups(file: _File) -> list[Kinds]:
     """Kinds that stand together in chunks."""
-    return list(dict.fromkeys(tuple(chunk.sections) for chunks in file.chunks.values() for chunk in chunks))
+    found = dict.fromkeys(tuple(chunk.sections) for chunks in file.chunks.values() for chunk in chunks)
+    found.pop((), None)  # nothing of that chunk could be believed
+    return list(found)
 
 
 def _sweep(directory: int, generation: bytes) -> None:

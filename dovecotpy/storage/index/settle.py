@@ -15,6 +15,7 @@ from dovecotpy.storage.columns import (
     TYPES,
     UIDS,
     place_of,
+    places_of,
     ranges,
 )
 from dovecotpy.storage.driver import UNKNOWN_DATE, Arrivals, BoxDriver, Row
@@ -63,9 +64,7 @@ def settle(ledger: Ledger, driver: BoxDriver, found: Found, touched: set[int], d
     gone = sorted({uid for uid in denied.union(found.vanished) if place_of(uids, uid) >= 0})
     dropped = set(gone)
     altered = {
-        row.uid: row
-        for row in (*late, *found.changed)
-        if row.uid not in dropped and _differs(ledger, row, uids)
+        row.uid: row for row in _differing(ledger, [*late, *found.changed], uids) if row.uid not in dropped
     }
     altered.update(
         (row.uid, row) for row in found.changed if row.uid in found.bumped and row.uid not in touched
@@ -76,12 +75,14 @@ def settle(ledger: Ledger, driver: BoxDriver, found: Found, touched: set[int], d
         doubtful = [uid for uid in doubtful if uid not in still]
         for uid in doubtful:
             del altered[uid]
-    rows = [row for row in altered.values() if place_of(uids, row.uid) >= 0]
+    places = places_of(uids, list(altered))
+    rows = [row for row, place in zip(altered.values(), places, strict=True) if place >= 0]
     validity = driver.uidvalidity
     box = (0, 0)
     if validity != ledger.uidvalidity or found.uidnext > ledger.uidnext:
         box = (validity, found.uidnext)
-    counts = bool(new or block or gone or rows or not ledger.modseq)
+    passed = ledger.open and min(ledger.open) < max(ledger.uidnext, found.uidnext)
+    counts = bool(new or block or gone or rows or passed or not ledger.modseq)
     if not counts and box == (0, 0):
         return Settled(None, doubtful, lost)
     sets, numbers = _sets(
@@ -98,14 +99,17 @@ def settle(ledger: Ledger, driver: BoxDriver, found: Found, touched: set[int], d
     return Settled(record, doubtful, lost)
 
 
-def _differs(ledger: Ledger, row: Row, uids: Sequence[int]) -> bool:
-    place = place_of(uids, row.uid)
-    if place < 0:
-        return False
-    return (
-        ledger.column(FLAGS)[place] != row.flags
-        or ledger.sets[ledger.column(KEYWORDS)[place]] != row.keywords
-    )
+def _differing(ledger: Ledger, rows: Sequence[Row], uids: "array[int]") -> list[Row]:
+    """Those that are there and have other flags or keywords than what is noted."""
+    if not rows:
+        return []
+    flags, words, sets = ledger.column(FLAGS), ledger.column(KEYWORDS), ledger.sets
+    places = places_of(uids, [row.uid for row in rows])
+    return [
+        row
+        for row, place in zip(rows, places, strict=True)
+        if place >= 0 and (flags[place] != row.flags or sets[words[place]] != row.keywords)
+    ]
 
 
 def _sets(ledger: Ledger, every: Sequence[frozenset[str]]) -> tuple[list[frozenset[str]], Numbers]:
@@ -122,16 +126,15 @@ def _sets(ledger: Ledger, every: Sequence[frozenset[str]]) -> tuple[list[frozens
     return sets, numbers
 
 
-def _altered(
-    ledger: Ledger, rows: Sequence[Row], numbers: Numbers, uids: Sequence[int]
-) -> log.Altered | None:
+def _altered(ledger: Ledger, rows: Sequence[Row], numbers: Numbers, uids: "array[int]") -> log.Altered | None:
     if not rows:
         return None
     column = ledger.column(KEYWORDS)
+    altered = array("I", [row.uid for row in rows])
     words = array("I", [numbers[row.keywords] for row in rows])
-    if all(column[place_of(uids, row.uid)] == number for row, number in zip(rows, words, strict=True)):
+    if all(column[place] == number for place, number in zip(places_of(uids, altered), words, strict=True)):
         words = array("I")
-    return log.Altered(array("I", [row.uid for row in rows]), array("B", [row.flags for row in rows]), words)
+    return log.Altered(altered, array("B", [row.flags for row in rows]), words)
 
 
 def _arrived(rows: Sequence[Row], numbers: Numbers) -> "list[array[int]]":

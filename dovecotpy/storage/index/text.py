@@ -6,7 +6,7 @@ end, or about which the files cannot say it for certain, are named as unknown: t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from dovecotpy.message.text import BodyText, HeaderText
@@ -27,6 +27,8 @@ from dovecotpy.storage.index.textfile import (
 
 PASSED = 4096
 """Messages that are there already looked at between two pauses."""
+TOGETHER = 64
+"""Headers read between two pauses."""
 MAX_WAITING = 8
 """Chunks that wait for the lock; past it their messages are read again another time."""
 
@@ -34,12 +36,12 @@ MAX_WAITING = 8
 class Reader(Protocol):
     """Reads what is not in the files yet. None: the message is gone."""
 
-    def header_key(self, uid: int) -> HeaderText | None:
-        """As storage.source.Messages.header_key."""
+    def header_keys(self, uids: Sequence[int]) -> Iterator[HeaderText | None]:
+        """As storage.source.Messages.header_keys."""
 
     def text_keys(
-        self, uid: int, most: int
-    ) -> Generator[None, None, tuple[HeaderText, BodyText | None] | None]:
+        self, uid: int, most: int, *, with_header: bool
+    ) -> Generator[None, None, tuple[HeaderText | None, BodyText | None] | None]:
         """As storage.source.Messages.text_keys."""
 
 
@@ -83,7 +85,7 @@ class TextIndex:
             yield from self._complete(self._headers, uids, self._read_headers)
             return (yield from self._in_fields(term.name.upper(), key, uids))
         if isinstance(term, q.Body):
-            yield from self._complete(self._bodies, uids, self._read_bodies)
+            yield from self._complete(self._bodies, uids, self._read_bodies_alone)
             return (yield from self._in_area(self._bodies.file, 1, key, uids))
         yield from self._complete(self._bodies, uids, self._read_bodies)
         yield from self._complete(self._headers, uids, self._read_headers)
@@ -139,34 +141,49 @@ class TextIndex:
         self,
         writer: "_Writer",
         uids: Sequence[int],
-        read: "Callable[[int], Generator[None, None, None]]",
+        read: "Callable[[Sequence[int]], Generator[int, None, None]]",
     ) -> Generator[int, None, None]:
         writer.file.refresh()
+        for done in range(0, len(uids), PASSED):
+            yield done
+            missing = [uid for uid in uids[done : done + PASSED] if uid not in writer]
+            for read_now in read(missing):
+                yield done + read_now
+        self._flush()
+
+    @property
+    def _may_grow(self) -> bool:
+        return self._usable and not (self._most and self.size > self._most)
+
+    def _read_headers(self, uids: Sequence[int]) -> Generator[int, None, None]:
+        for start in range(0, len(uids), TOGETHER):
+            if not self._may_grow:
+                return
+            part = uids[start : start + TOGETHER]
+            for uid, header in zip(part, self._reader.header_keys(part), strict=True):
+                if header is not None:
+                    self._headers.add(_header_record(uid, header))
+            self._flush_full()
+            yield start
+
+    def _read_bodies_alone(self, uids: Sequence[int]) -> Generator[int, None, None]:
+        return self._read_bodies(uids, with_header=False)
+
+    def _read_bodies(self, uids: Sequence[int], *, with_header: bool = True) -> Generator[int, None, None]:
         for done, uid in enumerate(uids):
-            if uid in writer:
-                if not done % PASSED:
-                    yield done
-                continue
-            if not self._usable or (self._most and self.size > self._most):
-                break
-            for _ in read(uid):
+            if not self._may_grow:
+                return
+            for _ in self._read_body(uid, with_header=with_header):
                 yield done
             self._flush_full()
             yield done
-        self._flush()
 
-    def _read_headers(self, uid: int) -> Generator[None, None, None]:
-        yield
-        header = self._reader.header_key(uid)
-        if header is not None:
-            self._headers.add(_header_record(uid, header))
-
-    def _read_bodies(self, uid: int) -> Generator[None, None, None]:
-        keys = yield from self._reader.text_keys(uid, MAX_TEXT)
+    def _read_body(self, uid: int, *, with_header: bool) -> Generator[None, None, None]:
+        keys = yield from self._reader.text_keys(uid, MAX_TEXT, with_header=with_header)
         if keys is None:
             return
         header, body = keys
-        if uid not in self._headers:
+        if header is not None and uid not in self._headers:
             self._headers.add(_header_record(uid, header))
         if body is None:
             self._bodies.add(Record(uid, UNREAD, (b"", b"")))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterable, Iterator
 
 from dovecotpy.storage import files
 from dovecotpy.storage.driver import Moved
@@ -65,6 +66,30 @@ class FileBody:
 
     def __del__(self) -> None:
         self.close()
+
+
+def beginnings(places: Iterable[tuple[int, str] | None], most: int, *, whole: bool) -> Iterator[bytes]:
+    """The first octets of files, by directory and name; empty where one is not to be read, or (whole) has `most` octets or more.
+
+    The end of a file is where reading says so; its size is not asked for.
+    """
+    for place in places:
+        data = b""
+        if place is not None:
+            try:
+                descriptor = os.open(place[1], files.READ, dir_fd=place[0])
+            except OSError:
+                yield data
+                continue
+            try:
+                data = os.read(descriptor, most)
+                if whole and (len(data) >= most or os.read(descriptor, 1)):
+                    data = b""
+            except OSError:
+                data = b""
+            finally:
+                os.close(descriptor)
+        yield data
 
 
 class FileDraft:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -32,7 +32,7 @@ from dovecotpy.storage.errors import (
 from dovecotpy.storage.files import Shared
 from dovecotpy.storage.flags import SEEN
 from dovecotpy.storage.maildir import filename, uidlist
-from dovecotpy.storage.maildir.body import FileBody, FileDraft
+from dovecotpy.storage.maildir.body import FileBody, FileDraft, beginnings
 from dovecotpy.storage.maildir.context import Context
 from dovecotpy.storage.maildir.filename import Info
 from dovecotpy.storage.maildir.first import FirstSight
@@ -79,6 +79,8 @@ class MaildirBox(Watched):
         """messages that are going to need UIDs"""
         self.gave_uids = False
         """UIDs that need not be in the list after a power failure"""
+        self.list_waits = False
+        """the lock is held, and the uidlist, which is as an index saw it, was not read for that"""
         self.list_reread = False
         """the uidlist was read from its start since it was compared with what was told"""
         self.is_fresh = False
@@ -176,6 +178,18 @@ class MaildirBox(Watched):
     def known_until(self) -> int:
         """Every message below this UID is known by its name; others only told that those beyond are there."""
         return min(self.told, min(self.ghosts, default=self.told))
+
+    def guess(self, row: Row) -> None:
+        """Look for a message at the name that its flags give it, before anybody takes a listing."""
+        old = self.name_of(row.uid)
+        if old is None or self.loaded or row.uid not in self.behind or self.shared is not None:
+            return
+        base, _, ending = old.partition(":")
+        before, letters = filename.parse_info(ending), self.keywords.letters
+        words = "".join(letters[word] for word in row.keywords if word in letters)
+        name = filename.with_info(base, Info(row.flags, words, before.unknown, before.rest))
+        if files.identify(self.cur_directory, name) != files.NOWHERE:
+            self.found_behind(row.uid, name)
 
     def _find_again(self, uids: AbstractSet[int]) -> dict[int, os.stat_result]:
         """Messages that are not at the names that are known, by one listing. Raises OSError."""
@@ -345,10 +359,11 @@ class MaildirBox(Watched):
         Of a message that is gone, both are the time in its name unless the list knows better.
         """
         listed = self._listed()
+        noted = listed.saved if listed.extra else _nothing
+        places = list(map(self.path, uids))
         entries: dict[int, os.stat_result] = {}
         moved: set[int] = set()
-        for uid in uids:
-            where = self.path(uid)
+        for uid, where in zip(uids, places, strict=True):
             try:
                 if where is not None:
                     entries[uid] = os.stat(where[1], dir_fd=where[0], follow_symlinks=False)
@@ -356,19 +371,20 @@ class MaildirBox(Watched):
                 moved.add(uid)
             except OSError:
                 continue
-        try:
-            entries.update(self._find_again(moved))
-        except OSError as error:
-            raise files.translated(error, f"read({self.shown})") from error
+        if moved:
+            try:
+                entries.update(self._find_again(moved))
+            except OSError as error:
+                raise files.translated(error, f"read({self.shown})") from error
+            places = list(map(self.path, uids))
         found = []
-        for uid in uids:
-            where = self.path(uid)
+        for uid, where in zip(uids, places, strict=True):
             entry = entries.get(uid)
             if entry is not None:
-                date, changed = int(entry.st_mtime // 1), int(entry.st_ctime // 1)
+                date, changed = int(entry[stat.ST_MTIME]), int(entry[stat.ST_CTIME])
             else:
                 date = changed = filename.order(self.name_of(uid) or "")[0]
-            saved = listed.saved(uid)
+            saved = noted(uid)
             if saved is None:
                 saved = filename.delivered(where[1]) if where is not None else None
             found.append((date, changed if saved is None else saved))
@@ -376,31 +392,33 @@ class MaildirBox(Watched):
 
     def identities(self, uids: Sequence[int]) -> list[bytes | None]:
         """A copy has its original's; others their base name."""
-        self.load_names()
-        originals = self._known_originals(max(uids, default=0))
+        originals = self._known_originals(uids)
         found: list[bytes | None] = []
-        for uid in uids:
-            where = self.path(uid)
-            known = originals(uid)
-            if not known and where is not None:
-                known = uidlist.identity_of(filename.base_of(where[1]))
-            found.append(known.encode("ascii", "replace") if where is not None else None)
+        for uid, where in zip(uids, self.whereabouts(uids), strict=True):
+            if where is None:
+                found.append(None)
+                continue
+            known = originals.get(uid) or uidlist.identity_of(filename.base_of(where[1]))
+            found.append(known.encode("ascii", "replace"))
         return found
 
-    def _known_originals(self, last: int) -> Callable[[int], str]:
-        """`Uidlist.original`, of a list read aside once for all messages that it has."""
-        if self.uidlist.identity != files.NOWHERE:
-            return self.uidlist.original
+    def _known_originals(self, uids: Sequence[int]) -> Mapping[int, str]:
+        """`Uidlist.original` of those that are copies; where the list was not read, it is looked through once for all messages that it has."""
+        if self.uidlist.identity != files.NOWHERE and not self.uidlist.partial:
+            extra, original = self.uidlist.extra, self.uidlist.original
+            return {uid: original(uid) for uid in uids if uid in extra}
+        last = max(uids, default=0)
         if last >= self._originals_end:
-            listed = self._listed()
-            found = ((uid, listed.original(uid)) for uid in listed.extra)
-            self._originals = {uid: original for uid, original in found if original}
-            self._originals_end = max(listed.uidnext, last + 1)
-        return lambda uid: self._originals.get(uid, "")
+            try:
+                self._originals = uidlist.originals(files.read(self.control, uidlist.NAME)[0])
+            except OSError:
+                self._originals = {}
+            self._originals_end = max(last + 1, self.told)
+        return self._originals
 
     def _listed(self) -> Uidlist:
         """The list as read, or, where an index made that unnecessary so far, read aside: what is new in it is for the next sync to see."""
-        if self.uidlist.identity != files.NOWHERE:
+        if self.uidlist.identity != files.NOWHERE and not self.uidlist.partial:
             return self.uidlist
         aside = Uidlist(self.control, afresh=self.context.options.mail_nfs_storage)
         try:
@@ -427,6 +445,10 @@ class MaildirBox(Watched):
         except Moved:
             self.doubt()
             raise
+
+    def beginnings(self, uids: Sequence[int], most: int, *, whole: bool) -> Iterator[bytes]:
+        """The first octets of messages; empty where `body` must look."""
+        return beginnings(map(self.path, uids), most, whole=whole)
 
     def _open_body(self, directory: int, name: str) -> FileBody:
         return FileBody(
@@ -504,3 +526,7 @@ class MaildirBox(Watched):
         for descriptor in descriptors - {-1}:
             os.close(descriptor)
         self.directory = self.control = self.new_directory = self.cur_directory = self.tmp_directory = -1
+
+
+def _nothing(uid: int) -> None:
+    """No list says when a message was saved."""

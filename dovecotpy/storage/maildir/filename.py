@@ -121,7 +121,8 @@ def _heads(found: Sequence[str]) -> list[str] | None:
 
 def delivered(name: str) -> int | None:
     """When the message came into a Maildir, in Unix seconds, as its name says; None if that is no likely time."""
-    seconds = order(name)[0]
+    digits = name.partition(".")[0]
+    seconds = int(digits) if digits.isdecimal() and len(digits) <= 18 else 0
     return seconds if EARLIEST <= seconds <= LATEST else None
 
 

@@ -1,6 +1,6 @@
 """The first sight of a Maildir that nobody gave UIDs yet: names become lines and columns at once, without an object for each message.
 
-What is anything but plain is left to `sync.py`: messages in new/, names that stand twice or without flags, another program's list of UIDs, a
+What is anything but plain is left to `sync.py`: many messages in new/, names that stand twice or without flags, another program's list of UIDs, a
 mailbox that several users share, a directory that does not hold still.
 """
 
@@ -29,6 +29,8 @@ CHUNK = 8192
 """Messages that are taken apart at once."""
 LARGE = 50_000
 """Messages from which on the list of UIDs is not kept in memory, and names wait packed to be written down."""
+MOST_NEW = 1000
+"""Messages in new/ that get their UIDs behind all others, whatever their names say."""
 LOCK_SECONDS = 10.0
 _FOLDER = "cur/"
 
@@ -39,6 +41,7 @@ class Sighted:
     def __init__(self, uids: "array[int]", packed: list[bytes]) -> None:
         self._uids = uids
         self._packed = packed
+        self._step = CHUNK
         self._open: tuple[int, list[str]] = (-1, [])
 
     def find(self, uid: int) -> str | None:
@@ -46,10 +49,15 @@ class Sighted:
         place = bisect_left(self._uids, uid)
         if place == len(self._uids) or self._uids[place] != uid:
             return None
-        number = place // CHUNK
+        number = place // self._step
         if self._open[0] != number:
             self._open = number, _unpacked(self._packed[number])
-        return _FOLDER + self._open[1][place % CHUNK]
+        return _FOLDER + self._open[1][place % self._step]
+
+    def several(self, uids: Sequence[int]) -> dict[int, str]:
+        """As `Remembered.several`."""
+        found = ((uid, self.find(uid)) for uid in uids)
+        return {uid: path for uid, path in found if path is not None}
 
     def all(self) -> Iterable[tuple[int, str]]:
         """As `Remembered.all`."""
@@ -57,7 +65,7 @@ class Sighted:
 
     def _blocks(self) -> Iterator[tuple["array[int]", list[str]]]:
         for number, packed in enumerate(self._packed):
-            uids = self._uids[number * CHUNK : (number + 1) * CHUNK]
+            uids = self._uids[number * self._step : (number + 1) * self._step]
             yield uids, (_FOLDER + os.fsdecode(packed).replace("\0", "\0" + _FOLDER)).split("\0")
 
     def close(self) -> None:
@@ -83,24 +91,27 @@ class FirstSight:
             box.news_lost = False
         before = box.marks()
         aged = before.aged
-        if os.listdir(box.new_directory):
-            return None
+        waiting = os.listdir(box.new_directory)
         names = os.listdir(box.cur_directory)
         after = box.marks()
         if not (box.take_events() == [] if watched else aged and before == after):
             return None
-        if not names or not _put_in_order(names):
+        names.sort()
+        moves = _moves(waiting, names)
+        if not names or moves is None or not _put_in_order(names):
             return None
+        names += moves.values()
         large = len(names) >= LARGE
         count = len(names)
         packed = _packed(names)
         try:
-            first = self._assign(packed, count, large)
+            first = self._assign(packed, count, large, moves)
         except (PermissionDenied, NoSpace):
             return None
         if not first:
             return None
-        return self._told(packed, first, count, after, large)
+        recent = list(range(first + count - len(moves), first + count))
+        return self._told(packed, first, count, after, large, recent)
 
     def _may_be_plain(self) -> bool:
         box = self.box
@@ -120,8 +131,8 @@ class FirstSight:
             return False
         return courier.uids(box.directory) is None and not courier.keywords(box.directory)
 
-    def _assign(self, packed: list[bytes], count: int, large: bool) -> int:
-        """Write the list; the first UID, or 0 where somebody else began one."""
+    def _assign(self, packed: list[bytes], count: int, large: bool, moves: dict[str, str]) -> int:
+        """Write the list and take messages from new/; the first UID, or 0 where somebody else is at work too."""
         box = self.box
         box.expected = count
         with box.lock(clock.monotonic() + LOCK_SECONDS) as locked:
@@ -129,9 +140,22 @@ class FirstSight:
                 return 0
             box.is_fresh = False
             parts = (_taken_apart(each)[::2] for each in packed)
-            return locked.assign_many(parts, count, keep=not large)
+            first = locked.assign_many(parts, count, keep=not large)
+            return first if all(self._move(name, target) for name, target in moves.items()) else 0
 
-    def _told(self, packed: list[bytes], first: int, count: int, after: Marks, large: bool) -> Delta:
+    def _move(self, name: str, target: str) -> bool:
+        box = self.box
+        box.expect(True, False, name)
+        box.expect(False, True, target)
+        try:
+            os.rename(name, target, src_dir_fd=box.new_directory, dst_dir_fd=box.cur_directory)
+        except OSError:
+            return False
+        return True
+
+    def _told(
+        self, packed: list[bytes], first: int, count: int, after: Marks, large: bool, recent: list[int]
+    ) -> Delta:
         box = self.box
         uids = array("I", range(first, first + count))
         arrivals = self._columns(packed, uids)
@@ -139,10 +163,12 @@ class FirstSight:
         box.start_from(Sighted(uids, packed), uids, first=True)
         box.know(Marks(after.new, after.cur, box.listed_mark()), clean=not box.watched)
         box.rely_on_events(after, 0)
+        if recent:
+            box.settle(own=True)
         if large:
             box.uidlist.close()
             box.uidlist = Uidlist(box.control)
-        return Delta([], [], [], box.stamp(), [], box.told, True, arrivals)
+        return Delta([], [], [], box.stamp(), recent, box.told, True, arrivals)
 
     def _columns(self, packed: list[bytes], uids: "array[int]") -> Arrivals:
         box = self.box
@@ -166,8 +192,7 @@ class FirstSight:
 
 
 def _put_in_order(names: list[str]) -> bool:
-    """Sort names as UIDs are given; False where one is not plain: hidden, without flags, or its base name stands twice."""
-    names.sort()
+    """Put sorted names as UIDs are given; False where one is not plain: hidden, without flags, or its base name stands twice."""
     for start in range(0, len(names), CHUNK):
         part = names[start : start + CHUNK + 1]
         text = ":".join(part)
@@ -180,6 +205,17 @@ def _put_in_order(names: list[str]) -> bool:
             names[:] = _in_order(names)
             return True
     return True
+
+
+def _moves(waiting: list[str], names: list[str]) -> dict[str, str] | None:
+    """Names in new/ and what they are to be in cur/, in the order of their UIDs; None where one is not plain. names: sorted, of cur/."""
+    if len(waiting) > MOST_NEW or any(name[0] == "." or ":" in name for name in waiting):
+        return None
+    for base in waiting:
+        place = bisect_left(names, base + ":")
+        if place < len(names) and names[place].startswith(base + ":"):
+            return None
+    return {base: base + ":2," for base in filename.in_order(waiting)}
 
 
 def _in_order(names: Sequence[str]) -> list[str]:

@@ -40,10 +40,13 @@ class Marks(NamedTuple):
         )
 
     @classmethod
-    def seen_in(cls, directory: int, listed: str) -> Marks:
-        """Of a mailbox that is not opened; links are not followed. listed: name of the uidlist. Raises OSError."""
+    def seen_in(cls, directory: int, listed: str, path: str = "") -> Marks:
+        """Of a mailbox that is not opened; a link at the end is not followed. listed: name of the uidlist. Raises OSError.
+
+        path: empty, or what leads to the mailbox from the directory, with a slash at the end.
+        """
         new, cur, uidlist = [
-            os.stat(name, dir_fd=directory, follow_symlinks=False) for name in ("new", "cur", listed)
+            os.stat(path + name, dir_fd=directory, follow_symlinks=False) for name in ("new", "cur", listed)
         ]
         return cls.of(new, cur, uidlist)
 

@@ -33,6 +33,7 @@ class LockedMaildir(LockedList):
 
     def sync(self, known: Columns, since: bytes) -> Delta:
         """As `MaildirBox.sync`, under the lock."""
+        self.read_list()
         return self._box.sync(known, since)
 
     def save(self, drafts: Sequence[Draft]) -> list[Row]:
@@ -47,6 +48,7 @@ class LockedMaildir(LockedList):
             self._carry(base, draft.identity)
 
         sources = [(box.tmp_directory, body.name) for body in bodies]
+        self.read_list()
         placing = Placing(self, box)
         try:
             rows = box.rows(placing.add(sources, bases, infos))
@@ -72,6 +74,7 @@ class LockedMaildir(LockedList):
         options = box.context.options
         if from_box is None or not options.maildir_copy_with_hardlinks or box.shared is not None:
             return None
+        self.read_list()
         placing = Placing(self, box)
         placed: list[Row] = []
         waiting = iter(rows)
@@ -92,13 +95,14 @@ class LockedMaildir(LockedList):
         return placed
 
     def _link_some(self, placing: Placing, source: MaildirBox, rows: Sequence[Row]) -> list[Row]:
-        places = [source.path(row.uid) for row in rows]
-        if None in places:
+        uids = [row.uid for row in rows]
+        folders = (source.cur_directory, source.new_directory)
+        known = [(folders[place[0]], place[1]) for place in source.whereabouts(uids) if place is not None]
+        if len(known) < len(rows):
             raise Moved
-        known = [place for place in places if place is not None]
         infos = self._infos([(row.flags, row.keywords) for row in rows])
         bases = self._copy_names([name for _, name in known])
-        for base, identity in zip(bases, source.identities([row.uid for row in rows]), strict=True):
+        for base, identity in zip(bases, source.identities(uids), strict=True):
             self._carry(base, identity)
         try:
             placed = placing.add(known, bases, infos)
@@ -117,6 +121,7 @@ class LockedMaildir(LockedList):
         bases = [filename.base_of(name) for name in names]
         fresh = box.context.names.make_many(len(bases))
         if box.context.options.maildir_copy_preserve_filename:
+            box.uidlist.make_whole()
             taken = box.uidlist.uids
             return [
                 made + filename.sizes_of(base) if base in taken else base
@@ -130,23 +135,19 @@ class LockedMaildir(LockedList):
         infos = self._infos([(row.flags, row.keywords) for row in want])
         if box.known is not None:
             box.watch()
-        answers: list[Row | Gone | Changed] = []
-        endings: dict[tuple[str, int, str], str] = {}
-        renamed = False
         outdated = self._outdated_surplus()
-        for row, info in zip(want, infos, strict=True):
-            try:
-                answer = (
-                    self._look_again(row.uid) if row.uid in outdated else self._set_flags(row, info, endings)
-                )
-            except OSError as error:
-                box.settle(own=False)
-                raise files.translated(error, f"rename({box.shown})") from error
-            renamed = renamed or isinstance(answer, Row)
-            answers.append(answer)
-        if renamed:
+        steps = self._steps(want, infos, outdated)
+        try:
+            astray = self._rename(want, steps)
+        except OSError as error:
+            box.settle(own=False)
+            raise files.translated(error, f"rename({box.shown})") from error
+        if len(astray) < len(want):
             box.settle(own=True)
-        done = [row for row, answer in zip(want, answers, strict=True) if isinstance(answer, Row)]
+        answers: list[Row | Gone | Changed] = list(want)
+        for at, answer in astray.items():
+            answers[at] = answer
+        done = [row for at, row in enumerate(want) if at not in astray] if astray else want
         self._set_surplus(done)
         self._set_seen(done)
         return answers
@@ -161,32 +162,56 @@ class LockedMaildir(LockedList):
         now = box.surplus
         return {uid for uid in before.keys() | now.keys() if before.get(uid) != now.get(uid)}
 
-    def _set_flags(
-        self, row: Row, info: Info, endings: dict[tuple[str, int, str], str]
-    ) -> Row | Gone | Changed:
+    def _steps(
+        self, want: Sequence[Row], infos: Sequence[Info], outdated: set[int]
+    ) -> list[tuple[bool, str, str] | None]:
+        """For each row: whether its file is in new/, its name, and the one that says what the row does. None: its file must be looked for."""
+        endings: dict[tuple[str, int, str], str] = {}
+        steps: list[tuple[bool, str, str] | None] = []
+        for row, info, where in zip(
+            want, infos, self._box.whereabouts([row.uid for row in want]), strict=True
+        ):
+            if where is None or row.uid in outdated:
+                steps.append(None)
+                continue
+            is_new, name = where
+            base, _, old = name.partition(":")
+            key = (old, info.flags, info.keywords)
+            ending = endings.get(key)
+            if ending is None:
+                ending = endings[key] = self._ending(old, info)
+            steps.append((is_new, name, base + ending))
+        return steps
+
+    def _rename(
+        self, want: Sequence[Row], steps: Sequence[tuple[bool, str, str] | None]
+    ) -> dict[int, Gone | Changed]:
+        """Take the steps that change something; by place in `want`, what became of messages that were not where they were thought to be.
+
+        Raises OSError; what was renamed before is noted.
+        """
         box = self._box
-        where = box.where(row.uid)
-        if where is None:
-            return self._look_again(row.uid)
-        is_new, name = where
-        base, _, old = name.partition(":")
-        key = (old, info.flags, info.keywords)
-        ending = endings.get(key)
-        if ending is None:
-            ending = endings[key] = self._ending(old, info)
-        target = base + ending
-        if target == name and not is_new:
-            return row
-        directory = box.new_directory if is_new else box.cur_directory
-        if box.watched:
-            box.expect(is_new, False, name)
-            box.expect(False, True, target)
+        due = [step for step in steps if step is not None and (step[0] or step[1] != step[2])]
+        box.expect_renames(due)
+        astray: dict[int, Gone | Changed] = {}
+        done: list[tuple[int, bool, str, str]] = []
+        rename, folders, to = os.rename, (box.cur_directory, box.new_directory), box.cur_directory
         try:
-            os.rename(name, target, src_dir_fd=directory, dst_dir_fd=box.cur_directory)
-        except FileNotFoundError:
-            return self._look_again(row.uid)
-        box.renamed(row.uid, name, target, was_new=is_new)
-        return row
+            for at, step in enumerate(steps):
+                try:
+                    if step is None:
+                        raise FileNotFoundError
+                    is_new, name, target = step
+                    if is_new or name != target:
+                        rename(name, target, src_dir_fd=folders[is_new], dst_dir_fd=to)
+                        done.append((want[at].uid, is_new, name, target))
+                except FileNotFoundError:
+                    box.renamed_all(done)
+                    done.clear()
+                    astray[at] = self._look_again(want[at].uid)
+        finally:
+            box.renamed_all(done)
+        return astray
 
     def _ending(self, old: str, info: Info) -> str:
         """What stands behind a base name: new flags, and of the old ending what is not ours to change."""

@@ -38,6 +38,7 @@ class LockedList:
         box = self._box
         if box.dotlock.held:
             self._nested = True
+            self.read_list()
             return self
         try:
             box.dotlock.take(self._deadline, "Timeout while waiting for lock")
@@ -45,7 +46,9 @@ class LockedList:
             self._bare = True
             return self
         try:
-            self._read_list()
+            box.list_waits = self._may_wait()
+            if not box.list_waits:
+                self._read_list()
         except BaseException:
             box.dotlock.release()
             raise
@@ -53,15 +56,34 @@ class LockedList:
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         if not self._nested and not self._bare:
+            self._box.list_waits = False
             self._box.dotlock.release()
 
     # The uidlist
+
+    def _may_wait(self) -> bool:
+        """Whether the list was never read and is as an index saw it: flags and expunges need nothing of it."""
+        box = self._box
+        if box.uidlist.identity != files.NOWHERE or box.known is None or not (box.guid and box.uidvalidity):
+            return False
+        if box.context.options.mail_nfs_storage:
+            return False
+        found = files.identify(box.control, uidlist.NAME)
+        return found != files.NOWHERE and (found.inode, found.size) == box.known.uidlist
+
+    def read_list(self) -> None:
+        """Before the list is used: read it, if that waited. Raises StoreError."""
+        if self._box.list_waits:
+            self._box.list_waits = False
+            self._read_list()
 
     def _read_list(self) -> None:
         """Take note of what others appended; repair or make the file where it is needed."""
         box = self._box
         try:
-            again = box.uidlist.refresh()
+            again = box.uidlist.refresh(whole=False)
+            if box.uidlist.partial and not self._is_known_list():
+                box.uidlist.make_whole()
         except Broken as broken:
             box.context.log(
                 Level.ERROR,
@@ -78,7 +100,8 @@ class LockedList:
             box.uidlist.uidnext = max(box.uidlist.uidnext, box.told)
             if again or box.list_reread:
                 box.list_reread = False
-                self._restore_lines()
+                if not box.uidlist.partial:
+                    self._restore_lines()
             if again and not box.uidlist.guid:
                 box.uidlist.set_guid(os.urandom(16).hex())
                 self._rewrite()
@@ -90,6 +113,14 @@ class LockedList:
         except OSError as error:
             raise files.translated(error, f"write({box.shown}/{uidlist.NAME})") from error
         box.guid = box.uidlist.guid.encode()
+
+    def _is_known_list(self) -> bool:
+        """The list is the one that goes with what is known, with nothing but more lines."""
+        box = self._box
+        if box.known is None or box.uidlist.uidnext < box.told:
+            return False
+        inode, size = box.known.uidlist
+        return inode == box.uidlist.identity.inode and size <= box.uidlist.identity.size
 
     def _restore_lines(self) -> None:
         """Lines of messages that we told of and that the list lost, as after a power failure, are put back."""
@@ -164,7 +195,18 @@ class LockedList:
     def tidy(self) -> None:
         """Drop lines without a file when they are a quarter of the list. A full disk or a lost lock leaves it as it is."""
         box = self._box
-        if self._bare:
+        fewest = max(uidlist.STALE_LEAST, box.count // uidlist.STALE_SHARE)
+        unread = box.list_waits or box.uidlist.partial
+        if self._bare or (unread and len(box.dead) + len(box.absent) < fewest):
+            return
+        try:
+            self.read_list()
+            box.uidlist.make_whole()
+        except StoreError as error:
+            box.context.log(Level.WARNING, error.log or str(error))
+            return
+        except (Broken, OSError) as error:
+            box.context.log(Level.WARNING, f"read({box.shown}/{uidlist.NAME}) failed: {error}")
             return
         least = max(uidlist.STALE_LEAST, len(box.uidlist.uids) // uidlist.STALE_SHARE)
         limit = clock.now() - KEEP_LINES
@@ -185,6 +227,7 @@ class LockedList:
             raise NoSpace("Not enough disk space")
         if not bases:
             return []
+        self.read_list()
         first, sync = self._take(len(bases))
         again = list(filter(box.uidlist.uids.__contains__, bases)) if box.uidlist.uids else []
         try:
@@ -201,6 +244,7 @@ class LockedList:
         box = self._box
         if self._bare:
             raise NoSpace("Not enough disk space")
+        self.read_list()
         first, sync = self._take(count)
         try:
             box.uidlist.append_many(first, parts, count, sync=sync, keep=keep)
@@ -236,7 +280,11 @@ class LockedList:
         return keys if identity is None else f"{keys} {uidlist.IDENTITY}{identity}".lstrip()
 
     def _reserve(self, count: int) -> bool:
-        """Reserve UIDs ahead; True if there is no reserve, so that the list itself must be synced."""
+        """Reserve UIDs ahead; True if there is no reserve, so that the list itself must be synced.
+
+        Of more UIDs at once than are reserved ahead, the list is synced instead of State, which costs a fourth: what was given in this boot
+        before stands in it, and a reserve of this boot says that nothing was lost with another one.
+        """
         box = self._box
         if not box.context.sync:
             return False
@@ -248,6 +296,10 @@ class LockedList:
             return True
         try:
             self._settle_clash()
+            if count > state.UIDS_AHEAD:
+                box.reserved = box.context.state.reserved_uids(box.guid.decode())
+                if box.reserved:
+                    return box.uidlist.uidnext + count > box.reserved
             reserve = box.context.state.reserve(
                 box.guid.decode(), uid=box.uidlist.uidnext, count=count, closed=closed
             )
@@ -274,6 +326,7 @@ class LockedList:
 
     def _settle_clash(self) -> None:
         """A folder copied with its uidlist has the GUID of its original: the copy gets one of its own."""
+        self.read_list()
         box = self._box
         guid = box.guid.decode()
         owner = box.context.state.owner(guid)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 
+from dovecotpy.storage.columns import places_of
 from dovecotpy.storage.driver import Lost, Remembered
 from dovecotpy.storage.maildir.listing import Marks
 
 _FOLDER = 4
 """Letters of `cur/` and `new/`."""
+_MANY = 16
+"""Messages from which on their names are looked up together."""
 _UNSURE = ":\x7f"
 """Ends the name of a message whose flags changed since it was remembered, so that no listing shows it as it was."""
 
@@ -66,6 +70,11 @@ class Places:
         """`names`, `new` and `cur` say everything that is known."""
         return self._source is None
 
+    @property
+    def count(self) -> int:
+        """Messages that have a name, or had one when an index last saw it."""
+        return len(self.names) if self._source is None else len(self._adopted)
+
     def load_names(self) -> None:
         """Make sure that names are there, from the index or as ghosts that the next listing finds."""
         source, since = self._source, self._since
@@ -120,6 +129,28 @@ class Places:
             path = self._look_up(source, uid)
         return (path.startswith("new/"), path[_FOLDER:]) if path else None
 
+    def whereabouts(self, uids: Sequence[int]) -> list[tuple[bool, str] | None]:
+        """As `where`, of many messages."""
+        source = self._source
+        if source is not None and len(uids) >= _MANY:
+            since = self._since
+            unseen = sorted([uid for uid in uids if uid not in since])
+            try:
+                paths = source.several(unseen)
+            except Lost:
+                self.load_names()
+                return self.whereabouts(uids)
+            there = -1 not in places_of(array("I", self._adopted), unseen)
+            if there and len(paths) == len(unseen):
+                paths.update((uid, since[uid]) for uid in uids if uid in since)
+                found = [paths[uid] for uid in uids]
+                return [(path[0] == "n", path[_FOLDER:]) if path else None for path in found]
+        if source is not None:
+            return [self.where(uid) for uid in uids]
+        new = self.new
+        known = [self.names.get(uid) for uid in uids]
+        return [None if name is None else (name in new, name) for name in known]
+
     def _look_up(self, source: Remembered, uid: int) -> str:
         """A path of the source; what it lacks is a ghost that a listing will find."""
         at = bisect_left(self._adopted, uid)
@@ -161,6 +192,18 @@ class Places:
         for uid, name in named.items():
             self.place(uid, name, is_new=False)
 
+    def place_all(self, placed: Sequence[tuple[int, bool, str]]) -> None:
+        """As `place`, of many messages: UID, whether it is in new/, name."""
+        if self._source is None:
+            self.names.update((uid, name) for uid, _, name in placed)
+            self.new.update((name, uid) for uid, is_new, name in placed if is_new)
+            self.cur.update((name, uid) for uid, is_new, name in placed if not is_new)
+        paths = {uid: ("new/" if is_new else "cur/") + name for uid, is_new, name in placed}
+        if self._source is not None:
+            self._since.update(paths)
+        if self._moved is not None:
+            self._moved.update(paths)
+
     def renamed(self, uid: int, name: str, target: str, *, was_new: bool) -> None:
         """A message went from one name to another one in cur/."""
         if self._source is None:
@@ -168,6 +211,21 @@ class Places:
             (self.new if was_new else self.cur).pop(name, None)
             self.cur[target] = uid
         self._note(uid, "cur/" + target)
+
+    def renamed_all(self, steps: Sequence[tuple[int, bool, str, str]]) -> None:
+        """As `renamed`, of many messages: UID, whether it was in new/, the name that it had and the one that it has."""
+        named = {uid: target for uid, _, _, target in steps}
+        if self._source is None:
+            self.names.update(named)
+            new, cur = self.new, self.cur
+            for _, was_new, name, _ in steps:
+                (new if was_new else cur).pop(name, None)
+            cur.update(zip(named.values(), named, strict=True))
+        paths = {uid: "cur/" + name for uid, name in named.items()}
+        if self._source is not None:
+            self._since.update(paths)
+        if self._moved is not None:
+            self._moved.update(paths)
 
     def forget(self, uid: int) -> None:
         """A message is not at its name any more."""
@@ -193,6 +251,11 @@ class Places:
     def caught_up(self) -> None:
         """All names are as a listing showed them."""
         self._behind = frozenset()
+
+    def found_behind(self, uid: int, name: str) -> None:
+        """One of `behind` is at this name in cur/."""
+        self._behind -= {uid}
+        self.put(uid, name, is_new=False)
 
     # For an index
 

@@ -64,8 +64,7 @@ class Placing:
         self._uids += uids
         fresh = done[first:]
         if self._all_told:
-            for uid, (is_new, name) in zip(uids, fresh, strict=True):
-                box.place(uid, name, is_new=is_new)
+            box.place_all([(uid, *place) for uid, place in zip(uids, fresh, strict=True)])
         box.absorb_events()
         return [(uid, name) for uid, (_, name) in zip(uids, fresh, strict=True)]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 from dovecotpy.ipc.record import Level
 from dovecotpy.storage import files
@@ -14,6 +15,7 @@ from dovecotpy.storage.maildir import paths
 from dovecotpy.storage.maildir.context import Context
 from dovecotpy.storage.maildir.paths import FS, IMAPDIR, MAILDIRPP, Layout
 from dovecotpy.storage.maildir.uidlist import Broken, Uidlist
+from dovecotpy.storage.overview import Overview
 from dovecotpy.storage.state import State
 
 _LAYOUTS = {layout.name: layout for layout in (MAILDIRPP, IMAPDIR, FS)}
@@ -32,6 +34,7 @@ class Roots:
         self.separator = self.layout.separator
         self._roots: dict[str, int] = {}
         self._index_said = False
+        self._overview: Overview | None = None
 
     def use(self, state: State) -> None:
         """The State of the CONTROL root, before the first mailbox is opened."""
@@ -132,7 +135,11 @@ class Roots:
         return self._directory(parts, disk)
 
     def close(self) -> None:
-        """Give back descriptors. Idempotent."""
+        """Give back descriptors. Idempotent. What was counted is written down where that can be: nothing depends on it."""
+        if self._overview is not None:
+            with suppress(OSError):
+                self._overview.keep()
+            self._overview = None
         for descriptor in self._roots.values():
             os.close(descriptor)
         self._roots.clear()

@@ -111,7 +111,9 @@ class Sync(Doubles):
         deadline = clock.monotonic() + (FIRST_LOCK_SECONDS if first else LOCK_SECONDS)
         try:
             with box.lock(deadline) as locked:
+                locked.read_list()
                 if box.uidlist.identity != NOWHERE:
+                    box.uidlist.make_whole()
                     if self._is_outdated():
                         listing = self._list()
                         self._keywords()

@@ -23,6 +23,7 @@ from dovecotpy.storage.maildir.removal import MAX_REMOVED_DEPTH, TEMPORARY, clea
 from dovecotpy.storage.maildir.roots import Roots
 from dovecotpy.storage.maildir.subscriptions import Subscriptions
 from dovecotpy.storage.maildir.watched import packed
+from dovecotpy.storage.overview import Overview
 
 FOLDER_MARK = "maildirfolder"
 MAX_DEPTH = 64
@@ -65,6 +66,31 @@ class MaildirTree(Roots):
         except OSError:
             os.close(directory)
             return None
+
+    @property
+    def overview(self) -> Overview:
+        """What was counted of these mailboxes."""
+        if self._overview is None:
+            self._overview = Overview(self._mail_root())
+        return self._overview
+
+    def look(self, disk: bytes) -> bytes:
+        """The stamp of what a mailbox looks like now; empty: it must be opened to tell.
+
+        On the way to it a link is followed, which shows nothing but what stands at the same inodes as before.
+        """
+        where = self._location
+        if where.index_root or where.control or self._context.options.mail_nfs_storage:
+            return b""
+        parts = self._components(disk)
+        root = self._mail_root() if parts else self._root(where.inbox or where.root)
+        path = "/".join(parts) + "/" if parts else ""
+        try:
+            if os.access(path + SHARED_FILE, os.F_OK, dir_fd=root, follow_symlinks=False):
+                return b""
+            return packed(Marks.seen_in(root, uidlist.NAME, path))
+        except OSError:
+            return b""
 
     @property
     def keeps_modseqs(self) -> bool:

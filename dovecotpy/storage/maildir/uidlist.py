@@ -25,6 +25,10 @@ IDENTITY = "G"
 STALE_SHARE = 4
 """The file is written anew when a quarter of its lines is stale."""
 STALE_LEAST = 16
+LARGE = 1 << 20
+"""Octets from which on a list is not read whole where its end will do."""
+_HEAD_OCTETS = 1 << 12
+_END_OCTETS = 1 << 16
 
 
 class Broken(Exception):
@@ -54,6 +58,7 @@ class Uidlist:
         "extra",
         "header",
         "identity",
+        "partial",
         "uidnext",
         "uids",
         "uidvalidity",
@@ -77,6 +82,8 @@ class Uidlist:
         self.duplicates: list[Duplicate] = []
         self.complete = True
         """The last line ends with LF, so that lines can be appended."""
+        self.partial = False
+        """only the last lines were read"""
         self._offset = 0
         self._lines = 0
 
@@ -108,13 +115,15 @@ class Uidlist:
         if os.fstat(self._held).st_ino != self.identity.inode:
             self.identity = self.identity._replace(inode=0)
 
-    def refresh(self) -> bool:
-        """Read what is new in the file; True if it was read from its start (another file, or none).
+    def refresh(self, *, whole: bool = True) -> bool:
+        """Read what is new in the file; True if it is another file than before, or none, so that it was read anew.
 
-        Raises Broken, OSError.
+        whole: False where the last lines of a large one will do. Raises Broken, OSError.
         """
         found = self._identify()
         same_file = found.inode == self.identity.inode and found.device == self.identity.device
+        if whole and same_file:
+            self.make_whole()
         if found == NOWHERE:
             again = self.identity != NOWHERE
             self.close()
@@ -128,12 +137,20 @@ class Uidlist:
             if same_file and self._offset and found.size > self._offset:
                 self._read_tail()
                 return False
-            self._read_all()
+            if whole or found.size < LARGE or not self._read_ends():
+                self._read_all()
         except Broken:
             self._forget()
             self.identity = NOWHERE
             raise
         return True
+
+    def make_whole(self) -> None:
+        """Where only the last lines were read: read all. Raises Broken, OSError."""
+        if self.partial:
+            uidnext = self.uidnext
+            self._read_all()
+            self.uidnext = max(self.uidnext, uidnext)
 
     def _identify(self) -> Identity:
         if not self._afresh:
@@ -155,6 +172,34 @@ class Uidlist:
         self._lines = 1
         self._parse(body)
         self._hold()
+
+    def _read_ends(self) -> bool:
+        """The head and the last lines; False where that does not tell enough."""
+        descriptor = os.open(NAME, files.READ, dir_fd=self._control)
+        try:
+            found = files.identity(os.fstat(descriptor))
+            head, newline, _ = os.pread(descriptor, _HEAD_OCTETS, 0).partition(b"\n")
+            start = max(found.size - _END_OCTETS, 0)
+            data = os.pread(descriptor, _END_OCTETS, start)
+        finally:
+            os.close(descriptor)
+        skipped = data.find(b"\n") + 1
+        if not newline or not skipped or len(head) >= start:
+            return False
+        self._forget()
+        try:
+            self._parse_header(os.fsdecode(head))
+            if self.version != 3 or not self.guid:
+                return False
+            self._offset, self._lines = start + skipped, 1
+            self._parse(data[skipped:])
+        except Broken:
+            return False
+        if not self.uids or self.duplicates or not self.complete:
+            return False
+        self.identity, self.partial = found, True
+        self._hold()
+        return True
 
     def _read_tail(self) -> None:
         data, found = files.read(self._control, NAME, self._offset)
@@ -308,6 +353,7 @@ class Uidlist:
 
     def rewrite(self, *, without: Collection[str] = (), sync: bool, shared: Shared | None = None) -> None:
         """Write the whole file anew as version 3, without the lines of some base names. Under the lock. Raises OSError."""
+        self.make_whole()
         for base in without:
             uid = self.uids.pop(base, 0)
             self.extra.pop(uid, None)
@@ -336,6 +382,7 @@ class Uidlist:
 
     def set_guid(self, guid: str) -> None:
         """Another id for the mailbox; `rewrite` puts it on disk."""
+        self.make_whole()
         self.header = [word for word in self.header if word[:1] != "G"]
         self.header.append("G" + guid)
 
@@ -344,6 +391,24 @@ class Uidlist:
         for base, uid in names:
             self.uids[base] = uid
             self.uidnext = max(self.uidnext, uid + 1)
+
+
+def originals(data: bytes) -> dict[int, str]:
+    """The copies in a list's file, by UID, with what they share with their originals. What is no line of a copy is passed over."""
+    head, _, body = data[: data.rfind(b"\n") + 1].partition(b"\n")
+    mark = b" " + IDENTITY.encode()
+    if not head.startswith(b"3 ") or mark not in body:
+        return {}
+    found: dict[int, str] = {}
+    for line in body.split(b"\n"):
+        if mark not in line:
+            continue
+        digits, *words = line.partition(b" :")[0].split(b" ")
+        if digits.isdigit() and len(digits) <= 10:
+            shared = [word[1:] for word in words if word[:1] == mark[1:] and len(word) > 1]
+            if shared:
+                found[int(digits)] = os.fsdecode(shared[0])
+    return found
 
 
 def identity_of(base: str) -> str:

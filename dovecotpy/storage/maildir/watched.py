@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from dovecotpy.storage import files
@@ -227,6 +228,15 @@ class Watched(Places):
             watch = self._watches[0 if is_new else 1]
             (watch.own_came if came else watch.own_left).add(os.fsencode(name))
 
+    def expect_renames(self, steps: Sequence[tuple[bool, str, str]]) -> None:
+        """Renames that we are about to make ourselves: from new/ or not, old name, name in cur/."""
+        if self._watches is None:
+            return
+        new, cur = self._watches
+        cur.own_came.update(_encoded([target for _, _, target in steps]))
+        cur.own_left.update(_encoded([name for is_new, name, _ in steps if not is_new]))
+        new.own_left.update(_encoded([name for is_new, name, _ in steps if is_new]))
+
     def take_events(self) -> list[tuple[bool, Event]] | None:
         """What others did since the last call: (in new/, event); None if some were lost."""
         if self._watches is None:
@@ -278,3 +288,8 @@ def unpacked(stamp: bytes) -> Marks | None:
 def packed(marks: Marks) -> bytes:
     """The stamp of what a mailbox looks like."""
     return _STAMP.pack(*marks.new, *marks.cur, *marks.uidlist)
+
+
+def _encoded(names: Sequence[str]) -> list[bytes]:
+    """As the kernel has them."""
+    return os.fsencode("\0".join(names)).split(b"\0") if names else []

@@ -129,3 +129,22 @@ def test_places_by_flag() -> None:
     assert with_flag(view.columns, flags.SEEN) == [1]
     assert with_flag(view.columns, flags.SEEN, absent=True) == [0, 2]
     assert with_flag(view.columns, flags.DRAFT) == []
+
+
+def test_flags_of_many_are_told_under_the_numbers_that_the_client_knows() -> None:
+    view, box = view_of(6)
+    box.messages[4].flags = flags.SEEN
+    box.messages[8].flags = flags.SEEN | flags.FLAGGED
+    del box.messages[6]
+    box.modseq += 1
+    view.columns = view.mailbox.columns()
+    view.aligned = False
+    view.recent = {8}
+    told = view.flags_lines([2, 4, 6, 8], by_uid=False)
+    assert told == (
+        b"* 1 FETCH (FLAGS ())\r\n"
+        b"* 2 FETCH (FLAGS (\\Seen))\r\n"
+        b"* 4 FETCH (FLAGS (\\Flagged \\Seen \\Recent))\r\n"
+    )
+    assert view.flags_lines([4], by_uid=True) == b"* 2 FETCH (UID 4 FLAGS (\\Seen))\r\n"
+    assert view.flags_lines([], by_uid=True) == b""

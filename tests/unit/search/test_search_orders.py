@@ -98,6 +98,15 @@ def threaded(box: Box, remembered: Memory, algorithm: Algorithm, uids: Sequence[
 class Mailboxes(RuleBasedStateMachine):
     """Three sessions, two of which share a shelf; messages come, go and come back, dates change, the shelf is damaged."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(memory, "PART", 2)
+        self.patch.setattr(packed, "FEW_IDS", 3)
+
+    def teardown(self) -> None:
+        self.patch.undo()
+
     @initialize(count=st.integers(0, 5))
     def begin(self, count: int) -> None:
         self.box = Box()
@@ -240,6 +249,23 @@ def test_keys_that_the_shelf_has_take_no_memory() -> None:
     ordered(box, remembered, (Criterion(Key.SUBJECT),), list(box.data))
     threaded(box, remembered, Algorithm.REFS, list(box.data))
     assert not remembered._known
+
+
+def test_links_that_are_too_many_to_be_packed_are_threaded_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    box = filled(50)
+    every = list(box.data)
+    expected = threaded(box, Memory(), Algorithm.REFERENCES, every)
+
+    def overflow(keys: object) -> None:
+        raise OverflowError
+
+    monkeypatch.setattr(packed.LinkColumns, "of", overflow)
+    monkeypatch.setattr(memory, "PART", 7)
+    shelf = Shelf()
+    assert threaded(box, Memory(shelf), Algorithm.REFERENCES, every) == expected
+    assert list(shelf.kept) == ["thread-references"]
 
 
 ORDERS = st.lists(st.integers(0, 3), max_size=6)

@@ -31,6 +31,7 @@ def settings(**changes: object) -> Settings:
         "maildir_very_dirty_syncs": False,
         "lock_method": "fcntl",
         "mail_nfs_storage": False,
+        "mail_nfs_index": False,
         "mailbox_idle_check_interval": 30,
         "mail_cache_fields": (),
         "mail_never_cache_fields": (),

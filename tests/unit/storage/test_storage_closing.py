@@ -135,3 +135,36 @@ def test_a_held_lock_costs_the_mark_only(home: Home) -> None:
     (home.root / "dovecot-uidlist.lock").write_text("1:elsewhere")
     store.close()
     assert not (home.root / closing.NAME).exists()
+
+
+def test_more_than_is_reserved_ahead_syncs_the_list_and_leaves_state(
+    home: Home, monkeypatch: pytest.MonkeyPatch, reboot
+) -> None:  # type: ignore[no-untyped-def]
+    count = UIDS_AHEAD + 10
+    for number in range(count):
+        home.deliver(f"1700000{number:03}.M1P1.host:2,S", folder="cur", box=".A")
+    store = home.store(fsync_disable=False)
+    source, inbox = (store.open(name, writable=True) for name in (b"A", b"INBOX"))
+    add(inbox)
+    source.refresh()
+    reserved = (home.root / state_module.NAME).read_bytes()
+    synced: list[int] = []
+    fsync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda fd: (synced.append(os.fstat(fd).st_ino), fsync(fd))[1])
+    assert source.copy(source.columns().uids, inbox, move=False).destination[-1] == count + 1
+    assert (home.root / "dovecot-uidlist").stat().st_ino in synced
+    assert (home.root / state_module.NAME).read_bytes() == reserved
+    assert add(inbox).uids[0] == count + 2
+    assert (home.root / state_module.NAME).read_bytes() != reserved
+
+
+def test_in_another_boot_many_are_reserved_beyond_what_may_have_been_given(home: Home, reboot) -> None:  # type: ignore[no-untyped-def]
+    count = UIDS_AHEAD + 10
+    for number in range(count):
+        home.deliver(f"1700000{number:03}.M1P1.host:2,S", folder="cur", box=".A")
+    assert killed_session(home) == 1
+    reboot()
+    store = home.store(fsync_disable=False)
+    source, inbox = (store.open(name, writable=True) for name in (b"A", b"INBOX"))
+    source.refresh()
+    assert source.copy(source.columns().uids, inbox, move=False).destination[0] > UIDS_AHEAD

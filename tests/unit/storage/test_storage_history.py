@@ -266,6 +266,59 @@ class TestDeathOfAWriter:
         assert changes.complete
         assert (list(changes.changed), list(changes.vanished)) == ([1], [(2, 2)])
 
+    @pytest.mark.parametrize("meanwhile", ["nothing", "flags", "expunge"])
+    def test_who_begins_anew_may_be_behind(
+        self, home: Home, monkeypatch: pytest.MonkeyPatch, meanwhile: str
+    ) -> None:
+        """What others told of beyond is not gone, nor is it to be told as gone; changes of it until it is noted again are told."""
+        ahead, behind = home.inbox(), home.inbox()
+        add(ahead, count=3)
+        agree([ahead, behind])
+        add(ahead)
+        highest, found, _ = numbers(ahead)
+        assert found == [1, 2, 3, 4]
+        (home.root / snapshot.NAME).unlink()
+        with monkeypatch.context() as patch:
+            patch.setattr(behind._driver, "stamp", lambda: behind._stamp)
+            assert uids(behind) == [1, 2, 3]
+        if meanwhile != "nothing":
+            [line] = [
+                each for each in (home.root / "dovecot-uidlist").read_text().splitlines() if each[:2] == "4 "
+            ]
+            [path] = home.root.glob("*/" + line.partition(":")[2] + "*")
+            base = path.name.partition(":")[0]
+            path.rename(home.root / "cur" / f"{base}:2,F") if meanwhile == "flags" else path.unlink()
+        ahead.refresh()
+        changes = ahead.changes(highest)
+        assert changes.complete
+        gone = meanwhile == "expunge"
+        assert list(changes.vanished) == ([(4, 4)] if gone else [])
+        assert gone or 4 in changes.changed
+        assert agree([ahead, behind, home.inbox()])[1] == ([1, 2, 3] if gone else [1, 2, 3, 4])
+
+    def test_a_history_that_is_not_believed_tells_of_no_message(
+        self, home: Home, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        ahead, other = home.inbox(), home.inbox()
+        add(ahead, count=2)
+        agree([ahead, other])
+        real, waiting = history.History._locked, [True]
+
+        def locked(self: history.History, work: Any, wait: float) -> Any:
+            if self is ahead._history and waiting:
+                waiting.pop()
+                flag(other, 1)
+                add(other)
+                assert uids(other) == [1, 2, 3]
+            return real(self, work, wait)
+
+        (home.root / snapshot.NAME).unlink()
+        ahead._history.ledger.modseq = 1 << 40
+        monkeypatch.setattr(history.History, "_locked", locked)
+        ahead.refresh()
+        assert not waiting
+        assert agree([ahead, other, home.inbox()])[1] == [1, 2, 3]
+
     def test_a_file_goes_as_soon_as_it_was_written(self, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
         """Before its writer opened it again: it has to be written once more, under higher numbers."""
         real, lost = snapshot.write, [True, True]

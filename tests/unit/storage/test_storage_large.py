@@ -12,7 +12,7 @@ from dovecotpy.imap.text import MessageText
 from dovecotpy.message.lines import Octets
 from dovecotpy.message.section import Section, Span
 from dovecotpy.message.structure import STEP, Part, bodystructure_steps, parse_steps
-from dovecotpy.storage.source import PREVIEW
+from dovecotpy.storage.items import PREVIEW
 from tests.unit.storage.storage_kit import Home
 
 SIZE = 12_000_000

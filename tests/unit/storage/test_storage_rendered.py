@@ -250,6 +250,22 @@ class TestWritingAnew:
         assert cache._file is not None
         assert cache._file.count < 100
 
+    def test_a_chunk_of_which_nothing_can_be_read_is_left_out(self, box: Box) -> None:
+        cache = box.cache()
+        cache.keep_all(box.uids, {1: [value(1, uid, box.validity) for uid in box.uids]})
+        cache.close()
+        [name] = box.files()
+        data = bytearray((box.path / name).read_bytes())
+        data[-1] ^= 1
+        (box.path / name).write_bytes(data)
+        cache = box.cache()
+        left = known(cache, 1, box.uids)
+        assert 0 < len(left) < len(box.uids)
+        box.uids = left[: len(left) // 2]
+        cache.close()
+        assert box.files() != [name]
+        assert known(box.cache(), 1, list(range(1, 2000))) == box.uids
+
     def test_what_dead_writers_left_is_swept(self, box: Box) -> None:
         (box.path / "dovecotpy.cache.0123456789abcdef").write_bytes(b"orphan")
         (box.path / "dovecotpy.cache.notes").write_bytes(b"not ours")

@@ -7,12 +7,14 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dovecotpy.storage import flags
 from dovecotpy.storage import state as state_module
 from dovecotpy.storage.errors import InUse
+from dovecotpy.storage.index import snapshot
 from dovecotpy.storage.mailbox import Operation
 from dovecotpy.storage.notify import Watcher
 from dovecotpy.storage.state import LOCK, State
@@ -201,3 +203,28 @@ def test_index_and_control_lie_where_they_are_put(home: Home) -> None:
         assert (home.path / "control" / beside / "dovecot-uidlist").exists()
     assert (home.path / "index" / ".INBOX" / "dovecotpy.index").exists()
     assert not (home.path / "index" / "dovecotpy-state").exists()
+
+
+@pytest.mark.parametrize("afresh", [False, True])
+def test_an_index_on_a_network_file_system_is_opened_for_each_look(
+    home: Home, monkeypatch: pytest.MonkeyPatch, afresh: bool
+) -> None:
+    """stat answers from memory there, as long as nobody opens the file."""
+    home.deliver("1.a.h:2,", folder="cur")
+    inbox, other = home.inbox(mail_nfs_index=afresh), home.inbox()
+    uids(inbox)
+    uids(other)
+    real: Any = os.stat
+    remembered: dict[object, os.stat_result] = {}
+
+    def stat(path: Any, *arguments: Any, **named: Any) -> os.stat_result:
+        if path != snapshot.NAME:
+            return real(path, *arguments, **named)
+        return remembered.setdefault(path, real(path, *arguments, **named))
+
+    monkeypatch.setattr(os, "stat", stat)
+    inbox.refresh()
+    other.store([1], Operation.ADD, flags.FLAGGED, frozenset())
+    before = inbox.columns().modseq
+    inbox._history.follow()
+    assert (inbox.columns().modseq > before) == afresh
