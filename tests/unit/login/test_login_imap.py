@@ -336,6 +336,25 @@ def test_imap_capability_replaces_the_list() -> None:
     assert b"[CAPABILITY IMAP4rev1 IDLE AUTH=PLAIN AUTH=LOGIN]" in talk.take_output()
 
 
+def test_what_is_switched_off_is_not_there() -> None:
+    off = ("literal+", "language", "binary")
+    transcript = """
+    C: a1 CAPABILITY
+    S: * CAPABILITY IMAP4rev1 SASL-IR ID LITERAL- AUTH=PLAIN AUTH=LOGIN
+    S: a1 OK Capability completed.
+    C: a2 LANGUAGE EN
+    S: a2 BAD Error in IMAP command received by server.
+    """
+    play(transcript, started(session(NEAR, imap_disabled_extensions=off, ssl="no")))
+
+
+def test_a_literal_that_was_not_asked_for_is_short_under_literal_minus() -> None:
+    talk = started(session(NEAR, imap_disabled_extensions=("literal+",), ssl="no"))
+    talk.feed(b"a LOGIN {5000+}\r\n")
+    drain(talk)
+    assert b"BYE Literal size too large" in talk.take_output()
+
+
 def test_without_tls_there_is_no_starttls() -> None:
     play("C: a STARTTLS\nS: a BAD TLS support isn't enabled.", started(session(ssl="no")))
 
