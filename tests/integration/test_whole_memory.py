@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.server import RawClient, Server, messages
+from tests.server import RawClient, Server, eventually, messages
 
 MESSAGES = 20_000
 LINKS = 500
@@ -47,7 +47,8 @@ def fill(server: Server, user: str, count: int) -> None:
 
 
 def private_mib(server: Server) -> float:
-    """Of the one mail process that has a client."""
+    """Of the one mail process that has a client; the one before may take a moment to end."""
+    assert eventually(lambda: len(server.titled("imap [joe")) == 1)
     [pid] = server.titled("imap [joe")
     text = Path(f"/proc/{pid}/smaps_rollup").read_text()
     return sum(int(size) for size in re.findall(r"Private_\w+: +(\d+) kB", text)) / 1024

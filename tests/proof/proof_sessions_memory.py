@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -26,6 +27,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def test_what_makes_an_answer_for_the_first_time(server: Server, command: str) -> None:
     after, _ = measured(server, (command,))
     assert max(after) <= BOUND, after
+
+
+def test_what_does_everything_at_first_sight(tmp_path: Path) -> None:
+    with Server(tmp_path) as server:
+        fill(server, "joe", MESSAGES)
+        after, _ = measured(server)
+        assert max(after) <= BOUND, after
 
 
 def test_what_finds_everything_kept(server: Server) -> None:
