@@ -205,7 +205,7 @@ class Append:
         self._catenate(session, parts[: -2 if unencoded else -1])
         self._parts = len(parts) + (not unencoded)
         self._grow(session, literal.size)
-        self._exact = None
+        self._exact = _Exact(lines=not unencoded) if literal.binary else None
 
     def _start(self, session: "ImapSession", name: bytes, flags: Flags, internaldate: int | None) -> None:
         """A draft for the next message. Raises CommandFailed, StoreError."""
