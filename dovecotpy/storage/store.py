@@ -258,7 +258,8 @@ class Store:
             if not found[name] and name != b"INBOX":
                 attributes.add(b"\\Noselect" if name in there else b"\\NonExistent")
             elif space.type == "private":
-                attributes |= self.annotations.use_of(name, told)
+                uses = self._uses.get(name.removeprefix(space.prefix), _NO_USES)
+                attributes |= self.annotations.use_of(name, told) if told else uses
             yield Listed(name, space.separator, frozenset(attributes))
 
     def uses_by_name(self, name: bytes) -> frozenset[bytes]:
