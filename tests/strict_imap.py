@@ -26,9 +26,11 @@ _SECTION = re.compile(rb"\[[0-9A-Za-z.]*(?:\]| \()")
 
 
 class _Reader:
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, *, utf8: bool = False) -> None:
         self.data = data
         self.at = 0
+        self.utf8 = utf8
+        """quoted strings may be UTF-8 (RFC 6855 section 3)"""
 
     def fail(self, why: str) -> Malformed:
         return Malformed(f"{why} at {self.at}: …{self.data[max(0, self.at - 40) : self.at + 40]!r}")
@@ -45,6 +47,9 @@ class _Reader:
             return self.quoted()
         if first == 0x7B:
             return self.literal()
+        if self.data[self.at : self.at + 2] == b"~{":
+            self.at += 1
+            return self.literal(binary=True)
         return self.atom()
 
     def list(self, depth: int) -> list[Any]:
@@ -75,17 +80,19 @@ class _Reader:
             octet = self.data[self.at]
             self.at += 1
             if octet == 0x22:
+                if self.utf8:
+                    out.decode("utf-8")
                 return bytes(out)
             if octet == 0x5C:
                 octet = self.data[self.at] if self.at < len(self.data) else 0
                 if octet not in b'"\\':
                     raise self.fail("bad escape")
                 self.at += 1
-            elif octet in (0, 10, 13) or octet >= 0x80:
+            elif octet in (0, 10, 13) or (octet >= 0x80 and not self.utf8):
                 raise self.fail("octet not allowed in a quoted string")
             out.append(octet)
 
-    def literal(self) -> bytes:
+    def literal(self, *, binary: bool = False) -> bytes:
         end = self.data.find(b"}\r\n", self.at)
         digits = self.data[self.at + 1 : end] if end > 0 else b""
         if not digits.isdigit() or (len(digits) > 1 and digits.startswith(b"0")):
@@ -95,8 +102,8 @@ class _Reader:
         value = self.data[start : start + size]
         if len(value) != size:
             raise self.fail("literal is cut short")
-        if b"\0" in value:
-            raise self.fail("NUL in a literal")
+        if (b"\0" in value) is not binary:
+            raise self.fail("NUL in a literal, or none in a literal8")
         self.at = start + size
         return value
 
@@ -144,9 +151,9 @@ class _Reader:
                 self.at += 1
 
 
-def parse_response_data(data: bytes) -> list[Any]:
-    """The values in data, separated by exactly one space each; nothing may be left over."""
-    reader = _Reader(data)
+def parse_response_data(data: bytes, *, utf8: bool = False) -> list[Any]:
+    """The values in data, separated by exactly one space each; nothing may be left over. utf8: the client takes it."""
+    reader = _Reader(data, utf8=utf8)
     values: list[Any] = []
     while True:
         values.append(reader.value())
@@ -317,6 +324,10 @@ def _check_list_extended(items: Any) -> None:
     if not isinstance(items, list) or len(items) % 2:
         raise Malformed(f"pairs expected, not {items!r}")
     for tag, value in zip(items[::2], items[1::2], strict=True):
+        if tag == b"OLDNAME":
+            if not isinstance(value, list) or len(value) != 1 or not isinstance(value[0], bytes):
+                raise Malformed(f"OLDNAME {value!r}")
+            continue
         if tag not in (b"CHILDINFO", "CHILDINFO"):
             raise Malformed(f"extended item {tag!r}")
         if not isinstance(value, list) or not value or set(value) - {b"SUBSCRIBED", b"SPECIAL-USE"}:

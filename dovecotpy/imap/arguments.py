@@ -34,6 +34,17 @@ class Arguments:
         """The next argument, left where it is; None at the end."""
         return self._tokens[self._at] if self._at < len(self._tokens) else None
 
+    @property
+    def left(self) -> int:
+        """How many arguments are left."""
+        return len(self._tokens) - self._at
+
+    def peek_required(self) -> Token:
+        """The next argument, left where it is; there must be one."""
+        if not self.more():
+            raise self.wrong("Missing arguments")
+        return self._tokens[self._at]
+
     def next(self) -> Token:
         """Any argument."""
         if self._at >= len(self._tokens):

@@ -6,14 +6,15 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import dovecotpy.imap.commands  # noqa: F401 - fills the table of commands
+from dovecotpy.imap import names
 from dovecotpy.imap.arguments import Arguments
 from dovecotpy.imap.dialect import Dialect
-from dovecotpy.imap.errors import Mistaken
+from dovecotpy.imap.errors import Mistaken, Refused
 from dovecotpy.imap.registry import Entry, capabilities, extension, switched_off
-from dovecotpy.imap.status_items import APPENDLIMIT
+from dovecotpy.imap.status_items import APPENDLIMIT, HARD, SAVELIMIT
 from dovecotpy.imap.view import View
 from dovecotpy.imap.wire.name import canonical
-from dovecotpy.imap.wire.response import status, untagged
+from dovecotpy.imap.wire.response import status, string, untagged
 from dovecotpy.ipc.record import Level
 from dovecotpy.storage.errors import MailboxReplaced, StoreError
 
@@ -41,9 +42,13 @@ class Conversation:
         )
         self.max_message = settings.number("mail_max_message_size")
         self.max_keyword = settings.number("mail_max_keyword_length")
+        self.save_limit = settings.number("imap_save_limit") if self.dialect.offers(SAVELIMIT) else 0
+        """messages that one COPY or APPEND should have at most; 0: no limit"""
         self.within_literal = False
         """the last that was said ends inside a response: a line of text now would be taken for a part of it
         """
+        self.given_name = b""
+        """the last mailbox name as the client wrote it"""
         self._tag = b"*"
         self._entry: Entry | None = None
         self._progress: tuple[int, int] | None = None
@@ -63,17 +68,58 @@ class Conversation:
         names = list(capabilities(self.dialect.disabled))
         if self.max_message and self.dialect.offers(APPENDLIMIT):
             names.append(b"APPENDLIMIT=%d" % self.max_message)
+        if self.save_limit:
+            names.append(SAVELIMIT + b"=%d" % self.save_limit)
         if override:
             names.append(override[1:].strip())
         return b" ".join(names)
 
+    def bound_saved(self, count: int, lowest: int | None = None) -> None:
+        """One command saves so many messages. Raises Refused [MESSAGELIMIT] beyond HARD times the limit (RFC 9738 section
+        3.1). lowest: the UID of the last of those, from the highest on, that a command may have.
+        """
+        if self.save_limit and count > self.save_limit * HARD:
+            code = f"MESSAGELIMIT {self.save_limit}" + (f" {lowest}" if lowest is not None else "")
+            raise Refused("Too many messages in one command, try a smaller subset.", code)
+
     def mailbox_name(self, arguments: Arguments) -> bytes:
         """The next argument as a mailbox name: INBOX in capitals, the workarounds applied."""
-        name = bytes(arguments.astring())
+        name = self.given_name = bytes(arguments.astring())
         separator = self.store.separator
         if "tb-extra-mailbox-sep" in self.workarounds and len(name) > 1 and name.endswith(separator):
             name = name[: -len(separator)]
+        if self.dialect.utf8:
+            try:
+                name = names.stored(name, self._exists)
+            except names.NotUtf8:
+                raise arguments.wrong("Mailbox name is not UTF-8.") from None
         return canonical(name, separator)
+
+    def _exists(self, name: bytes) -> bool:
+        try:
+            return self.store.exists(name)
+        except StoreError:
+            return False
+
+    def shown(self, name: bytes) -> bytes:
+        """A mailbox name as the client knows it."""
+        return names.shown(name) if self.dialect.utf8 else name
+
+    def rendered(self, name: bytes) -> bytes:
+        """A mailbox name as a string of a response."""
+        return names.quoted(names.shown(name)) if self.dialect.utf8 else string(name)
+
+    def list_line(self, name: bytes, old: bytes | None = None) -> bytes:
+        """The LIST response of a mailbox that another command tells of (RFC 9051 section 6.3.9.7). old: what the client
+        called it, where that is something else.
+        """
+        found = next((box for box in self.store.mailboxes() if box.name == name), None)
+        attributes = b" ".join(sorted(found.attributes)) if found is not None else b""
+        separator = found.separator if found is not None else self.store.separator
+        line = b"* LIST (%b) %b %b" % (attributes, string(separator), self.rendered(name))
+        if old is not None and old != self.shown(name):
+            line += b' ("OLDNAME" (%b))' % names.quoted(old)
+        return line + b"\r\n"
 
     def open(self, name: bytes, *, writable: bool) -> "Mailbox":
         """Open a mailbox; the caller closes it. Raises StoreError."""

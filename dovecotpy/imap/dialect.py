@@ -8,15 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from dovecotpy.imap.errors import Mistaken
 from dovecotpy.imap.registry import extension
 from dovecotpy.imap.wire import sequence
+from dovecotpy.imap.wire.revision import NEEDS
 
 CONDSTORE = extension("CONDSTORE")
 QRESYNC = extension("QRESYNC", requires=("CONDSTORE", "ENABLE"))
 OBJECTID = extension("OBJECTID")
 SAVEDATE = extension("SAVEDATE")
 
-ENABLES: dict[bytes, tuple[bytes, ...]] = {CONDSTORE: (), QRESYNC: (CONDSTORE,)}
+UIDONLY = extension("UIDONLY", requires=("ENABLE",))
+
+UTF8 = extension("UTF8=ACCEPT", requires=("ENABLE",))
+IMAP4REV2 = extension("IMAP4rev2", requires=NEEDS).upper()
+
+ENABLES: dict[bytes, tuple[bytes, ...]] = {
+    CONDSTORE: (),
+    QRESYNC: (CONDSTORE,),
+    UIDONLY: (),
+    UTF8: (),
+    IMAP4REV2: (),
+}
 """What ENABLE may name (RFC 5161), with what each brings along."""
 MAX_LINE = 8_000
 """Octets of one VANISHED response, about (RFC 7162 section 4)."""
@@ -51,6 +64,26 @@ class Dialect:
     def qresync(self) -> bool:
         """Whether the client switched QRESYNC on (RFC 7162 section 3.2.3)."""
         return QRESYNC in self.enabled
+
+    @property
+    def uidonly(self) -> bool:
+        """Whether messages are named by UID alone (RFC 9586)."""
+        return UIDONLY in self.enabled
+
+    @property
+    def rev2(self) -> bool:
+        """Whether the client speaks IMAP4rev2 (RFC 9051)."""
+        return IMAP4REV2 in self.enabled
+
+    @property
+    def utf8(self) -> bool:
+        """Whether names and quoted strings are UTF-8 (RFC 6855 section 3)."""
+        return UTF8 in self.enabled or IMAP4REV2 in self.enabled
+
+    def need_numbers(self) -> None:
+        """A message number was used. Raises Mistaken [UIDREQUIRED] if there are none."""
+        if self.uidonly:
+            raise Mistaken("Message numbers are not allowed once UIDONLY is enabled.", "UIDREQUIRED")
 
 
 def expunge_lines(indexes: Sequence[int]) -> bytes:

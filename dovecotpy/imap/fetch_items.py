@@ -48,7 +48,7 @@ def _uids(view: View, columns: Columns, start: int, end: int) -> Sequence[object
 
 
 def _flags(view: View, columns: Columns, start: int, end: int) -> Sequence[object]:
-    return view.render.many(columns, start, end, view.recent)
+    return view.render.many(columns, start, end, view.shown_recent)
 
 
 def _modseqs(view: View, columns: Columns, start: int, end: int) -> Sequence[object]:

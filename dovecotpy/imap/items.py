@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -9,6 +10,7 @@ from dovecotpy.imap.arguments import Arguments
 from dovecotpy.imap.dialect import Dialect
 from dovecotpy.imap.errors import Mistaken
 from dovecotpy.imap.fetch_items import FETCH_ITEMS, FetchItem
+from dovecotpy.imap.registry import BINARY
 from dovecotpy.imap.wire.response import string
 from dovecotpy.imap.wire.tokens import Atom, String
 from dovecotpy.message.section import Section
@@ -28,6 +30,17 @@ _FIELD_KINDS = (b"HEADER.FIELDS", b"HEADER.FIELDS.NOT")
 _PART_KINDS = (b"", b"HEADER", b"TEXT", b"MIME")
 
 
+class Form(enum.Enum):
+    """What is told of a section."""
+
+    STORED = b"BODY["
+    """its octets as they stand in the message"""
+    DECODED = b"BINARY["
+    """its body without its transfer encoding (RFC 3516)"""
+    DECODED_SIZE = b"BINARY.SIZE["
+    """how many octets that has"""
+
+
 class BodyItem(NamedTuple):
     """One section of the message's octets."""
 
@@ -37,6 +50,7 @@ class BodyItem(NamedTuple):
     partial: tuple[int, int] | None
     """first octet and greatest number of octets"""
     sets_seen: bool
+    form: Form = Form.STORED
 
 
 class Plan(NamedTuple):
@@ -104,13 +118,16 @@ class _Reader:
             self._options(name, known)
         elif name in _ALIASES:
             self.sections[name] = _ALIASES[name]
-        elif name.startswith((b"BODY[", b"BODY.PEEK[")):
+        elif name.startswith((b"BODY[", b"BODY.PEEK[")) or self._is_binary(name):
             item = self._section(token)
             earlier = self.sections.get(item.label)
             if earlier is None or item.sets_seen:
                 self.sections[item.label] = item
         else:
             raise self.arguments.wrong(f"Unknown parameter {name.decode('ascii')}")
+
+    def _is_binary(self, name: bytes) -> bool:
+        return self.dialect.offers(BINARY) and name.startswith((b"BINARY[", b"BINARY.PEEK[", b"BINARY.SIZE["))
 
     def _options(self, name: bytes, item: FetchItem) -> None:
         """Words in parentheses behind an item that takes some; other parentheses are not the item's."""
@@ -139,13 +156,18 @@ class _Reader:
             if after[:1] != b"]":
                 raise self._wrong()
             after = after[1:]
-        section = self._parse(specification, fields, with_fields=not closed)
+        section = parse_section(specification, fields, with_fields=not closed)
+        if section is None:
+            raise self._wrong()
         partial = self._partial(after)
-        label = b"BODY[" + specification
+        form = _FORMS[name.upper()]
+        if form is not Form.STORED and (section.kind or (partial and form is Form.DECODED_SIZE)):
+            raise self._wrong()
+        label = form.value + specification
         if fields:
             label += b" (" + b" ".join(map(_field_name, fields)) + b")"
         label += b"]" if partial is None else b"]<%d>" % partial[0]
-        return BodyItem(label, section, partial, name.upper() == b"BODY")
+        return BodyItem(label, section, partial, name.upper() in (b"BODY", b"BINARY"), form)
 
     def _fields(self) -> tuple[bytes, ...]:
         listed = self.arguments.next() if self.arguments.more() else None
@@ -155,22 +177,6 @@ class _Reader:
         if len(names) != len(listed) or not all(map(_may_be_field, names)):
             raise self._wrong()
         return tuple(names)
-
-    def _parse(self, specification: bytes, fields: tuple[bytes, ...], *, with_fields: bool) -> Section:
-        path: list[int] = []
-        kind = specification
-        while kind[:1].isdigit():
-            number, _, kind = kind.partition(b".")
-            if not number.isdigit() or len(number) > 10 or not 0 < int(number) <= MAX_NUMBER:
-                raise self._wrong()
-            path.append(int(number))
-            if len(path) > MAX_PATH:
-                raise self._wrong()
-        if path and specification[-1:] == b".":
-            raise self._wrong()
-        if kind not in (_FIELD_KINDS if with_fields else _PART_KINDS) or (kind == b"MIME" and not path):
-            raise self._wrong()
-        return Section(tuple(path), kind, fields)
 
     def _partial(self, text: bytes) -> tuple[int, int] | None:
         if not text:
@@ -184,6 +190,33 @@ class _Reader:
 
     def _wrong(self) -> Mistaken:
         return self.arguments.wrong("Invalid BODY[..] parameter")
+
+
+_FORMS = {
+    b"BODY": Form.STORED,
+    b"BODY.PEEK": Form.STORED,
+    b"BINARY": Form.DECODED,
+    b"BINARY.PEEK": Form.DECODED,
+    b"BINARY.SIZE": Form.DECODED_SIZE,
+}
+
+
+def parse_section(specification: bytes, fields: tuple[bytes, ...], *, with_fields: bool) -> Section | None:
+    """A section-spec in capitals, or None if it is none. fields: of a specification that has a list of them."""
+    path: list[int] = []
+    kind = specification
+    while kind[:1].isdigit():
+        number, _, kind = kind.partition(b".")
+        if not number.isdigit() or len(number) > 10 or not 0 < int(number) <= MAX_NUMBER:
+            return None
+        path.append(int(number))
+        if len(path) > MAX_PATH:
+            return None
+    if path and specification[-1:] == b".":
+        return None
+    if kind not in (_FIELD_KINDS if with_fields else _PART_KINDS) or (kind == b"MIME" and not path):
+        return None
+    return Section(tuple(path), kind, fields)
 
 
 def _may_be_field(name: bytes) -> bool:

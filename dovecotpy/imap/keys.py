@@ -6,20 +6,29 @@ from array import array
 from collections.abc import Callable
 from typing import TypeAlias
 
+from dovecotpy import clock
 from dovecotpy.imap.arguments import MAX_MODSEQ, Arguments
-from dovecotpy.imap.dialect import CONDSTORE, OBJECTID, SAVEDATE
+from dovecotpy.imap.dialect import CONDSTORE, OBJECTID, SAVEDATE, UTF8
 from dovecotpy.imap.errors import Mistaken, Refused
-from dovecotpy.imap.registry import Table
+from dovecotpy.imap.fuzzy import FUZZY, Fuzzy, loosened
+from dovecotpy.imap.registry import Table, extension
 from dovecotpy.imap.view import View
 from dovecotpy.imap.wire import sequence
-from dovecotpy.imap.wire.tokens import Atom, String, Token
+from dovecotpy.imap.wire.tokens import Atom, ParseError, String, Token, Tokenizer
 from dovecotpy.message import charset
 from dovecotpy.message.date import parse_day
 from dovecotpy.search import query as q
 from dovecotpy.storage import flags as bits
 
+WITHIN = extension("WITHIN")
+FILTERS = extension("FILTERS", requires=("METADATA",))
+MAX_FILTERS = 64
+"""Filters put into one command, those that others name included; beyond: NO [UNDEFINED-FILTER], as for a filter that names itself."""
+_FILTER_NAME = bytes(octet for octet in range(0x21, 0x7F) if octet not in b'(){%*"\\]/')
 MAX_NESTING = 32
 """OR, NOT and parentheses inside each other; beyond: BAD."""
+MAX_INTERVAL = 0xFFFFFFFF
+"""Seconds of OLDER and YOUNGER (RFC 3501 section 9: nz-number)."""
 MAX_TEXT = 65_536
 """Octets of one text to look for; a literal has no more anyway."""
 
@@ -29,9 +38,18 @@ def parse_keys(arguments: Arguments, view: View) -> q.Query:
     first = arguments.peek()
     name = b"US-ASCII"
     if isinstance(first, Atom) and first.upper() == b"CHARSET":
+        if UTF8 in view.dialect.enabled:
+            raise arguments.wrong("CHARSET is not allowed once UTF8=ACCEPT is enabled.")
         arguments.next()
         name = _charset(arguments)
     return _Reader(arguments.rest(), view, name, arguments.name).all(0)
+
+
+def tokens_of(value: bytes) -> list[Token]:
+    """The keys of a filter as tokens. Raises ParseError."""
+    tokenizer = Tokenizer()
+    tokenizer.line(value)
+    return tokenizer.finish()
 
 
 def asks_modseq(query: q.Query) -> bool:
@@ -79,8 +97,12 @@ def _charset(arguments: Arguments) -> bytes:
 class _Reader:
     """Takes keys from tokens, one after the other."""
 
-    def __init__(self, tokens: list[Token], view: View, name: bytes, command: bytes) -> None:
+    def __init__(
+        self, tokens: list[Token], view: View, name: bytes, command: bytes, filters: list[bytes] | None = None
+    ) -> None:
         self.tokens = tokens
+        self.filters: list[bytes] = [] if filters is None else filters
+        """names of the filters that were put in so far, in the whole command"""
         self.view = view
         self.charset = name
         self.command = command
@@ -104,7 +126,7 @@ class _Reader:
             raise self.wrong("Too many nested keys.")
         token = self.token()
         if isinstance(token, list):
-            return _Reader(token, self.view, self.charset, self.command).all(depth + 1)
+            return self.inner(token).all(depth + 1)
         if not isinstance(token, Atom):
             raise self.wrong("Invalid arguments.")
         name = bytes(token.upper())
@@ -117,9 +139,38 @@ class _Reader:
             return q.Not(self.key(depth + 1))
         if name == b"OR":
             return q.Or((self.key(depth + 1), self.key(depth + 1)))
+        if name == b"FILTER" and self.view.dialect.offers(FILTERS):
+            return self.filter(depth)
+        if name == b"FUZZY" and self.view.dialect.offers(FUZZY):
+            key_behind = self.key(depth + 1)
+            return Fuzzy((key_behind, loosened(key_behind)))
         if name[:1].isdigit() or name[:1] == b"*" or name == b"$":
             return self.numbers(name)
         raise self.wrong(f"Unknown argument {name.decode('ascii')}")
+
+    def inner(self, tokens: list[Token]) -> _Reader:
+        """A reader for keys that stand by themselves."""
+        return _Reader(tokens, self.view, self.charset, self.command, self.filters)
+
+    def filter(self, depth: int) -> q.Query:
+        """Put the keys of a filter in the place of its name, if they are whole by themselves (RFC 5466 section 3.1)."""
+        name = self.word().lower()
+        if not name or name.translate(None, _FILTER_NAME):
+            raise self.wrong("Invalid filter name.")
+        if self.charset.upper() not in (b"UTF-8", b"US-ASCII"):
+            raise Mistaken("FILTER needs the charset UTF-8.", "BADCHARSET")
+        self.filters.append(name)
+        undefined = Refused("There is no such filter.", f"UNDEFINED-FILTER {name.decode('ascii')}")
+        value = self.view.filter_value(name)
+        if value is None or len(self.filters) > MAX_FILTERS:
+            raise undefined
+        try:
+            tokens = tokens_of(value)
+            self.inner(tokens_of(value)).all(depth)
+        except (ParseError, Mistaken):
+            raise undefined from None
+        self.tokens = [*self.tokens[: self.at], *tokens, *self.tokens[self.at :]]
+        return self.key(depth + 1)
 
     def token(self) -> Token:
         if self.at >= len(self.tokens):
@@ -147,6 +198,7 @@ class _Reader:
 
     def numbers(self, text: bytes) -> q.Query:
         """Messages by number."""
+        self.view.dialect.need_numbers()
         ranges = _set(text, "Invalid messageset")
         uids = self.view.uids_of(self.view.spans(ranges, by_uid=False))
         return q.Uids(uids) if ranges == [sequence.SAVED] else Numbers(uids)
@@ -187,6 +239,13 @@ class _Reader:
         if day is None:
             raise self.wrong(f"Invalid search date parameter: {word.decode('utf-8', 'replace')}")
         return day
+
+    def moment(self) -> int:
+        """So many seconds ago (RFC 5032 section 2)."""
+        seconds = self.number()
+        if not 0 < seconds <= MAX_INTERVAL:
+            raise self.wrong("Invalid interval.")
+        return int(clock.now()) - seconds
 
     def modseq(self) -> q.Query:
         """MODSEQ, whose entry says nothing here: a message has one modseq for all of it (RFC 7162 section 3.1.5)."""
@@ -266,6 +325,8 @@ KEYS.add(b"TEXT", lambda reader: q.Text(reader.text()))
 KEYS.add(b"TO", _field(b"to"))
 KEYS.add(b"UID", _Reader.uids)
 KEYS.add(b"UNKEYWORD", lambda reader: q.Not(reader.keyword()))
+KEYS.add(b"OLDER", lambda reader: q.ArrivedBy(reader.moment()), WITHIN)
+KEYS.add(b"YOUNGER", lambda reader: q.ArrivedFrom(reader.moment()), WITHIN)
 KEYS.add(b"MODSEQ", _Reader.modseq, CONDSTORE)
 KEYS.add(b"EMAILID", lambda reader: reader.object_id(b"EMAILID"), OBJECTID)
 KEYS.add(b"THREADID", lambda reader: reader.object_id(b"THREADID"), OBJECTID)

@@ -1,7 +1,7 @@
 """The options of LIST by name, one unit each: which names are told, and what is told of them (RFC 5258).
 
 A return option that tells more than attributes gives the line that follows a mailbox's LIST response; the
-room for MYRIGHTS (RFC 8440) and METADATA (RFC 9590) is there.
+room for MYRIGHTS (RFC 8440) is there.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from dovecotpy.imap.arguments import Arguments
 from dovecotpy.imap.dialect import Dialect
+from dovecotpy.imap.metadata import entry_names, metadata_response
 from dovecotpy.imap.registry import Table, extension
 from dovecotpy.imap.status_items import enable_for, parse_status_items, status_line
 from dovecotpy.ipc.record import Level
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 LIST_EXTENDED = extension("LIST-EXTENDED")
 LIST_STATUS = extension("LIST-STATUS", requires=("LIST-EXTENDED",))
+LIST_METADATA = extension("LIST-METADATA", requires=("LIST-EXTENDED", "METADATA"))
 SPECIAL_USE = extension("SPECIAL-USE")
 
 SUBSCRIBED = b"\\Subscribed"
@@ -72,6 +74,21 @@ def _status_items(arguments: Arguments, dialect: Dialect) -> Value:
     return parse_status_items(arguments.list(), dialect.disabled)
 
 
+def _entries(arguments: Arguments, dialect: Dialect) -> Value:
+    return frozenset(entry_names(arguments.list(), arguments.wrong("Invalid entry name.")))
+
+
+def _metadata(session: "ImapSession", name: bytes, entries: Value) -> Iterator[bytes]:
+    """What cannot be had is left out (RFC 9590 section 3)."""
+    try:
+        there = session.store.annotations.get(name)
+    except StoreError as error:
+        if error.log is not None:
+            session.log(Level.ERROR, error.log)
+        return
+    yield metadata_response(session.rendered(name), {entry: there.get(entry) for entry in sorted(entries)})
+
+
 def _status(session: "ImapSession", name: bytes, items: Value) -> Iterator[bytes]:
     """A mailbox whose numbers cannot be had is left out (RFC 5819 section 2)."""
     try:
@@ -92,3 +109,4 @@ RETURN_OPTIONS.add(b"SUBSCRIBED", ReturnOption(_subscriptions), LIST_EXTENDED)
 RETURN_OPTIONS.add(b"CHILDREN", ReturnOption(), LIST_EXTENDED)
 RETURN_OPTIONS.add(b"SPECIAL-USE", ReturnOption(), SPECIAL_USE)
 RETURN_OPTIONS.add(b"STATUS", ReturnOption(parse=_status_items, begin=enable_for, lines=_status), LIST_STATUS)
+RETURN_OPTIONS.add(b"METADATA", ReturnOption(parse=_entries, lines=_metadata), LIST_METADATA)

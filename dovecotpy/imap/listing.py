@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from dovecotpy.imap.list_options import Attributes, Selection
@@ -139,12 +139,14 @@ def subscribed(rows: Iterable[Row], patterns: Patterns) -> Iterator[Row]:
             yield row
 
 
-def line(word: bytes, row: Row, criteria: Sequence[bytes] = ()) -> bytes:
-    """One response. criteria: names of the selection options that CHILDINFO speaks of."""
+def line(
+    word: bytes, row: Row, criteria: Sequence[bytes] = (), *, quote: Callable[[bytes], bytes] = string
+) -> bytes:
+    """One response. criteria: names of the selection options that CHILDINFO speaks of. quote: makes a string of the name."""
     names = [name for name in _ORDER if name in row.attributes]
     names += sorted(row.attributes.difference(_ORDER))
     extended = b""
     if row.childinfo:
         extended = b' ("CHILDINFO" (%b))' % b" ".join(map(string, criteria))
     separator = string(row.separator)
-    return b"* %b (%b) %b %b%b\r\n" % (word, b" ".join(names), separator, string(row.name), extended)
+    return b"* %b (%b) %b %b%b\r\n" % (word, b" ".join(names), separator, quote(row.name), extended)

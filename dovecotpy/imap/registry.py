@@ -20,11 +20,10 @@ import enum
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
-from dovecotpy.imap.wire.tokens import Token
-
 if TYPE_CHECKING:
     from dovecotpy.imap.arguments import Arguments
     from dovecotpy.imap.session import ImapSession
+    from dovecotpy.imap.wire.command import LiteralStart
 
 
 class State(enum.IntEnum):
@@ -58,8 +57,8 @@ class Entry(NamedTuple):
 class Upload(Protocol):
     """Takes the literals of a command that come in pieces, before the command itself is complete."""
 
-    def begin(self, session: "ImapSession", arguments: list[Token], size: int) -> None:
-        """A literal is announced. Raises CommandFailed or StoreError to do without it."""
+    def begin(self, session: "ImapSession", literal: "LiteralStart") -> None:
+        """A literal is announced, one in a list or not. Raises CommandFailed or StoreError to do without it."""
 
     def write(self, data: bytes) -> None:
         """Its next octets. Raises nothing: an error is kept for the command's answer."""
@@ -69,6 +68,9 @@ class Upload(Protocol):
 
 
 COMMANDS: dict[bytes, Entry] = {}
+BINARY = b"BINARY"
+TAKES_BINARY: set[bytes] = set()
+"""Commands that may have a literal8 (RFC 3516 section 4.4)."""
 UPLOADS: dict[bytes, tuple[int, Callable[[], Upload]]] = {}
 """For commands with streamed literals: after how many arguments these begin, and what takes them."""
 
@@ -98,14 +100,17 @@ def upload(name: str, after: int) -> Callable[[type[Upload]], type[Upload]]:
 
     def declare(kind: type[Upload]) -> type[Upload]:
         UPLOADS[name.encode("ascii")] = (after, kind)
+        TAKES_BINARY.add(name.encode("ascii"))
         return kind
 
     return declare
 
 
-BASE_CAPABILITIES = (b"IMAP4rev1", b"LITERAL+", b"CHILDREN")
+BASE_CAPABILITIES = (b"IMAP4rev1", b"LITERAL+", b"LITERAL-", b"CHILDREN")
 """What no single command brings: RFC 3501, 7888, 3348."""
-REQUIRES: dict[bytes, tuple[bytes, ...]] = {}
+_INSTEAD = {b"LITERAL-": b"LITERAL+"}
+"""What is announced only where the other one is switched off (RFC 7888 section 5)."""
+REQUIRES: dict[bytes, tuple[bytes, ...]] = {b"LANGUAGE": (b"NAMESPACE",)}
 """Extensions that go with others: without one of those they are not offered either."""
 _EXTENSIONS: dict[bytes, None] = {}
 
@@ -115,7 +120,7 @@ def extension(name: str, *, requires: tuple[str, ...] = ()) -> bytes:
     key = name.encode("ascii")
     _EXTENSIONS[key] = None
     if requires:
-        REQUIRES[key] = tuple(other.encode("ascii") for other in requires)
+        REQUIRES[key.upper()] = tuple(other.encode("ascii") for other in requires)
     return key
 
 
@@ -162,8 +167,17 @@ def capabilities(disabled: frozenset[bytes]) -> tuple[bytes, ...]:
         for entry in COMMANDS.values():
             found.update(dict.fromkeys(entry.capabilities))
         found.update(_EXTENSIONS)
-        _announced[disabled] = tuple(name for name in found if name.upper() not in disabled)
+        _announced[disabled] = tuple(
+            name
+            for name in found
+            if name.upper() not in disabled and _INSTEAD.get(name, name) in disabled.union((name,))
+        )
     return _announced[disabled]
+
+
+def needs_numbers(name: bytes) -> bool:
+    """Whether a command names or tells messages by number: it has a form by UID that does not, but for EXPUNGE."""
+    return b"UID " + name in COMMANDS and name != b"EXPUNGE"
 
 
 def find(name: bytes, disabled: frozenset[bytes]) -> Entry | None:

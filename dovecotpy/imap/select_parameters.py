@@ -56,6 +56,7 @@ def _resync(session: "ImapSession", arguments: Arguments) -> object:
         known = sequence.settle(_plain(inner), MAX_NUMBER)
     match: tuple[sequence.Ranges, sequence.Ranges] = ([], [])
     if inner.more():
+        session.dialect.need_numbers()
         pair = Arguments(arguments.name, inner.list())
         match = _plain(pair), _plain(pair)
         pair.end()

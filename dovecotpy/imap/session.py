@@ -23,7 +23,7 @@ from dovecotpy import clock
 from dovecotpy.imap.arguments import Arguments
 from dovecotpy.imap.conversation import Conversation
 from dovecotpy.imap.errors import Broken, CommandFailed, Mistaken, Refused
-from dovecotpy.imap.registry import UPLOADS, State, Upload, find
+from dovecotpy.imap.registry import BINARY, TAKES_BINARY, UPLOADS, State, Upload, find, needs_numbers
 from dovecotpy.imap.wire import command as wire
 from dovecotpy.imap.wire.response import continuation, status, untagged
 from dovecotpy.imap.wire.tokens import Token
@@ -97,6 +97,8 @@ class ImapSession(Conversation):
             max_literal=MAX_LITERAL,
             max_literals=MAX_LITERALS,
             streams={name: after for name, (after, _) in UPLOADS.items()},
+            max_unasked=wire.unasked(self.dialect.disabled),
+            binary=frozenset(TAKES_BINARY) if self.dialect.offers(BINARY) else frozenset(),
         )
         self._parser.feed(client_input)
         self.compressed = False
@@ -286,6 +288,7 @@ class ImapSession(Conversation):
             return self._end_of_idle()
         if self._compression_due:
             return None
+        self._parser.utf8 = self.dialect.utf8
         event = self._parser.next()
         if event is None:
             self._starved = True
@@ -332,9 +335,11 @@ class ImapSession(Conversation):
     def _begin_upload(self, event: wire.LiteralStart) -> bytes:
         self._tag, self._entry = event.tag, None
         try:
+            if find(event.name, self.dialect.disabled) is None:
+                raise self._unknown(event.name, event.name.startswith(b"UID "))
             if self.upload is None:
                 self.upload = UPLOADS[event.name][1]()
-            self.upload.begin(self, event.arguments, event.size)
+            self.upload.begin(self, event)
         except (CommandFailed, StoreError) as error:
             self._drop_upload()
             self._parser.refuse()
@@ -376,6 +381,8 @@ class ImapSession(Conversation):
             if entry.state == State.SELECTED and self.view is None:
                 raise Mistaken("No mailbox selected.")
             self._entry = entry
+            if not by_uid and needs_numbers(name):
+                self.dialect.need_numbers()
             yield from entry.run(self, Arguments(name, tokens, by_uid=by_uid))
             self._bad_in_a_row = 0
         except (CommandFailed, StoreError) as error:

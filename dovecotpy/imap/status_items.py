@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from dovecotpy.imap.dialect import CONDSTORE, OBJECTID
+from dovecotpy.imap.dialect import CONDSTORE, IMAP4REV2, OBJECTID
 from dovecotpy.imap.errors import Mistaken
 from dovecotpy.imap.registry import Table, extension
-from dovecotpy.imap.wire.response import string
 from dovecotpy.imap.wire.tokens import Atom, Token
 
 if TYPE_CHECKING:
@@ -27,6 +26,10 @@ class StatusItem(NamedTuple):
 
 
 STATUS_SIZE = extension("STATUS=SIZE")
+SAVELIMIT = b"SAVELIMIT"
+"""CAPABILITY tells it with its value, where imap_save_limit is set (RFC 9738)."""
+HARD = 10
+"""How many times the announced limit is let through: not every client knows of it."""
 APPENDLIMIT = b"APPENDLIMIT"
 """CAPABILITY tells it with its value, where there is one: see `ImapSession.capability`."""
 
@@ -49,6 +52,7 @@ STATUS_ITEMS.add(b"RECENT", StatusItem(lambda found: b"%d" % found.recent))
 STATUS_ITEMS.add(b"UIDNEXT", StatusItem(lambda found: b"%d" % found.uidnext))
 STATUS_ITEMS.add(b"UIDVALIDITY", StatusItem(lambda found: b"%d" % found.uidvalidity))
 STATUS_ITEMS.add(b"UNSEEN", StatusItem(lambda found: b"%d" % found.unseen))
+STATUS_ITEMS.add(b"DELETED", StatusItem(lambda found: b"%d" % found.deleted), IMAP4REV2)
 STATUS_ITEMS.add(b"HIGHESTMODSEQ", StatusItem(_modseq, CONDSTORE), CONDSTORE)
 STATUS_ITEMS.add(b"SIZE", StatusItem(lambda found: b"%d" % found.size), STATUS_SIZE)
 STATUS_ITEMS.add(b"APPENDLIMIT", StatusItem(_nothing, of_session=_append_limit), APPENDLIMIT)
@@ -94,4 +98,4 @@ def status_line(session: "ImapSession", name: bytes, items: frozenset[bytes]) ->
     for key, item in STATUS_ITEMS.ordered(items):
         value = item.value(found) if item.of_session is None else item.of_session(session)
         pairs.append(key + b" " + value)
-    yield b"* STATUS " + string(name) + b" (" + b" ".join(pairs) + b")\r\n"
+    yield b"* STATUS " + session.rendered(name) + b" (" + b" ".join(pairs) + b")\r\n"

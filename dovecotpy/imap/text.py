@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from itertools import chain
 
-from dovecotpy.imap.errors import Broken
+from dovecotpy.imap.errors import Broken, Refused
 from dovecotpy.message.header import MAX_HEADER, Header, parse_header
-from dovecotpy.message.lines import BLOCK, Octets, crlf
-from dovecotpy.message.section import Section, Span, resolve
+from dovecotpy.message.lines import BLOCK, WHOLE, Octets, crlf
+from dovecotpy.message.section import Section, Span, part_at, resolve
 from dovecotpy.message.structure import STEP, Part, parse_steps
+from dovecotpy.message.transfer import decoder
 from dovecotpy.storage.driver import Body
 from dovecotpy.storage.errors import StoreError
 
@@ -24,6 +26,68 @@ def whole_text(body: Body) -> bytes:
     if not body.crlf:
         text = crlf(text)
     return text.replace(b"\0", b"\x80") if b"\0" in text else text
+
+
+ENCODINGS = frozenset((b"", b"7bit", b"8bit", b"binary", b"base64", b"quoted-printable"))
+"""Content-Transfer-Encodings that can be undone."""
+
+
+class Decoded:
+    """A body without its transfer encoding, or a range of that: decoded once to be measured, and again to be sent,
+    unless it is short.
+    """
+
+    __slots__ = ("size", "has_nul", "_octets", "_span", "_encoding", "_partial", "_kept")
+
+    def __init__(self, octets: Octets, span: Span, encoding: bytes, partial: tuple[int, int | None]) -> None:
+        self.size = 0
+        self.has_nul = False
+        self._octets = octets
+        self._span = span
+        self._encoding = encoding
+        self._partial = partial
+        self._kept: list[bytes] | None = [] if span.end - span.start <= WHOLE else None
+
+    def measure(self) -> Iterator[None]:
+        """Find out size and whether there is a NUL; pauses with each yield. Raises StoreError."""
+        kept: list[bytes] = []
+        for piece in self._pieces():
+            self.size += len(piece)
+            self.has_nul = self.has_nul or b"\0" in piece
+            if self._kept is not None:
+                kept.append(piece)
+            else:
+                yield
+        if self._kept is not None:
+            self._kept = kept
+
+    def chunks(self) -> Iterator[bytes]:
+        """The octets. Raises Broken if they cannot be had any more: their number was told already."""
+        left = self.size
+        try:
+            for piece in self._pieces() if self._kept is None else self._kept:
+                left -= len(piece)
+                yield piece
+        except (StoreError, OSError, EOFError) as error:
+            raise Broken(f"Message could not be read: {error}") from error
+        if left:
+            raise Broken("Message is not as long as it was")
+
+    def _pieces(self) -> Iterator[bytes]:
+        skip, most = self._partial
+        undo = decoder(self._encoding)
+        at = 0
+        for piece in chain(
+            map(undo.feed, self._octets.chunks(self._span.start, self._span.end)),
+            (undo.finish() for _ in (0,)),
+        ):
+            start = max(skip - at, 0)
+            end = len(piece) if most is None else min(len(piece), skip + most - at)
+            at += len(piece)
+            if start < end:
+                yield piece[start:end]
+            if most is not None and at >= skip + most:
+                return
 
 
 class MessageText:
@@ -53,6 +117,27 @@ class MessageText:
             return found[start : start + count]
         first = min(found.start + start, found.end)
         return Span(first, min(first + count, found.end))
+
+    def decoded(
+        self, section: Section, partial: tuple[int, int] | None
+    ) -> Generator[None, None, "Decoded | None"]:
+        """A part's body without its transfer encoding, or None if there is no such part; pauses with each yield.
+
+        Raises Refused [UNKNOWN-CTE], StoreError.
+        """
+        encoding = b""
+        found = yield from self._resolve(section)
+        if section.path and self._root is not None:
+            part = part_at(self._root, section.path)
+            if part is not None and not part.children:
+                encoding = part.encoding
+        if encoding not in ENCODINGS:
+            raise Refused("Unknown Content-Transfer-Encoding.", "UNKNOWN-CTE")
+        if not isinstance(found, Span):
+            return None
+        decoded = Decoded(self.octets, found, encoding, partial or (0, None))
+        yield from decoded.measure()
+        return decoded
 
     def _resolve(self, section: Section) -> Generator[None, None, Span | bytes | None]:
         if section.path:

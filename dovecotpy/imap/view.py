@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from dovecotpy.imap.dialect import Dialect, expunge_lines, vanished_lines
@@ -37,6 +37,10 @@ class Kept(NamedTuple):
     uids: Sequence[int]
     numbers: Sequence[int]
     rendered: bytes
+
+
+def _no_filter(name: bytes) -> bytes | None:
+    return None
 
 
 LINES = 1_000
@@ -74,6 +78,10 @@ class View:
         """UIDs of the last search result that was saved, `$` (RFC 5182)"""
         self.answers: dict[tuple[object, ...], Kept] = {}
         """answers of SORT and THREAD that may be asked for again"""
+        self.filter_value: Callable[[bytes], bytes | None] = _no_filter
+        """the search keys that a filter stands for (RFC 5466), by its name in small letters"""
+        self.batches: dict[tuple[int, int, int], tuple[int, int]] = {}
+        """what UIDBATCHES told: how many messages there were, and the largest UID"""
         self._gone: dict[int, Ghost] = {}
         self._before_gone = 0
         """the modseq reached before the first expunge that was not told yet"""
@@ -324,7 +332,7 @@ class View:
             self.saved = array("I", [uid for uid in self.saved if uid not in gone])
         self._gone = {}
         self._align()
-        if self.dialect.qresync and self.modseqs_last:
+        if self.dialect.uidonly or (self.dialect.qresync and self.modseqs_last):
             yield vanished_lines(sequence.ranges_of(uids))
             return
         for start in range(0, len(indexes), LINES):
@@ -339,7 +347,17 @@ class View:
         self.last_uid = new[-1]
         self._changed.difference_update(new)
         self.recent.update(recent.intersection(new))
-        yield b"* %d EXISTS\r\n* %d RECENT\r\n" % (len(self.uids), len(self.recent))
+        yield self.counts()
+
+    def counts(self) -> bytes:
+        """EXISTS, and RECENT for a client that knows of it (RFC 9051 appendix E item 12)."""
+        told = b"* %d EXISTS\r\n" % len(self.uids)
+        return told if self.dialect.rev2 else told + b"* %d RECENT\r\n" % len(self.recent)
+
+    @property
+    def shown_recent(self) -> set[int]:
+        """UIDs of messages of which \\Recent is told."""
+        return set() if self.dialect.rev2 else self.recent
 
     def _tell_flags(self, by_uid: bool) -> Iterator[bytes]:
         yield self.new_keywords()
@@ -375,8 +393,11 @@ class View:
         if -1 in places:
             uids = array("I", [uid for uid, place in zip(uids, places, strict=True) if place >= 0])
             places = [place for place in places if place >= 0]
+        flags = self.render.picked(columns, places, self.shown_recent)
+        if self.dialect.uidonly:
+            return self._flags_of_uids(uids, places, flags)
+        by_uid = by_uid or self.dialect.rev2
         numbers = [index + 1 for index in self._indexes(uids, places)]
-        flags = self.render.picked(columns, places, self.recent)
         if self.tells_modseqs:
             modseqs = [columns.modseqs[place] for place in places]
             self._highest_told = max(self._highest_told, max(modseqs, default=0))
@@ -386,6 +407,16 @@ class View:
             named = zip(numbers, uids, flags, strict=True)
             return b"".join([b"* %d FETCH (UID %d FLAGS %b)\r\n" % line for line in named])
         return b"".join([b"* %d FETCH (FLAGS %b)\r\n" % line for line in zip(numbers, flags, strict=True)])
+
+    def _flags_of_uids(self, uids: "array[int]", places: Sequence[int], flags: Sequence[bytes]) -> bytes:
+        """UIDFETCH responses with flags (RFC 9586 section 3.3)."""
+        if not self.tells_modseqs:
+            named = zip(uids, flags, strict=True)
+            return b"".join([b"* %d UIDFETCH (FLAGS %b)\r\n" % line for line in named])
+        modseqs = [self.columns.modseqs[place] for place in places]
+        self._highest_told = max(self._highest_told, max(modseqs, default=0))
+        lines = zip(uids, flags, modseqs, strict=True)
+        return b"".join([b"* %d UIDFETCH (FLAGS %b MODSEQ (%d))\r\n" % line for line in lines])
 
     def _indexes(self, uids: "array[int]", places: Sequence[int]) -> Sequence[int]:
         """As `index`, of messages that are at these places of the columns."""
@@ -407,19 +438,28 @@ class View:
         7162 section 3.2.4).
         """
         with_modseq = self.tells_modseqs
-        if by_uid or with_modseq:
+        if (by_uid or with_modseq or self.dialect.rev2) and not self.dialect.uidonly:
             pieces = [b"UID %d" % self.uids[index], *pieces]
         if with_modseq:
             modseq = self.columns.modseqs[place]
             self._highest_told = max(self._highest_told, modseq)
             pieces.append(b"MODSEQ (%d)" % modseq)
-        return b"* %d FETCH (%b)\r\n" % (index + 1, b" ".join(pieces))
+        return b"* %d %b (%b)\r\n" % (self.number(index), self.fetch_word, b" ".join(pieces))
+
+    @property
+    def fetch_word(self) -> bytes:
+        """What FETCH responses are called (RFC 9586 section 3.3)."""
+        return b"UIDFETCH" if self.dialect.uidonly else b"FETCH"
+
+    def number(self, index: int) -> int:
+        """What the client calls the message at a place of the view: its number, or its UID where there are no numbers."""
+        return self.uids[index] if self.dialect.uidonly else index + 1
 
     def flags_at(self, place: int, columns: Columns | None = None) -> bytes:
         """The flags of the message at a place of the columns (the present ones), rendered."""
         columns = columns or self.columns
         system = columns.flags[place]
-        if columns.uids[place] in self.recent:
+        if columns.uids[place] in self.recent and not self.dialect.rev2:
             system |= RECENT
         return self.render.one(system, columns.keyword_sets[columns.keywords[place]])
 

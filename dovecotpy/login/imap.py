@@ -12,7 +12,9 @@ from dovecotpy.imap.wire.command import (
     LineTooLong,
     LiteralTooLarge,
     NeedLiteral,
+    unasked,
 )
+from dovecotpy.imap.wire.language import LISTED, chosen
 from dovecotpy.imap.wire.tokens import Token
 from dovecotpy.login.policy import Offer, Policy, packed
 from dovecotpy.login.session import (
@@ -49,9 +51,13 @@ class ImapLogin(LoginSession):
 
     def __init__(self, policy: Policy, offer: Offer, peer: Peer, *, tls: bool = False) -> None:
         super().__init__(policy, offer, peer, tls=tls)
-        self._parser = CommandParser(MAX_LINE, MAX_LITERALS, MAX_LITERALS, longer=_LONGER)
+        self._parser = self._new_parser()
         self._tag = b"*"
         self._awaiting_response = False
+
+    def _new_parser(self) -> CommandParser:
+        limit = unasked(self.policy.disabled)
+        return CommandParser(MAX_LINE, MAX_LITERALS, MAX_LITERALS, longer=_LONGER, max_unasked=limit)
 
     def start(self) -> None:
         """Greet the client (RFC 3501 section 7.1)."""
@@ -79,7 +85,7 @@ class ImapLogin(LoginSession):
 
     def secured_by_tls(self) -> None:
         """TLS is up: what came in plaintext is forgotten with the parser's state (RFC 3501 section 6.2.1)."""
-        self._parser = CommandParser(MAX_LINE, MAX_LITERALS, MAX_LITERALS, longer=_LONGER)
+        self._parser = self._new_parser()
         super().secured_by_tls()
 
     def _capability(self) -> bytes:
@@ -153,6 +159,24 @@ class ImapLogin(LoginSession):
         self._log_identification(pairs)
         self.out += b"* ID %s\r\n" % self.policy.identification
         return self._ok(b"ID completed.")
+
+    def _do_language(self, arguments: list[Token]) -> bool:
+        """RFC 5255 section 3.2."""
+        if b"LANGUAGE" in self.policy.disabled:
+            return False
+        ranges = [bytes(each) for each in arguments if isinstance(each, bytes)]
+        if len(ranges) < len(arguments):
+            return False
+        if not ranges:
+            self.out += LISTED
+            return self._ok(b"Languages listed.")
+        response = chosen(ranges)
+        if response is None:
+            self.bad = 0
+            self.out += b"%s NO Unsupported language.\r\n" % self._tag
+            return True
+        self.out += response
+        return self._ok(b"Now speaking English.")
 
     def _do_starttls(self, arguments: list[Token]) -> bool:
         if arguments:
@@ -315,6 +339,7 @@ _COMMANDS: dict[bytes, Callable[[ImapLogin, list[Token]], bool]] = {
     b"NOOP": ImapLogin._do_noop,
     b"LOGOUT": ImapLogin._do_logout,
     b"ID": ImapLogin._do_id,
+    b"LANGUAGE": ImapLogin._do_language,
     b"STARTTLS": ImapLogin._do_starttls,
     b"LOGIN": ImapLogin._do_login,
     b"AUTHENTICATE": ImapLogin._do_authenticate,

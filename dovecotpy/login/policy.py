@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from dovecotpy.config.values import Settings
+from dovecotpy.imap.wire.revision import NEEDS
 from dovecotpy.ipc.authclient import Mechanism
 
-CAPABILITIES = b"IMAP4rev1 LITERAL+ SASL-IR ID"
+CAPABILITIES = b"IMAP4rev1 IMAP4rev2 LITERAL+ SASL-IR ID LANGUAGE"
 """What is announced before login; everything else is told with the OK of the login."""
 
 NAME = "Dovecotpy"
@@ -44,6 +45,8 @@ class Policy(NamedTuple):
     identification_logged: frozenset[bytes]
     """what of a client's ID goes to the log, in lower case; `*` for everything"""
     trusted_networks: tuple[Network, ...]
+    disabled: frozenset[bytes] = frozenset()
+    """extensions that are switched off, in capitals"""
 
     def trusts(self, address: str) -> bool:
         """Whether an address is in login_trusted_networks."""
@@ -102,14 +105,28 @@ class Offer:
         return words
 
 
+def _capabilities(disabled: frozenset[bytes]) -> bytes:
+    """What is announced before login but for extensions that are switched off."""
+    if not disabled.isdisjoint(name.encode("ascii") for name in NEEDS):
+        disabled |= {b"IMAP4REV2"}
+    words = [word for word in CAPABILITIES.split() if word.upper() not in disabled]
+    if b"LITERAL+" in disabled and b"LITERAL-" not in disabled:
+        words.append(b"LITERAL-")
+    return b" ".join(words)
+
+
 def from_settings(settings: Settings, *, verbose: bool) -> Policy:
     """The policy of an IMAP login process. verbose: an auth section has `verbose`. Raises PolicyError."""
     tls = settings.text("ssl")
+    disabled = frozenset(
+        word.upper().encode("ascii", "replace") for word in settings.words("imap_disabled_extensions")
+    )
     return Policy(
         service="imap",
         greeting=settings.text("login_greeting"),
         greeting_capability=settings.flag("login_greeting_capability"),
-        capability=settings.text("imap_capability").encode("ascii", "replace") or CAPABILITIES,
+        capability=settings.text("imap_capability").encode("ascii", "replace") or _capabilities(disabled),
+        disabled=disabled,
         plaintext_disabled=settings.flag("disable_plaintext_auth"),
         tls_available=tls != "no",
         tls_required=tls == "required",

@@ -39,6 +39,9 @@ _NAMED = {
     "ugrave": "ù", "uacute": "ú", "ucirc": "û",
 }  # fmt: skip
 
+NAMED_CHARACTERS = _NAMED
+"""Characters by the names of their entities in HTML."""
+
 
 def preview(octets: Octets, message: Part) -> str:
     """Up to LIMIT characters of the first text that people read, blanks as single spaces; empty if there is none.

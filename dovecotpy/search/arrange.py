@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from dovecotpy.message.fields import Values
@@ -75,10 +75,11 @@ def sort_messages(
     memory: Memory,
     uids: Sequence[int],
     monotonic: Callable[[], float],
+    scores: Mapping[int, int] | None = None,
 ) -> Iterator[Progress | Found]:
-    """The messages named in uids (ascending), put in order. Those that are gone are left out."""
+    """The messages named in uids (ascending), put in order. Those that are gone are left out. scores: for RELEVANCY."""
     pace = _Pace(monotonic, len(uids))
-    table = _Table(columns, source, memory, pace)
+    table = _Table(columns, source, memory, pace, scores)
     found = yield from _by_orders(program, table, uids)
     if found is None:
         found = yield from _by_keys(program, table, uids)
@@ -126,6 +127,7 @@ class _Table(NamedTuple):
     source: KeySource
     memory: Memory
     pace: _Pace
+    scores: Mapping[int, int] | None = None
 
     @property
     def uids(self) -> "array[int]":
@@ -265,6 +267,8 @@ def _from_columns(
     wanted = {criterion.key for criterion in program}
     if Key.ARRIVAL in wanted:
         values[Key.ARRIVAL] = _taken(table.columns.dates, places)
+    if Key.RELEVANCY in wanted and table.scores is not None:
+        values[Key.RELEVANCY] = [-table.scores[uid] for uid in uids]
     if Key.SIZE in wanted:
         values[Key.SIZE] = yield from _sizes(table, uids, places)
 

@@ -50,6 +50,12 @@ class Links(NamedTuple):
     """those of References, else the first one of In-Reply-To"""
 
 
+def _collated(text: str) -> bytes:
+    """The collation key of a decoded text; one that could not be decoded comes behind all others (RFC 5255 section 4.6)."""
+    key = collation_key(text)
+    return b"\xff" + key if "\ufffd" in text else key
+
+
 def links(header: Values) -> Links:
     """What links a message to others. Never raises."""
     value = header.get(b"subject")
@@ -86,7 +92,7 @@ def subject(header: Values) -> bytes:
 def _subject(value: bytes) -> tuple[bytes, bool]:
     """The collation key of the base subject of a value, and whether it is of a reply."""
     text, reply = base_subject(decode_words(value))
-    found = collation_key(text), reply
+    found = _collated(text), reply
     if len(value) <= MAX_KNOWN_SUBJECT:
         if len(_subjects) >= MAX_SUBJECTS:
             _subjects.clear()
@@ -103,7 +109,7 @@ def mailbox(value: bytes | None) -> bytes:
         return usual.group(2).upper()
     addresses = parse_addresses(value)
     first = addresses[0].mailbox if addresses else None
-    return collation_key(decode_words(first)) if first else b""
+    return _collated(decode_words(first)) if first else b""
 
 
 def displayed(value: bytes | None) -> bytes:
@@ -119,13 +125,13 @@ def displayed(value: bytes | None) -> bytes:
 
 def _displayed(address: Address) -> bytes:
     if address.name:
-        name = collation_key(decode_words(address.name))
+        name = _collated(decode_words(address.name))
         if name:
             return name
     if not address.mailbox:
         return b""
     whole = address.mailbox if address.host is None else address.mailbox + b"@" + address.host
-    return collation_key(decode_words(whole))
+    return _collated(decode_words(whole))
 
 
 def message_ids(value: bytes, most: int = 1 << 30) -> list[bytes]:

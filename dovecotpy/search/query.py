@@ -102,6 +102,18 @@ class Since(NamedTuple):
     day: int
 
 
+class ArrivedBy(NamedTuple):
+    """INTERNALDATE not after a moment in seconds since the epoch (OLDER, RFC 5032)."""
+
+    moment: int
+
+
+class ArrivedFrom(NamedTuple):
+    """INTERNALDATE not before a moment (YOUNGER)."""
+
+    moment: int
+
+
 class SentBefore(NamedTuple):
     """Date field before the day, as written there; a message without a readable one has that of INTERNALDATE."""
 
@@ -178,6 +190,8 @@ Query: TypeAlias = (
     | Before
     | On
     | Since
+    | ArrivedBy
+    | ArrivedFrom
     | SentBefore
     | SentOn
     | SentSince

@@ -28,6 +28,7 @@ class Key(enum.Enum):
     TO = b"TO"
     DISPLAYFROM = b"DISPLAYFROM"
     DISPLAYTO = b"DISPLAYTO"
+    RELEVANCY = b"RELEVANCY"
 
 
 class Criterion(NamedTuple):

@@ -126,6 +126,10 @@ class Table:
             first, after = self.period(query)
             since = list(compress(rows, map(first.__le__, _values(columns.dates, rows))))
             return list(compress(since, map(after.__gt__, _values(columns.dates, since))))
+        if isinstance(query, q.ArrivedBy):
+            return list(compress(rows, map(query.moment.__ge__, _values(columns.dates, rows))))
+        if isinstance(query, q.ArrivedFrom):
+            return list(compress(rows, map(query.moment.__le__, _values(columns.dates, rows))))
         if isinstance(query, (q.SavedBefore, q.SavedOn, q.SavedSince)):
             first, after = self.period(query)
             since = list(compress(rows, map(first.__le__, _values(columns.savedates, rows))))

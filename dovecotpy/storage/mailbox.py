@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from dovecotpy import clock
 from dovecotpy.ipc.record import Level
@@ -115,9 +115,15 @@ class Mailbox(Copying):
                 return
         self._chores = None
 
-    def sort(self, program: Program, uids: Uids) -> Iterator[Progress | Found]:
-        """UIDs in the order of a sort program; yields at least each 50 ms of work, the answer last. Raises StoreError."""
-        return sort_messages(program, self.columns(), self._messages, self._keys, uids, clock.monotonic)
+    def sort(
+        self, program: Program, uids: Uids, scores: Mapping[int, int] | None = None
+    ) -> Iterator[Progress | Found]:
+        """UIDs in the order of a sort program; yields at least each 50 ms of work, the answer last. scores: by UID, for
+        RELEVANCY. Raises StoreError.
+        """
+        return sort_messages(
+            program, self.columns(), self._messages, self._keys, uids, clock.monotonic, scores
+        )
 
     def thread(self, algorithm: Algorithm, uids: Uids) -> Iterator[Progress | Threads]:
         """Messages put into threads; yields at least each 50 ms of work, the answer last. Raises StoreError."""

@@ -17,10 +17,12 @@ from typing import NamedTuple
 from dovecotpy import clock
 from dovecotpy.storage import files
 from dovecotpy.storage.dotlock import Dotlock
-from dovecotpy.storage.errors import Internal, InUse
+from dovecotpy.storage.errors import Internal, InUse, LimitReached
 
 NAME = "dovecotpy-state"
 LOCK = "dovecotpy-state.lock"
+USES = "dovecotpy-specialuse"
+"""An empty file that is there once a mailbox was given a use, so that a LIST need not open the State where none was."""
 UIDS_AHEAD = 256
 MODSEQS_AHEAD = 65536
 LOCK_SECONDS = 10.0
@@ -255,6 +257,42 @@ class State:
                 connection.execute("DELETE FROM metadata WHERE guid=? AND entry=?", (guid, entry))
             else:
                 connection.execute("REPLACE INTO metadata VALUES (?, ?, ?)", (guid, entry, value))
+
+    @property
+    def knows_uses(self) -> bool:
+        """Whether some mailbox may have been given a use."""
+        return files.identify(self._directory, USES) != files.NOWHERE
+
+    def note_uses(self) -> None:
+        """A mailbox is about to be given a use. Raises StoreError."""
+        try:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            os.close(os.open(USES, flags, 0o666, dir_fd=self._directory))
+        except OSError as error:
+            raise _failed("create", error) from error
+
+    def entries(self, guid: str) -> dict[bytes, bytes]:
+        """All metadata entries of a mailbox, by name."""
+        rows = self._open().execute("SELECT entry, value FROM metadata WHERE guid=? ORDER BY entry", (guid,))
+        return {entry.encode(): bytes(value) for entry, value in rows}
+
+    def set_entries(self, guid: str, changes: Mapping[bytes, bytes | None], most: int) -> None:
+        """Set entries of a mailbox, or with None remove them, all or none. Durable.
+
+        Raises LimitReached if there would be more than `most` of them and more than before, InUse, StoreError.
+        """
+        with _Transaction(self, self._open()) as connection:
+            count = "SELECT COUNT(*) FROM metadata WHERE guid=?"
+            before = connection.execute(count, (guid,)).fetchone()[0]
+            for entry, value in changes.items():
+                name = entry.decode("ascii")
+                if value is None:
+                    connection.execute("DELETE FROM metadata WHERE guid=? AND entry=?", (guid, name))
+                else:
+                    connection.execute("REPLACE INTO metadata VALUES (?, ?, ?)", (guid, name, value))
+            after = connection.execute(count, (guid,)).fetchone()[0]
+            if after > most and after > before:
+                raise LimitReached("Too many metadata entries.", code="METADATA TOOMANY")
 
     def copy(self, guid: str, other: str) -> None:
         """A copy of a mailbox got a GUID of its own. Durable. Raises InUse, StoreError."""

@@ -11,6 +11,7 @@ from dovecotpy.config import specialuse, variables
 from dovecotpy.config.values import Namespace, Settings
 from dovecotpy.ipc.record import Level
 from dovecotpy.storage import flags, items, location, names
+from dovecotpy.storage.annotations import Annotations
 from dovecotpy.storage.errors import (
     CannotDo,
     InvalidMailboxName,
@@ -130,6 +131,7 @@ class Store:
         own = self._states[self._trees.index(self._inbox.tree)]
         for tree in self._trees:
             tree.keep_private_in(own)
+        self.annotations = Annotations(self, own)
         self.namespaces: tuple[NamespaceView, ...] = tuple(
             NamespaceView(each.prefix, each.separator, each.type, each.hidden, each.list, each.inbox)
             for each in self._spaces
@@ -242,6 +244,7 @@ class Store:
         found: dict[bytes, bool] = {}
         for box in space.tree.mailboxes():
             found[self._shown(space, box.disk)] = box.selectable
+        told = self.annotations.uses([name for name in found if found[name]])
         parents: set[bytes] = set()
         there = frozenset(found)
         for name in there:
@@ -255,8 +258,30 @@ class Store:
             if not found[name] and name != b"INBOX":
                 attributes.add(b"\\Noselect" if name in there else b"\\NonExistent")
             elif space.type == "private":
-                attributes |= self._uses.get(name.removeprefix(space.prefix), _NO_USES)
+                uses = self._uses.get(name.removeprefix(space.prefix), _NO_USES)
+                attributes |= self.annotations.use_of(name, told) if told else uses
             yield Listed(name, space.separator, frozenset(attributes))
+
+    def uses_by_name(self, name: bytes) -> frozenset[bytes]:
+        """What the settings say that a mailbox is for."""
+        space, _ = self._find(name)
+        if space.type != "private":
+            return _NO_USES
+        return self._uses.get(name.removeprefix(space.prefix), _NO_USES)
+
+    def mailbox_guid(self, name: bytes, *, writable: bool) -> str:
+        """What State knows a mailbox by. writable: it gets one if it has none. Raises as `open`."""
+        if not writable:
+            return self.status(name, sized=False).mailbox_id[1:].decode("ascii")
+        mailbox = self.open(name, writable=True)
+        try:
+            return mailbox.mailbox_id[1:].decode("ascii")
+        finally:
+            mailbox.close()
+
+    def shared_state(self, name: bytes) -> State:
+        """The State of the namespace of a mailbox."""
+        return self._states[self._trees.index(self._find(name)[0].tree)]
 
     def exists(self, name: bytes) -> bool:
         """Whether a mailbox can be opened. Raises InvalidMailboxName, StoreError."""
@@ -426,6 +451,7 @@ class Store:
                     inbox.copy(uids[start : start + CHUNK], target, move=True)
             finally:
                 target.close()
+            self.annotations.copy(b"INBOX", new)
         finally:
             inbox.close()
 

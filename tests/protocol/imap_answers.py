@@ -43,7 +43,7 @@ def responses(data: bytes) -> list[bytes]:
     return found
 
 
-def check(response: bytes) -> tuple[bytes, Any]:
+def check(response: bytes, *, utf8: bool = False) -> tuple[bytes, Any]:
     """Kind and values of one response: (b"*", …) untagged, (b"+", …), or (tag, …). Raises Malformed."""
     tag, space, rest = response.partition(b" ")
     if not space or not _TAG.match(tag):
@@ -54,7 +54,7 @@ def check(response: bytes) -> tuple[bytes, Any]:
         return tag, rest
     if tag != b"*":
         raise Malformed(f"tagged, but no status: {response[:200]!r}")
-    values = parse_response_data(rest)
+    values = parse_response_data(rest, utf8=utf8)
     _untagged(values)
     return tag, values
 
@@ -66,7 +66,7 @@ def _untagged(values: list[Any]) -> None:
             if values[1] == "EXPUNGE" and not first:
                 raise Malformed("EXPUNGE 0")
             return
-        if values[1] != "FETCH" or len(values) != 3 or not first:
+        if values[1] not in ("FETCH", "UIDFETCH") or len(values) != 3 or not first:
             raise Malformed(f"unknown numbered response {values!r}")
         _fetch(values[2])
     elif first == "FLAGS":
@@ -88,6 +88,19 @@ def _untagged(values: list[Any]) -> None:
             raise Malformed(f"bad VANISHED {values!r}")
     elif first == "ESEARCH":
         _esearch(values)
+    elif first == "METADATA":
+        if len(values) != 3 or not isinstance(values[2], list) or len(values[2]) % 2 or not values[2]:
+            raise Malformed(f"bad METADATA {values!r}")
+        for entry, value in zip(values[2][::2], values[2][1::2], strict=True):
+            name = entry.decode() if isinstance(entry, bytes) else str(entry)
+            if not name.startswith(("/private/", "/shared/")) or not isinstance(value, bytes | None):
+                raise Malformed(f"bad METADATA {values!r}")
+    elif first == "LANGUAGE":
+        if len(values) != 2 or not isinstance(values[1], list) or not values[1]:
+            raise Malformed(f"bad LANGUAGE {values!r}")
+    elif first == "UIDBATCHES":
+        if len(values) not in (2, 3) or values[1][0] != "TAG":
+            raise Malformed(f"bad UIDBATCHES {values!r}")
     elif first not in ("CAPABILITY", "NAMESPACE", "ID", "ENABLED"):
         raise Malformed(f"unknown response {values!r}")
 
@@ -117,7 +130,8 @@ def _esearch(values: list[Any]) -> None:
         rest = rest[1:]
     if rest[:1] == ["UID"]:
         rest = rest[1:]
-    if len(rest) % 2 or not set(rest[::2]) <= {"MIN", "MAX", "ALL", "COUNT", "MODSEQ"}:
+    names = {"MIN", "MAX", "ALL", "COUNT", "MODSEQ", "PARTIAL", "RELEVANCY"}
+    if len(rest) % 2 or not set(rest[::2]) <= names:
         raise Malformed(f"bad ESEARCH {values!r}")
 
 
@@ -165,7 +179,10 @@ def _item(name: str, value: Any) -> None:
         check_envelope(value)
     elif name in ("BODY", "BODYSTRUCTURE"):
         check_body(value, name == "BODYSTRUCTURE")
-    elif name.startswith(("BODY[", "RFC822")):
+    elif name.startswith("BINARY.SIZE["):
+        if not isinstance(value, int):
+            raise Malformed(f"{name} {value!r}")
+    elif name.startswith(("BODY[", "BINARY[", "RFC822")):
         if value is not None and not isinstance(value, bytes):
             raise Malformed(f"{name} {value!r}")
     else:

@@ -21,6 +21,7 @@ from dovecotpy.search.arrange import sort_messages, thread_messages
 from dovecotpy.search.evaluate import evaluate
 from dovecotpy.search.memory import Memory
 from dovecotpy.storage import errors
+from dovecotpy.storage.annotations import SPECIAL_USE_ENTRY, assignable
 from dovecotpy.storage.driver import Capabilities, Columns, Wait
 from dovecotpy.storage.objectid import email_id, thread_id
 
@@ -136,6 +137,7 @@ class Status(NamedTuple):
     highestmodseq: int
     size: int
     mailbox_id: bytes
+    deleted: int = 0
 
 
 USES = (b"Archive", b"Drafts", b"Junk", b"Sent", b"Trash")
@@ -284,6 +286,12 @@ class ModelMailbox:
         yield 0
         return self.copy(uids, to, move=False)
 
+    def replace(self, uid: int, to: "ModelMailbox", draft: Any) -> Appended:
+        self._message(uid)
+        appended = to.append([draft])
+        self.expunge([uid])
+        return appended
+
     def expunge(self, uids: Sequence[int]) -> Sequence[int]:
         for uid in uids:
             self.box.remove(uid)
@@ -301,8 +309,8 @@ class ModelMailbox:
 
     has_chores = False
 
-    def sort(self, program: Any, uids: Sequence[int]) -> Iterator[Any]:
-        return sort_messages(program, self.columns(), self, Memory(), uids, clock.monotonic)
+    def sort(self, program: Any, uids: Sequence[int], scores: Any = None) -> Iterator[Any]:
+        return sort_messages(program, self.columns(), self, Memory(), uids, clock.monotonic, scores)
 
     def thread(self, algorithm: Any, uids: Sequence[int]) -> Iterator[Any]:
         return thread_messages(algorithm, self.columns(), self, Memory(), uids, clock.monotonic)
@@ -330,6 +338,47 @@ class ModelMailbox:
         self.closed = True
 
 
+class ModelAnnotations:
+    """Metadata in a dict by mailbox."""
+
+    def __init__(self, store: "ModelStore") -> None:
+        self.store = store
+        self.values: dict[object, dict[bytes, bytes]] = {}
+
+    def key(self, name: bytes) -> object:
+        return self.store._find(name).mailbox_id if name else b""
+
+    def get(self, name: bytes) -> dict[bytes, bytes]:
+        found = dict(sorted(self.values.get(self.key(name), {}).items()))
+        uses = self.uses(name) if name else frozenset()
+        found.pop(SPECIAL_USE_ENTRY, None)
+        if uses:
+            found[SPECIAL_USE_ENTRY] = b" ".join(sorted(uses))
+        return found
+
+    def uses(self, name: bytes) -> frozenset[bytes]:
+        told = self.values.get(self.key(name), {}).get(SPECIAL_USE_ENTRY)
+        if told is not None:
+            return frozenset(told.split())
+        given = b" ".join(each.get(SPECIAL_USE_ENTRY, b"") for each in self.values.values()).split()
+        return frozenset({b"\\" + name} if name in USES else ()).difference(given)
+
+    def set(self, name: bytes, changes: Any, most: int) -> None:
+        if not name and any(entry.startswith(b"/shared/") for entry in changes):
+            raise errors.PermissionDenied("Shared entries of the server cannot be set.")
+        after = dict(self.values.get(self.key(name), {}))
+        before = len(after)
+        for entry, value in changes.items():
+            if entry == SPECIAL_USE_ENTRY and name:
+                value = assignable(value or b"") or (b"" if name in USES else None)
+            after.pop(entry, None)
+            if value is not None:
+                after[entry] = value
+        if len(after) > most and len(after) > before:
+            raise errors.LimitReached("Too many metadata entries.", code="METADATA TOOMANY")
+        self.values[self.key(name)] = after
+
+
 class ModelStore:
     """One user's mailboxes; several sessions may share one."""
 
@@ -341,11 +390,11 @@ class ModelStore:
         self._subscriptions: list[bytes] = []
         self._next_uidvalidity = 1001
         self.opened: list[ModelMailbox] = []
+        self.annotations = ModelAnnotations(self)
 
     def mailboxes(self) -> Iterator[Listed]:
         for name in sorted(self.boxes):
-            use = {b"\\" + name} if name in USES else set()
-            yield Listed(name, b".", frozenset(use))
+            yield Listed(name, b".", self.annotations.uses(name))
 
     def _find(self, name: bytes) -> Box:
         if name not in self.boxes:
@@ -409,6 +458,7 @@ class ModelStore:
             box.modseq * box.lasting,
             -1,
             box.mailbox_id,
+            sum(bool(message.flags & 4) for message in box.messages.values()),
         )
 
     def measure(self, name: bytes) -> Iterator[int | None]:

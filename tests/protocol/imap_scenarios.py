@@ -94,6 +94,37 @@ epilogue\r
 """
 
 
+ENCODED = b"""\
+From: joe@example.org\r
+Subject: encoded\r
+MIME-Version: 1.0\r
+Content-Type: multipart/mixed; boundary="b"\r
+\r
+--b\r
+Content-Type: text/plain; charset=utf-8\r
+Content-Transfer-Encoding: quoted-printable\r
+\r
+Gr=C3=BC=C3=9Fe, soft=\r
+ break\r
+--b\r
+Content-Type: application/octet-stream\r
+Content-Transfer-Encoding: base64\r
+\r
+AAECAwo=\r
+--b\r
+Content-Type: application/octet-stream\r
+Content-Transfer-Encoding: x-uuencode\r
+\r
+begin\r
+--b\r
+Content-Type: text/plain\r
+\r
+seven bits\r
+--b--\r
+"""
+"""A message of parts in several transfer encodings, the second with NUL, the third in one that is not known."""
+
+
 def filed(date: int, size: int, *fields: bytes) -> Letter:
     """A message of these header fields, size octets of body, that arrived at a moment."""
     return Letter(
@@ -158,6 +189,7 @@ SCENARIOS: dict[str, dict[bytes, list[Letter]]] = {
     "ten": {b"INBOX": [Letter(plain(number)) for number in range(1, 11)]},
     "rfc": {b"INBOX": [*(Letter(plain(number), bits.SEEN) for number in range(1, 12)), Letter(MINUTES)]},
     "nested": {b"INBOX": [Letter(NESTED)]},
+    "encoded": {b"INBOX": [Letter(ENCODED), Letter(plain(2))]},
     "letters": {b"INBOX": LETTERS},
     "large": {b"INBOX": [Letter(plain(1, 300_000))]},
     "flags": {

@@ -38,6 +38,9 @@ DEFAULTS: dict[str, Value] = {
     "mail_max_message_size": 0,
     "mail_max_keyword_length": 50,
     "imap_append_8bit_headers": "accept",
+    "imap_save_limit": 0,
+    "imap_metadata_max_size": 32768,
+    "imap_metadata_max_entries": 200,
 }
 
 

@@ -51,9 +51,9 @@ def test_answers_are_kept_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
     real = ModelMailbox.sort
 
-    def sort(self: ModelMailbox, program: Any, uids: Any) -> Iterator[Any]:
+    def sort(self: ModelMailbox, program: Any, uids: Any, scores: Any) -> Iterator[Any]:
         asked.append(program)
-        return real(self, program, uids)
+        return real(self, program, uids, scores)
 
     monkeypatch.setattr(ModelMailbox, "sort", sort)
     made = client()

@@ -1,7 +1,8 @@
 """Clients that keep only what they were told: cut off after any octet, they come back and know what is.
 
-Three kinds of client follow one Maildir, which other sessions and other programs change meanwhile: a plain one
-(RFC 3501), one with CONDSTORE, one with QRESYNC (RFC 7162). What each believes is compared with a fresh FETCH.
+Five kinds of client follow one Maildir, which other sessions and other programs change meanwhile: a plain one
+(RFC 3501), one of IMAP4rev2 with UTF8=ACCEPT (RFC 9051), one with CONDSTORE, one with QRESYNC (RFC 7162), and one with UIDONLY besides
+(RFC 9586). What each believes is compared with a fresh FETCH.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ from tests.protocol.imap_transcript import Client, settings
 
 _CODE = re.compile(rb"OK \[HIGHESTMODSEQ (\d+)\]")
 _MODIFIED = re.compile(rb"\[MODIFIED ([0-9:,]+)\]")
+KINDS = ("plain", "rev2", "condstore", "qresync", "uidonly")
+WITHOUT_MODSEQS = ("plain", "rev2")
 _FLAGS = ("\\Seen", "\\Flagged", "\\Answered", "\\Deleted", "$Work")
 
 
@@ -41,7 +44,7 @@ class Lost(Exception):
 
 
 class Follower:
-    """A client with a cache. kind: plain, condstore or qresync."""
+    """A client with a cache. kind: one of KINDS."""
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
@@ -111,7 +114,7 @@ class Follower:
     def hear(self, data: bytes) -> bytes | None:
         tagged = None
         for response in responses(data):
-            tag, values = check(response)
+            tag, values = check(response, utf8=self.kind == "rev2")
             if tag == b"x":
                 tagged = values
                 self._code(values)
@@ -152,9 +155,21 @@ class Follower:
             assert number >= len(self.order), "EXISTS takes messages away"
             self.order += [None] * (number - len(self.order))
         elif word == "EXPUNGE":
-            assert self.kind != "qresync", "EXPUNGE for a client of QRESYNC"
+            assert self.kind not in ("qresync", "uidonly"), "EXPUNGE for a client that wants VANISHED"
             self._forget(self.order.pop(number - 1))
+        elif word == "UIDFETCH":
+            assert self.kind == "uidonly"
+            assert items is not None
+            if number not in self.order:
+                self.order[self.order.index(None)] = number
+            self._fetched(
+                self.order.index(number) + 1,
+                {"UID": number, **dict(zip(items[::2], items[1::2], strict=True))},
+            )
+        elif word == "RECENT":
+            assert self.kind != "rev2", "RECENT in IMAP4rev2"
         elif word == "FETCH":
+            assert self.kind != "uidonly", "FETCH for a client of UIDONLY"
             assert items is not None
             self._fetched(number, dict(zip(items[::2], items[1::2], strict=True)))
 
@@ -166,13 +181,14 @@ class Follower:
             return
         if "FLAGS" in items:
             self._changed.add(uid)
+            assert self.kind != "rev2" or "\\Recent" not in items["FLAGS"], "\\Recent in IMAP4rev2"
             self.flags[uid] = frozenset(map(str, items["FLAGS"])) - {"\\Recent"}
         if "MODSEQ" in items:
             self.modseqs[uid] = items["MODSEQ"][0]
             self._seen_highest = max(self._seen_highest, items["MODSEQ"][0])
 
     def _vanished(self, uids: list[int], *, earlier: bool) -> None:
-        assert self.kind == "qresync", "VANISHED for a client that did not enable it"
+        assert self.kind in ("qresync", "uidonly"), "VANISHED for a client that did not enable it"
         for uid in uids:
             if not earlier:
                 self.order.remove(uid if uid in self.order else None)
@@ -199,6 +215,17 @@ class Follower:
         self.flags.clear()
         self.say("UID FETCH 1:* (FLAGS)")
         self._syncing = False
+
+    def _rev2(self, known: bool, match: bool) -> None:
+        self.say("ENABLE IMAP4rev2 UTF8=ACCEPT")
+        self._plain(known, match)
+
+    def _uidonly(self, known: bool, match: bool) -> None:
+        self.say("ENABLE UIDONLY")
+        if match and not known:
+            self._qresync(known, match)
+        else:
+            self._qresync(known, match=False)
 
     def _condstore(self, known: bool, match: bool) -> None:
         self._syncing = True
@@ -273,7 +300,9 @@ class Follower:
     # At work
 
     def store_silently(self, uid: int, sign: str, flag: str, *, conditional: bool) -> None:
-        condition = f" (UNCHANGEDSINCE {self.highest})" if conditional and self.kind != "plain" else ""
+        condition = (
+            f" (UNCHANGEDSINCE {self.highest})" if conditional and self.kind not in WITHOUT_MODSEQS else ""
+        )
         tagged = self.say(f"UID STORE {uid}{condition} {sign}FLAGS.SILENT ({flag})")
         done = tagged.startswith(b"OK") and not _MODIFIED.search(tagged)
         if done and uid in self.flags and uid not in self._changed:
@@ -285,7 +314,7 @@ class Follower:
         self.say("NOOP")
         if None in self.order:
             last = max((uid for uid in self.order if uid is not None), default=0)
-            self.say(f"UID FETCH {last + 1}:* (FLAGS{'' if self.kind == 'plain' else ' MODSEQ'})")
+            self.say(f"UID FETCH {last + 1}:* (FLAGS{'' if self.kind in WITHOUT_MODSEQS else ' MODSEQ'})")
 
 
 class World(RuleBasedStateMachine):
@@ -296,7 +325,7 @@ class World(RuleBasedStateMachine):
         self.home = Path(tempfile.mkdtemp(prefix="resync-"))
         self.stack = contextlib.ExitStack()
         self.make = self.stack.enter_context(imap_maildir.stores(self.home))
-        self.followers = {kind: Follower(kind) for kind in ("plain", "condstore", "qresync")}
+        self.followers = {kind: Follower(kind) for kind in KINDS}
         self.counter = 0
 
     def teardown(self) -> None:
@@ -364,7 +393,7 @@ class World(RuleBasedStateMachine):
 
     # The clients
 
-    kinds = st.sampled_from(("plain", "condstore", "qresync"))
+    kinds = st.sampled_from(KINDS)
 
     @rule(kind=kinds, known=st.booleans(), match=st.booleans())
     def comes_back(self, kind: str, known: bool, match: bool) -> None:
@@ -430,11 +459,14 @@ class World(RuleBasedStateMachine):
         follower = self._at_work(kind, cut)
         if follower is None:
             return
-        if "VANISHED" in command and kind != "qresync":
+        if "VANISHED" in command and kind not in ("qresync", "uidonly"):
             return
+        if kind == "uidonly":
+            command = command.replace("UID SEARCH 1", "UID SEARCH UID 1")
+            command = "UID " + command if command.startswith(("STORE", "FETCH", "SEARCH")) else command
         if command.startswith(("STORE", "FETCH", "UID SEARCH 1")) and len(follower.order) < 2:
             return
-        if kind == "plain":
+        if kind in WITHOUT_MODSEQS:
             command = command.replace(" MODSEQ", "").replace("HIGHESTMODSEQ", "MESSAGES")
         with contextlib.suppress(Lost):
             if ".SILENT" in command:
@@ -451,6 +483,7 @@ class World(RuleBasedStateMachine):
     def names_numbers_while_a_message_goes(self, kind: str, at: int, command: str) -> None:
         """Expunges may not be told then (RFC 3501 section 7.4.1); what is told must not hide them."""
         follower = self._at_work(kind, None)
+        command = "UID " + command if kind == "uidonly" else command
         if follower is not None and follower.order and self._files():
             self.program_deletes(at)
             follower.say(command)
@@ -481,7 +514,7 @@ class World(RuleBasedStateMachine):
         fresh.say("UID FETCH 1:* (FLAGS MODSEQ)")
         fresh.lose()
         assert follower.flags == fresh.flags
-        if follower.kind != "plain":
+        if follower.kind not in WITHOUT_MODSEQS:
             assert follower.highest <= highest
             assert follower.modseqs == fresh.modseqs
 

@@ -80,6 +80,34 @@ IMAP = (
         ours=True,
         acted_on=True,
     ),
+    Setting(
+        "imap_save_limit",
+        Kind.NUMBER,
+        "0",
+        "I",
+        "Messages that one COPY or APPEND should have at most, told to clients as SAVELIMIT (RFC 9738); ten times as many are refused. 0: no limit.",
+        ours=True,
+        acted_on=True,
+    ),
+    Setting(
+        "imap_metadata_max_size",
+        Kind.SIZE,
+        "32K",
+        "I",
+        "Largest value of a METADATA entry (RFC 5464); values beyond 64K are refused anyway.",
+        unit="octets",
+        ours=True,
+        acted_on=True,
+    ),
+    Setting(
+        "imap_metadata_max_entries",
+        Kind.NUMBER,
+        "200",
+        "I",
+        "METADATA entries of one mailbox, and of the account.",
+        ours=True,
+        acted_on=True,
+    ),
 )
 
 POP3 = (

@@ -11,6 +11,7 @@ from dovecotpy.imap.commands.search import numbers_of
 from dovecotpy.imap.keys import asks_modseq, names_numbers, parse_criteria
 from dovecotpy.imap.searching import found_by
 from dovecotpy.imap.view import Kept, View
+from dovecotpy.search import query as q
 
 if TYPE_CHECKING:
     from dovecotpy.imap.session import ImapSession
@@ -29,6 +30,7 @@ class Matching(NamedTuple):
     """what the client is to call them"""
     modseq: int | None
     """the highest one of them, where the criteria ask for modseqs (RFC 7162 section 3.1.5)"""
+    query: q.Query
     expunges: bool
     """no message was named by number, so that expunges may be told (RFC 7162 section 3.2.10.2)"""
 
@@ -41,7 +43,7 @@ def matching(session: "ImapSession", arguments: Arguments) -> Generator[bytes, N
     found = yield from found_by(session, query)
     modseq = view.highest_of(found) if asks_modseq(query) and found else None
     numbers = found if arguments.by_uid else numbers_of(view, found)
-    return Matching(found, numbers, modseq, not names_numbers(query))
+    return Matching(found, numbers, modseq, query, not names_numbers(query))
 
 
 def kept_answer(

@@ -29,6 +29,7 @@ def copy(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
     if not uids:
         yield from session.complete("No messages copied.")
         return
+    session.bound_saved(len(uids), uids[-session.save_limit] if len(uids) > session.save_limit else None)
     if -1 in places_of(view.columns.uids, uids):
         raise Refused("Some of the requested messages no longer exist.", "EXPUNGEISSUED")
     target, opened = open_target(session, name)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from dovecotpy.imap.arguments import Arguments
+from dovecotpy.imap.dialect import IMAP4REV2
 from dovecotpy.imap.registry import command
 from dovecotpy.imap.wire.tokens import Atom
 
@@ -25,6 +26,6 @@ def enable(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
         before = session.dialect.enabled.copy()
         yield from session.enable(key)
         if key in session.dialect.enabled and key not in before:
-            switched.append(key)
+            switched.append(b"IMAP4rev2" if key == IMAP4REV2 else key)
     yield b" ".join([b"* ENABLED", *switched]) + b"\r\n"
     yield from session.complete("Enabled.")

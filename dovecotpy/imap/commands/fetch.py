@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from dovecotpy.imap.arguments import Arguments
 from dovecotpy.imap.dialect import CONDSTORE, QRESYNC
 from dovecotpy.imap.errors import Mistaken
-from dovecotpy.imap.items import BodyItem, Plan, parse_items
+from dovecotpy.imap.items import BodyItem, Form, Plan, parse_items
+from dovecotpy.imap.partial import PARTIAL, Partial, narrowed, parse_partial
 from dovecotpy.imap.registry import State, Table, command
-from dovecotpy.imap.text import MessageText, whole_text
+from dovecotpy.imap.text import Decoded, MessageText, whole_text
 from dovecotpy.imap.view import View
 from dovecotpy.imap.wire import sequence
 from dovecotpy.ipc.record import Level
@@ -78,7 +79,8 @@ def fetch(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
     plan = parse_items(arguments, session.dialect)
     modifiers = _modifiers(arguments, session)
     units = MODIFIERS.ordered(frozenset(modifiers))
-    added = frozenset((b"UID",)) if arguments.by_uid else frozenset()
+    named = arguments.by_uid and not session.dialect.uidonly
+    added = frozenset((b"UID",)) if named else frozenset()
     plan = plan._replace(simple=plan.simple.union(added, *(unit.adds for _, unit in units)))
     view.spans(ranges, by_uid=arguments.by_uid)
     if b"MODSEQ" in plan.simple:
@@ -149,6 +151,18 @@ def _vanished(asked: Fetching) -> Iterator[bytes]:
     yield from asked.view.vanished_earlier(since, known, 0)
 
 
+def _partial_begins(asked: Fetching) -> Iterator[bytes]:
+    if not asked.by_uid:
+        raise Mistaken("Error in IMAP command FETCH: PARTIAL needs UID FETCH")
+    return iter(())
+
+
+def _only_part(view: View, spans: Spans, value: object) -> Spans:
+    assert isinstance(value, Partial)
+    return narrowed(spans, value)
+
+
+MODIFIERS.add(b"PARTIAL", Modifier(parse_partial, _partial_begins, _only_part), PARTIAL)
 MODIFIERS.add(
     b"CHANGEDSINCE",
     Modifier(Arguments.modseq, _changed_since, _only_changed, frozenset((b"MODSEQ",))),
@@ -167,6 +181,7 @@ class _Fetch:
         self.items = plan.items
         self.items_when_changed = plan._replace(simple=plan.simple | view.flag_items).items
         self.missing = False
+        self.word = view.fetch_word
         self._stored = {
             name: item.with_options.get(plan.options.get(name, frozenset()), name)
             for name, item in self.items
@@ -175,7 +190,7 @@ class _Fetch:
         self.fields = _field_lists(plan)
         """Sections that the store's caches answer, if they answer all, and what the store calls them."""
         only = plan.sections[0] if len(plan.sections) == 1 else None
-        self.whole = only.label if only is not None and only.section == WHOLE and not only.partial else None
+        self.whole = only.label if only is not None and _is_whole(only) else None
         """The label of the only section, if that is the message as it is."""
 
     def without_sections(self, spans: Spans) -> Iterator[bytes]:
@@ -216,7 +231,8 @@ class _Fetch:
             columns = self._columns(start, end, values)
             if not self._misses(columns, values):
                 alone = len(values) == 1 and (self.fields or columns[-1][1] in values.values())
-                return (_spliced if alone else _filled)(range(start + 1, end + 1), columns)
+                numbers = uids if self.view.dialect.uidonly else range(start + 1, end + 1)
+                return (_spliced if alone else _filled)(self.word, numbers, columns)
         return b"".join(
             self._line(uid, {item: column[at] for item, column in values.items()})
             for at, uid in enumerate(uids)
@@ -248,7 +264,10 @@ class _Fetch:
         if pieces is None:
             self.missing = True
             return b""
-        return b"* %d FETCH (%b)\r\n" % (self.view.index(uid) + 1, b" ".join(pieces))
+        return b"* %d %b (%b)\r\n" % (self._number(uid), self.word, b" ".join(pieces))
+
+    def _number(self, uid: int) -> int:
+        return self.view.number(self.view.index(uid))
 
     def _pieces(
         self, uid: int, values: Mapping[bytes, bytes | None], *, with_flags: bool = False
@@ -347,7 +366,7 @@ class _Fetch:
                     self.missing = True
                     continue
                 pieces.append(label)
-                number = self.view.index(uid) + 1
+                number = self._number(uid)
                 if body.size > TOGETHER:
                     yield b"".join(ready)
                     ready, size = [], 0
@@ -358,7 +377,8 @@ class _Fetch:
                     text = whole_text(body)
                 finally:
                     body.close()
-                ready += (b"* %d FETCH (%b {%d}\r\n" % (number, b" ".join(pieces), len(text)), text, b")\r\n")
+                head = b"* %d %b (%b {%d}\r\n" % (number, self.word, b" ".join(pieces), len(text))
+                ready += (head, text, b")\r\n")
                 size += len(text)
                 if size >= TOGETHER:
                     yield b"".join(ready)
@@ -390,32 +410,46 @@ class _Fetch:
         if body is None:
             self.missing = True
             return
-        yield from self._response(self.view.index(uid) + 1, pieces, body)
+        yield from self._response(self._number(uid), pieces, body)
 
     def _sections(self, number: int, pieces: list[bytes], text: MessageText) -> Iterator[bytes]:
         """One FETCH response with sections: nothing of it is sent before all of them were found."""
-        found = []
+        found: list[tuple[BodyItem, Value]] = []
         for item in self.plan.sections:
-            value = yield from paused(text.find(item.section, item.partial), b"")
+            value: Value
+            if item.form is Form.STORED:
+                value = yield from paused(text.find(item.section, item.partial), b"")
+            else:
+                value = yield from paused(text.decoded(item.section, item.partial), b"")
             found.append((item, value))
-        head = b"* %d FETCH (%b" % (number, b" ".join(pieces))
+        head = b"* %d %b (%b" % (number, self.word, b" ".join(pieces))
         if pieces:
             head += b" "
         if sum(map(_size, found)) <= SMALL:
-            body = [b"%b %b" % (item.label, _literal(text, value)) for item, value in found]
+            body = [b"%b %b" % (item.label, _literal(text, item, value)) for item, value in found]
             yield head + b" ".join(body) + b")\r\n"
             return
         self.session.within_literal = True
         separator = head
         for item, value in found:
-            if isinstance(value, Span):
+            if isinstance(value, Decoded) and item.form is Form.DECODED:
+                yield b"%b%b %b" % (separator, item.label, _announced(value))
+                yield from value.chunks()
+            elif isinstance(value, Span):
                 yield b"%b%b {%d}\r\n" % (separator, item.label, value.end - value.start)
                 yield from text.chunks(value)
             else:
-                yield separator + b"%b %b" % (item.label, _literal(text, value))
+                yield separator + b"%b %b" % (item.label, _literal(text, item, value))
             separator = b" "
         self.session.within_literal = False
         yield b")\r\n"
+
+
+def _is_whole(item: BodyItem) -> bool:
+    return item.section == WHOLE and not item.partial and item.form is Form.STORED
+
+
+Value = Span | Decoded | bytes | None
 
 
 def _field_lists(plan: Plan) -> list[tuple[BodyItem, bytes]]:
@@ -449,33 +483,44 @@ def _literal_of(item: BodyItem) -> Callable[[bytes | None], bytes | None]:
     return literal
 
 
-def _size(found: tuple[BodyItem, Span | bytes | None]) -> int:
-    value = found[1]
+def _size(found: tuple[BodyItem, Value]) -> int:
+    item, value = found
+    if isinstance(value, Decoded):
+        return value.size if item.form is Form.DECODED else 0
     if isinstance(value, Span):
         return value.end - value.start
     return len(value) if value else 0
 
 
-def _literal(text: MessageText, value: Span | bytes | None) -> bytes:
+def _announced(value: Decoded) -> bytes:
+    """The beginning of a literal, or of a literal8 where a literal cannot hold it (RFC 3516 section 4.3)."""
+    return (b"~{%d}\r\n" if value.has_nul else b"{%d}\r\n") % value.size
+
+
+def _literal(text: MessageText, item: BodyItem, value: Value) -> bytes:
+    if item.form is Form.DECODED_SIZE:
+        return b"%d" % (value.size if isinstance(value, Decoded) else 0)
     if value is None:
         return b"NIL"
+    if isinstance(value, Decoded):
+        return _announced(value) + b"".join(value.chunks())
     octets = text.whole(value) if isinstance(value, Span) else value.replace(b"\0", b"\x80")
     return b"{%d}\r\n%b" % (len(octets), octets)
 
 
-def _filled(numbers: Sequence[int], columns: Sequence[tuple[bytes, Sequence[object]]]) -> bytes:
+def _filled(word: bytes, numbers: Sequence[int], columns: Sequence[tuple[bytes, Sequence[object]]]) -> bytes:
     """The responses of many messages: one format, filled in at C speed."""
-    line = b"* %d FETCH (" + b" ".join([form for form, _ in columns]) + b")\r\n"
+    line = b"* %d " + word + b" (" + b" ".join([form for form, _ in columns]) + b")\r\n"
     return line * len(numbers) % _rows(numbers, columns)
 
 
-def _spliced(numbers: Sequence[int], columns: Sequence[tuple[bytes, Sequence[object]]]) -> bytes:
+def _spliced(word: bytes, numbers: Sequence[int], columns: Sequence[tuple[bytes, Sequence[object]]]) -> bytes:
     """As _filled, faster where the values of the last column are long and the others are not: they are not looked into."""
     forms = b" ".join([form for form, _ in columns])
-    line = b"* %d FETCH (" + forms.removesuffix(b"%b") + b"\0"
+    line = b"* %d " + word + b" (" + forms.removesuffix(b"%b") + b"\0"
     heads = (line * len(numbers) % _rows(numbers, columns[:-1])).split(b"\0")
     if len(heads) != len(numbers) + 1 or not forms.endswith(b"%b"):
-        return _filled(numbers, columns)
+        return _filled(word, numbers, columns)
     pieces: list[object] = [b")\r\n"] * (3 * len(numbers))
     pieces[0::3] = heads[:-1]
     pieces[1::3] = columns[-1][1]

@@ -5,7 +5,7 @@ Attributes of CHILDREN (RFC 3348) and of SPECIAL-USE (RFC 6154) are told unasked
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from dovecotpy import clock
@@ -22,8 +22,11 @@ from dovecotpy.imap.list_options import (
     Value,
 )
 from dovecotpy.imap.listing import NO_MAILBOX, Patterns, Row, chosen, line, subscribed, universe
+from dovecotpy.imap.names import pattern as normal_form
+from dovecotpy.imap.names import quoted
 from dovecotpy.imap.registry import command
 from dovecotpy.imap.wire.pattern import MAX_PATTERN
+from dovecotpy.imap.wire.response import string
 from dovecotpy.imap.wire.tokens import Atom, String
 
 if TYPE_CHECKING:
@@ -76,8 +79,15 @@ def list_subscribed(session: "ImapSession", arguments: Arguments) -> Iterator[by
     if not pattern:
         yield _root(session, reference, b"LSUB")
     else:
-        rows = [Row(name, _separator(session, name), frozenset()) for name in session.store.subscriptions()]
-        lines = [line(b"LSUB", row) for row in subscribed(rows, Patterns([reference + pattern]))]
+        rows = [
+            Row(session.shown(name), _separator(session, name), frozenset())
+            for name in session.store.subscriptions()
+        ]
+        quote = quoted if session.dialect.utf8 else string
+        lines = [
+            line(b"LSUB", row, quote=quote)
+            for row in subscribed(rows, _compiled(session, [reference + pattern]))
+        ]
         for at in range(0, len(lines), LINES):
             yield b"".join(lines[at : at + LINES])
     yield from session.complete("Lsub completed.")
@@ -172,15 +182,18 @@ def _answer(session: "ImapSession", request: Request) -> Iterator[bytes]:
     lines: list[bytes] = []
     more = [(option.lines, value) for option, value in request.returns.values() if option.lines is not None]
     criteria = sorted(request.criteria)
+    extended = request.extended or session.dialect.rev2
+    quote = quoted if session.dialect.utf8 else string
+    stored: dict[bytes, bytes] = {}
     began = clock.monotonic()
-    for row in _rows(session, request):
+    for row in _rows(session, request, stored):
         if row is None:
             yield b""
             continue
-        lines.append(line(b"LIST", row if request.extended else _plain(row), criteria))
+        lines.append(line(b"LIST", row if extended else _plain(row), criteria, quote=quote))
         if row.attributes.isdisjoint(NO_MAILBOX):
             for tell, value in more:
-                for piece in tell(session, row.name, value):
+                for piece in tell(session, stored.get(row.name, row.name), value):
                     lines.append(piece)
                     if not piece:
                         yield b"".join(lines)
@@ -193,16 +206,32 @@ def _answer(session: "ImapSession", request: Request) -> Iterator[bytes]:
         yield b"".join(lines)
 
 
-def _rows(session: "ImapSession", request: Request) -> Iterator[Row | None]:
+def _rows(session: "ImapSession", request: Request, stored: dict[bytes, bytes]) -> Iterator[Row | None]:
+    """What is told, under the names that the client is shown. stored: gets the names that are others in the store."""
     uses = frozenset() if session.dialect.offers(SPECIAL_USE) else USES
-    boxes = (
+    boxes: Iterable[Row] = (
         Row(box.name, box.separator, box.attributes.difference(uses)) for box in session.store.mailboxes()
     )
     marks = [option.marks(session) for option, _ in request.returns.values() if option.marks is not None]
     separators = {name: _separator(session, name) for marked in marks for name in marked}
-    patterns = Patterns([request.reference + pattern for pattern in request.patterns if pattern])
+    if session.dialect.utf8:
+        boxes = [row._replace(name=_shown(session, row.name, stored)) for row in boxes]
+        marks = [{_shown(session, name, stored): each for name, each in marked.items()} for marked in marks]
+        separators = {session.shown(name): separator for name, separator in separators.items()}
+    patterns = _compiled(session, [request.reference + each for each in request.patterns if each])
     everything = universe(boxes, marks, separators)
     return chosen(everything, patterns, list(request.criteria.values()), recursive=request.recursive)
+
+
+def _compiled(session: "ImapSession", patterns: list[bytes]) -> Patterns:
+    return Patterns(list(map(normal_form, patterns)) if session.dialect.utf8 else patterns)
+
+
+def _shown(session: "ImapSession", name: bytes, stored: dict[bytes, bytes]) -> bytes:
+    shown = session.shown(name)
+    if shown != name:
+        stored[shown] = name
+    return shown
 
 
 def _plain(row: Row) -> Row:

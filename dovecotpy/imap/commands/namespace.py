@@ -28,7 +28,7 @@ def namespace(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
 def _kind(session: "ImapSession", kind: str) -> bytes:
     """One of the three lists. 1.x calls other users' namespaces `shared`, shared ones `public`."""
     pairs = [
-        b"(" + string(space.prefix) + b" " + string(space.separator) + b")"
+        b"(" + session.rendered(space.prefix) + b" " + string(space.separator) + b")"
         for space in session.store.namespaces
         if space.type == kind and not space.hidden
     ]

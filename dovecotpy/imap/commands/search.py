@@ -13,7 +13,8 @@ from dovecotpy.imap.arguments import Arguments
 from dovecotpy.imap.errors import Refused
 from dovecotpy.imap.keys import asks_modseq, names_numbers, parse_keys
 from dovecotpy.imap.registry import State, command
-from dovecotpy.imap.returns import Result, parse_returns
+from dovecotpy.imap.relevancy import relevancy
+from dovecotpy.imap.returns import Result, Returns, parse_returns
 from dovecotpy.imap.searching import found_by
 from dovecotpy.imap.view import View
 from dovecotpy.storage.errors import StoreError
@@ -32,6 +33,8 @@ def search(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
     started = clock.monotonic()
     view = session.selected
     returns = parse_returns(arguments, session.dialect.disabled)
+    if returns is None and session.dialect.rev2:
+        returns = Returns({b"ALL": True})
     try:
         view.look()
         query = parse_keys(arguments, view)
@@ -40,7 +43,10 @@ def search(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
         if returns is not None and returns.save:
             view.saved = array("I")
         raise
-    result = Result(found, found if arguments.by_uid else numbers_of(view, found))
+    scored = None
+    if returns is not None and returns.relevancy:
+        scored = yield from relevancy(session, arguments, query, found)
+    result = Result(found, found if arguments.by_uid else numbers_of(view, found), scores=scored)
     modseq = None
     returned = found if returns is None else returns.returned(result)
     if returned and asks_modseq(query):

@@ -16,6 +16,8 @@ from dovecotpy.storage import flags as bits
 if TYPE_CHECKING:
     from dovecotpy.imap.session import ImapSession
 
+FILTER_VALUES = b"/private/filters/values/"
+"""The entry of a filter among those of the server (RFC 5466 section 3.2)."""
 _UNSEEN = bytes(not value & bits.SEEN for value in range(256))
 
 
@@ -34,10 +36,11 @@ def examine(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
 def _open(session: "ImapSession", arguments: Arguments, *, writable: bool) -> Iterator[bytes]:
     """Whatever was selected before is left, also if this fails (RFC 3501 section 6.3.1)."""
     name = session.mailbox_name(arguments)
+    given = session.given_name
     parameters = parse_parameters(session, arguments)
     if session.view is not None:
         session.leave_mailbox()
-        if session.dialect.offers(CONDSTORE):
+        if session.dialect.offers(CONDSTORE) or session.dialect.rev2:
             yield untagged(b"OK", "Previous mailbox closed.", "CLOSED")
     units = SELECT_PARAMETERS.ordered(frozenset(parameters))
     for _, unit in units:
@@ -48,8 +51,11 @@ def _open(session: "ImapSession", arguments: Arguments, *, writable: bool) -> It
     except BaseException:
         mailbox.close()
         raise
+    view.filter_value = lambda name: session.store.annotations.get(b"").get(FILTER_VALUES + name)
     session.view = view
     yield describe(view)
+    if session.dialect.rev2:
+        yield session.list_line(name, given)
     for parameter, unit in units:
         if unit.opened is not None:
             yield from unit.opened(view, parameters[parameter])
@@ -62,10 +68,10 @@ def describe(view: View) -> bytes:
     columns = view.columns
     pieces = [
         view.flags_response(),
-        b"* %d EXISTS\r\n* %d RECENT\r\n" % (len(view.uids), len(view.recent)),
+        view.counts(),
     ]
     unseen = columns.flags.tobytes().translate(_UNSEEN).find(1)
-    if unseen >= 0:
+    if unseen >= 0 and not view.dialect.uidonly and not view.dialect.rev2:
         pieces.append(untagged(b"OK", "First unseen.", f"UNSEEN {unseen + 1}"))
     pieces.append(untagged(b"OK", "UIDs valid", f"UIDVALIDITY {columns.uidvalidity}"))
     pieces.append(untagged(b"OK", "Predicted next UID", f"UIDNEXT {columns.uidnext}"))

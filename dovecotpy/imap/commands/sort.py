@@ -1,4 +1,4 @@
-"""SORT and UID SORT (RFC 5256 section 3, RFC 5957)."""
+"""SORT and UID SORT (RFC 5256 section 3, RFC 5957), with RETURN (RFC 5267 section 3)."""
 
 from __future__ import annotations
 
@@ -10,14 +10,20 @@ from dovecotpy import clock
 from dovecotpy.imap.arguments import Arguments
 from dovecotpy.imap.commands.arranged import keep_answer, kept_answer, matching, tell
 from dovecotpy.imap.commands.search import PIECE, words
-from dovecotpy.imap.registry import State, command
+from dovecotpy.imap.errors import Refused
+from dovecotpy.imap.fuzzy import FUZZY
+from dovecotpy.imap.registry import State, command, extension
+from dovecotpy.imap.relevancy import relevancy
+from dovecotpy.imap.returns import ESORT, Result, Returns, parse_returns
 from dovecotpy.imap.searching import answer_of
 from dovecotpy.imap.wire.tokens import Atom
 from dovecotpy.search.sort import Criterion, Key, Program
+from dovecotpy.storage.errors import StoreError
 
 if TYPE_CHECKING:
     from dovecotpy.imap.session import ImapSession
 
+I18N = extension("I18NLEVEL=1")
 _KEYS = {key.value: key for key in Key}
 
 
@@ -26,24 +32,69 @@ _KEYS = {key.value: key for key in Key}
 def sort(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
     """Tell the messages that match all keys, in the order of the criteria."""
     started = clock.monotonic()
-    program = _program(arguments)
-    uids, numbers, modseq, expunges = yield from matching(session, arguments)
+    returns = parse_returns(arguments, session.dialect.disabled, ESORT)
+    program = _program(arguments, session.dialect.disabled)
+    try:
+        uids, numbers, modseq, query, expunges = yield from matching(session, arguments)
+        scores = None
+        if (returns is not None and returns.relevancy) or _by_relevancy(program):
+            scores = yield from relevancy(session, arguments, query, uids)
+        if returns is not None:
+            steps = session.selected.mailbox.sort(program, uids, scores)
+            ordered = (yield from answer_of(session, steps)).uids
+            told = ordered if arguments.by_uid else _renumbered(uids, numbers, ordered)
+            result = Result(ordered, told, is_sorted=False, scores=scores)
+            yield from _tell_returns(session, returns, result, modseq, by_uid=arguments.by_uid)
+            taken = clock.monotonic() - started
+            yield from session.complete(f"Sort completed ({taken:.3f} secs).", expunges=expunges)
+            return
+    except (Refused, StoreError):
+        if returns is not None and returns.save:
+            session.selected.saved = array("I")
+        raise
     view = session.selected
     key = ("SORT", arguments.by_uid, program, modseq)
-    rendered = kept_answer(view, key, uids, numbers)
+    rendered = kept_answer(view, key, uids, numbers) if scores is None else None
     if rendered is not None:
         yield rendered
     else:
-        ordered = (yield from answer_of(session, view.mailbox.sort(program, uids))).uids
+        ordered = (yield from answer_of(session, view.mailbox.sort(program, uids, scores))).uids
         told = ordered if arguments.by_uid else _renumbered(uids, numbers, ordered)
         rendered = yield from tell(session, _response(told, modseq))
-        if rendered is not None and all(criterion.key is not Key.SIZE for criterion in program):
+        if (
+            rendered is not None
+            and scores is None
+            and all(criterion.key is not Key.SIZE for criterion in program)
+        ):
             keep_answer(view, key, uids, numbers, rendered)
     taken = clock.monotonic() - started
     yield from session.complete(f"Sort completed ({taken:.3f} secs).", expunges=expunges)
 
 
-def _program(arguments: Arguments) -> Program:
+def _by_relevancy(program: Program) -> bool:
+    return any(criterion.key is Key.RELEVANCY for criterion in program)
+
+
+def _tell_returns(
+    session: "ImapSession",
+    returns: Returns,
+    result: Result,
+    modseq: int | None,
+    *,
+    by_uid: bool,
+) -> Iterator[bytes]:
+    """The ESEARCH response to a SORT with return options."""
+    view = session.selected
+    if modseq is not None:
+        returned = returns.returned(result)
+        modseq = view.highest_of(returned) if returned else None
+    if returns.save:
+        view.saved = returns.returned(result)
+    pieces = returns.response(session.tag, result, by_uid=by_uid, modseq=modseq)
+    yield from session.in_one_response(pieces)
+
+
+def _program(arguments: Arguments, disabled: frozenset[bytes]) -> Program:
     """The parenthesised criteria; one that stands there twice counts once."""
     program: dict[Key, Criterion] = {}
     reverse = False
@@ -52,7 +103,7 @@ def _program(arguments: Arguments) -> Program:
         if name == b"REVERSE" and not reverse:
             reverse = True
             continue
-        if name not in _KEYS:
+        if name not in _KEYS or (name == b"RELEVANCY" and FUZZY in disabled):
             raise arguments.wrong("Unknown sort criterion." if name else "Invalid arguments.")
         program.setdefault(_KEYS[name], Criterion(_KEYS[name], reverse))
         reverse = False

@@ -30,7 +30,7 @@ def thread(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]:
     algorithm = _ALGORITHMS.get(name)
     if algorithm is None or b"THREAD=" + name in session.dialect.disabled:
         raise arguments.wrong("Unknown thread algorithm.")
-    uids, numbers, _, expunges = yield from matching(session, arguments)
+    uids, numbers, _, _, expunges = yield from matching(session, arguments)
     view = session.selected
     key = ("THREAD", arguments.by_uid, algorithm)
     rendered = kept_answer(view, key, uids, numbers)

@@ -39,6 +39,7 @@ from typing import NamedTuple, TypeAlias
 from dovecotpy.imap.wire.tokens import (
     MAX_ARGUMENTS,
     Atom,
+    Binary,
     ParseError,
     Streamed,
     String,
@@ -50,6 +51,8 @@ from dovecotpy.imap.wire.tokens import (
 MAX_TAG = 256
 """Octets of a tag; longer ones are answered with BAD."""
 MAX_LITERAL_DIGITS = 20
+MAX_UNASKED = 4096
+"""Octets of a literal that is not synchronizing under LITERAL- (RFC 7888 section 5)."""
 CHUNK = 65536
 """Largest piece of a streamed literal, in octets."""
 _TAG_FORBIDDEN = b"*%+"
@@ -99,8 +102,13 @@ class LiteralStart(NamedTuple):
     tag: bytes
     name: bytes
     arguments: list[Token]
+    """those before it; the last is a list that is still open, if the literal stands in that"""
     size: int
     synchronizing: bool
+    inside: bool = False
+    """it stands in a list"""
+    binary: bool = False
+    """it is a literal8"""
 
 
 class LiteralData(NamedTuple):
@@ -113,11 +121,12 @@ Event: TypeAlias = NeedLiteral | Command | Bad | LineTooLong | LiteralTooLarge |
 
 
 class _Announced(NamedTuple):
-    """`{size}` or `{size+}` at the end of a line; `start` is the place of the brace."""
+    """`{size}` or `{size+}` at the end of a line, of a literal8 with `~` in front; `start` is where it begins."""
 
     start: int
     size: int
     synchronizing: bool
+    binary: bool
 
 
 class CommandParser:
@@ -126,7 +135,9 @@ class CommandParser:
     max_line: octets of a command's lines, without CRLF and literals. max_literal, max_literals: octets of one
     literal, of all literals of a command. longer: for commands by name, another max_line (AUTHENTICATE with
     an initial response). streams: for commands by name, after how many arguments a literal outside lists
-    comes in pieces (`{b"APPEND": 1}`).
+    comes in pieces, and one in a list behind the word CATENATE or UTF8 (RFC 4469, RFC 6855). max_unasked: octets of a literal
+    that is not synchronizing, -1 for none at all; None: as many as of the others. binary: commands that may
+    have a literal8. Commands by UID are named with that word in front.
     """
 
     def __init__(
@@ -137,6 +148,8 @@ class CommandParser:
         *,
         longer: Mapping[bytes, int] = _NEVER,
         streams: Mapping[bytes, int] = _NEVER,
+        max_unasked: int | None = None,
+        binary: frozenset[bytes] = frozenset(),
     ) -> None:
         self.max_line = max_line
         self.max_literal = max_literal
@@ -145,6 +158,11 @@ class CommandParser:
         self._shortest = min([max_line, *longer.values()])
         """no line is too long below this, whatever its command"""
         self._streams = streams
+        self._max_unasked = max_unasked
+        self.utf8 = False
+        """from the next command on, quoted strings must be UTF-8"""
+        self._may_be_binary = binary
+        self._is_binary = False
         self._buffer = bytearray()
         self._scanned = 0
         self._step: Step = CommandParser._next_line
@@ -280,7 +298,7 @@ class CommandParser:
             rest = self._begin(line if announced is None else line[: announced.start])
             if announced is None and not rest.translate(None, _PLAIN):
                 return self._plain(rest)
-            self._tokenizer = Tokenizer()
+            self._tokenizer = Tokenizer(utf8=self.utf8)
         else:
             rest = line if announced is None else line[: announced.start]
         if announced is None and line[-1:] == b"}" and line.rpartition(b" ")[2][:1] == b"{":
@@ -324,21 +342,35 @@ class CommandParser:
         assert tokenizer is not None
         if tokenizer.adjacent:
             raise ParseError("Invalid literal size")
-        after = self._streams.get(self._name)
-        if after is not None and not tokenizer.depth and len(tokenizer.arguments) >= after:
+        limit = self._max_unasked
+        if limit is not None and not announced.synchronizing and announced.size > limit:
+            return self._too_large(announced)
+        arguments = tokenizer.outermost
+        name = self._name
+        if name == b"UID" and arguments and isinstance(arguments[0], Atom):
+            name = b"UID " + arguments[0].upper()
+        if announced.binary and name not in self._may_be_binary:
+            raise ParseError("Invalid literal size")
+        after = self._streams.get(name)
+        inside = tokenizer.depth > 0
+        if after is not None and len(arguments) >= after and (not inside or _is_catenated(tokenizer)):
             self._announced = announced
             self._step = CommandParser._unanswered
             return LiteralStart(
-                self._tag, self._name, tokenizer.arguments, announced.size, announced.synchronizing
+                self._tag, name, arguments, announced.size, announced.synchronizing, inside, announced.binary
             )
         self._literal_octets += announced.size
         if announced.size > self.max_literal or self._literal_octets > self.max_literals:
-            event = LiteralTooLarge(self._tag, announced.size, announced.synchronizing)
-            self._abandon(announced)
-            return event
+            return self._too_large(announced)
         self._awaited = announced.size
+        self._is_binary = announced.binary
         self._step = CommandParser._collect
         return NeedLiteral(announced.size, announced.synchronizing)
+
+    def _too_large(self, announced: _Announced) -> LiteralTooLarge:
+        event = LiteralTooLarge(self._tag, announced.size, announced.synchronizing)
+        self._abandon(announced)
+        return event
 
     def _unanswered(self) -> Event | bool | None:
         raise ValueError("a LiteralStart was not answered")
@@ -353,9 +385,9 @@ class CommandParser:
         self._step = CommandParser._next_line
         assert self._tokenizer is not None
         try:
-            if b"\0" in value:
+            if b"\0" in value and not self._is_binary:
                 raise ParseError("Invalid characters in string")
-            self._tokenizer.literal(String(value))
+            self._tokenizer.literal(Binary(value) if self._is_binary else String(value))
         except ParseError as error:
             return self._bad_after_literal(error)
         return True
@@ -443,6 +475,13 @@ _TAIL = MAX_LITERAL_DIGITS + 8
 _PLAIN = bytes(octet for octet in range(0x20, 0x7F) if octet not in _SPECIAL)
 
 
+def unasked(disabled: frozenset[bytes]) -> int | None:
+    """The `max_unasked` of a server with these extensions switched off: LITERAL+, else LITERAL-, else neither."""
+    if b"LITERAL+" not in disabled:
+        return None
+    return -1 if b"LITERAL-" in disabled else MAX_UNASKED
+
+
 def _announcement(line: bytes) -> _Announced | None:
     """The literal that a line ends in. Raises nothing; a brace with no number in it is not one."""
     start = line.rfind(b"{")
@@ -454,7 +493,22 @@ def _announcement(line: bytes) -> _Announced | None:
         digits = digits[:-1]
     if not digits.isdigit() or len(digits) > MAX_LITERAL_DIGITS:
         return None
-    return _Announced(start, int(digits), synchronizing)
+    binary = line[start - 1 : start] == b"~" and line[start - 2 : start - 1] in (b"", b" ", b"(")
+    return _Announced(start - binary, int(digits), synchronizing, binary)
+
+
+def _is_catenated(tokenizer: Tokenizer) -> bool:
+    """Whether the open list stands behind the word CATENATE, or UTF8, also in such a list."""
+    word = _word_before(tokenizer.outermost)
+    if tokenizer.depth == 1:
+        return word in (b"CATENATE", b"UTF8")
+    return tokenizer.depth == 2 and word == b"CATENATE" and _word_before(tokenizer.enclosing) == b"UTF8"
+
+
+def _word_before(arguments: list[Token]) -> bytes:
+    """The word in front of the last argument, in capitals."""
+    word = arguments[-2] if len(arguments) > 1 else None
+    return word.upper() if isinstance(word, Atom) else b""
 
 
 def _tag_of(line: bytes) -> bytes:

@@ -30,6 +30,12 @@ class String(bytes):
     __slots__ = ()
 
 
+class Binary(String):
+    """The value of a literal8, which may hold NUL (RFC 3516 section 4.4, RFC 4466 section 4)."""
+
+    __slots__ = ()
+
+
 class Streamed:
     """Stands where a literal was that went to the session in pieces. `size`: its octets."""
 
@@ -61,9 +67,11 @@ def _is_flag(word: bytes) -> bool:
 class Tokenizer:
     """Collects the arguments of one command."""
 
-    __slots__ = ("arguments", "count", "_stack", "adjacent")
+    __slots__ = ("arguments", "count", "_stack", "_utf8", "adjacent")
 
-    def __init__(self) -> None:
+    def __init__(self, *, utf8: bool = False) -> None:
+        self._utf8 = utf8
+        """quoted strings must be UTF-8 (RFC 6855 section 3)"""
         self.arguments: list[Token] = []
         self.count = 0
         self._stack: list[list[Token]] = []
@@ -74,6 +82,16 @@ class Tokenizer:
     def depth(self) -> int:
         """Lists that are open now."""
         return len(self._stack)
+
+    @property
+    def outermost(self) -> list[Token]:
+        """The arguments so far, the last of them being a list that is open."""
+        return self._stack[0] if self._stack else self.arguments
+
+    @property
+    def enclosing(self) -> list[Token]:
+        """The list that the innermost open one stands in."""
+        return self._stack[-1] if self._stack else []
 
     def literal(self, value: String | Streamed) -> None:
         """Add a literal's value. Raises ParseError past the budget."""
@@ -139,6 +157,11 @@ class Tokenizer:
             value, end = _unescape(data, at)
         if b"\0" in value or b"\r" in value:
             raise ParseError("Invalid characters in string")
+        if self._utf8 and not value.isascii():
+            try:
+                value.decode("utf-8")
+            except UnicodeDecodeError:
+                raise ParseError("Invalid UTF-8 in string") from None
         self._add(String(value))
         self.adjacent = True
         return end + 1

@@ -32,6 +32,7 @@ DEFAULTS: dict[str, Value] = {
     "login_greeting": "Dovecot ready.",
     "login_greeting_capability": True,
     "imap_capability": "",
+    "imap_disabled_extensions": (),
     "disable_plaintext_auth": True,
     "ssl": "no",
     "ssl_min_protocol": "TLSv1.2",

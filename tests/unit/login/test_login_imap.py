@@ -133,10 +133,18 @@ def started(talk: ImapLogin) -> ImapLogin:
 
 SIMPLE = """
 C: a1 CAPABILITY
-S: * CAPABILITY IMAP4rev1 LITERAL+ SASL-IR ID STARTTLS LOGINDISABLED
+S: * CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ SASL-IR ID LANGUAGE STARTTLS LOGINDISABLED
 S: a1 OK Capability completed.
 C: a2 noop
 S: a2 OK NOOP completed.
+C: l1 LANGUAGE
+S: * LANGUAGE (EN i-default)
+S: l1 OK Languages listed.
+C: l2 LANGUAGE de en-GB
+S: * LANGUAGE (EN)
+S: l2 OK Now speaking English.
+C: l3 LANGUAGE mul
+S: l3 NO Unsupported language.
 C: a3 ID NIL
 S: * ID NIL
 S: a3 OK ID completed.
@@ -190,7 +198,7 @@ S: a2 OK Begin TLS negotiation now.
 A: StartTls
 ! tls
 C: a3 CAPABILITY
-S: * CAPABILITY IMAP4rev1 LITERAL+ SASL-IR ID AUTH=PLAIN AUTH=LOGIN
+S: * CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ SASL-IR ID LANGUAGE AUTH=PLAIN AUTH=LOGIN
 S: a3 OK Capability completed.
 C: a4 STARTTLS
 S: a4 BAD TLS is already active.
@@ -315,7 +323,7 @@ def test_conversation(transcript: str, peer: Peer) -> None:
 def test_greetings() -> None:
     talk = session()
     talk.start()
-    words = b"IMAP4rev1 LITERAL+ SASL-IR ID STARTTLS LOGINDISABLED"
+    words = b"IMAP4rev1 IMAP4rev2 LITERAL+ SASL-IR ID LANGUAGE STARTTLS LOGINDISABLED"
     assert talk.take_output() == b"* OK [CAPABILITY " + words + b"] Dovecot ready.\r\n"
     bare = session(login_greeting_capability=False, login_greeting="Hello \N{SNOWMAN}")
     bare.start()
@@ -328,6 +336,25 @@ def test_imap_capability_replaces_the_list() -> None:
     assert b"[CAPABILITY IMAP4rev1 IDLE AUTH=PLAIN AUTH=LOGIN]" in talk.take_output()
 
 
+def test_what_is_switched_off_is_not_there() -> None:
+    off = ("literal+", "language", "binary")
+    transcript = """
+    C: a1 CAPABILITY
+    S: * CAPABILITY IMAP4rev1 SASL-IR ID LITERAL- AUTH=PLAIN AUTH=LOGIN
+    S: a1 OK Capability completed.
+    C: a2 LANGUAGE EN
+    S: a2 BAD Error in IMAP command received by server.
+    """
+    play(transcript, started(session(NEAR, imap_disabled_extensions=off, ssl="no")))
+
+
+def test_a_literal_that_was_not_asked_for_is_short_under_literal_minus() -> None:
+    talk = started(session(NEAR, imap_disabled_extensions=("literal+",), ssl="no"))
+    talk.feed(b"a LOGIN {5000+}\r\n")
+    drain(talk)
+    assert b"BYE Literal size too large" in talk.take_output()
+
+
 def test_without_tls_there_is_no_starttls() -> None:
     play("C: a STARTTLS\nS: a BAD TLS support isn't enabled.", started(session(ssl="no")))
 
@@ -335,7 +362,7 @@ def test_without_tls_there_is_no_starttls() -> None:
 def test_required_tls_refuses_everybody_before_it() -> None:
     transcript = """
     C: a1 CAPABILITY
-    S: * CAPABILITY IMAP4rev1 LITERAL+ SASL-IR ID STARTTLS LOGINDISABLED
+    S: * CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ SASL-IR ID LANGUAGE STARTTLS LOGINDISABLED
     S: a1 OK Capability completed.
     C: a2 LOGIN user password
     S: a2 NO [PRIVACYREQUIRED] Authentication not allowed until TLS is active.

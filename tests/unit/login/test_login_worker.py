@@ -32,7 +32,7 @@ def test_a_login_reaches_the_mail_process(local: Stage) -> None:
     caller = local.call()
     assert (
         caller.expect(b"\r\n")
-        == b"* OK [CAPABILITY IMAP4rev1 LITERAL+ SASL-IR ID AUTH=PLAIN AUTH=LOGIN] Dovecot ready.\r\n"
+        == b"* OK [CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ SASL-IR ID LANGUAGE AUTH=PLAIN AUTH=LOGIN] Dovecot ready.\r\n"
     )
     caller.say(b"a1 LOGIN demo demo\r\na2 SELECT INBOX", b"a1 OK Logged in.\r\n")
     message = local.mail.taken[0]

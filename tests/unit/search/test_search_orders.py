@@ -26,7 +26,7 @@ USUAL = [
     (Criterion(Key.SUBJECT), Criterion(Key.DATE, True)),
     (Criterion(Key.FROM), Criterion(Key.SIZE)),
 ]
-KEYS = st.sampled_from(list(Key))
+KEYS = st.sampled_from(sorted(set(Key) - {Key.RELEVANCY}, key=str))
 PROGRAMS = st.lists(st.builds(Criterion, KEYS, st.booleans()), min_size=1, max_size=3)
 SUBJECTS = st.sampled_from([b"", b"a", b"Re: a", b"B", b"b", b"c"])
 DAYS = st.sampled_from([None, 1, 2, 3])
