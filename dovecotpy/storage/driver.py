@@ -352,6 +352,9 @@ class Locked(Protocol):
     def sync(self, known: Columns, since: bytes) -> Delta:
         """What changed since `since`. UIDs are never below the reserve. Raises StoreError."""
 
+    def begin_at(self, uidvalidity: int, uidnext: int) -> None:
+        """Of a mailbox that nobody looked at: UIDs below were told, and none of them is given again, whatever its list lost."""
+
     def save(self, drafts: Sequence[Draft]) -> list[Row]:
         """All or none, durable as an OK promises. Raises NoSpace, StoreError."""
 

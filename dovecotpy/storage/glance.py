@@ -60,6 +60,21 @@ def glance(directory: int, stamp: bytes, *, sized: bool) -> Glance | None:
         return None
 
 
+def told_uidnext(directory: int) -> tuple[int, int]:
+    """UIDVALIDITY and the next UID as an index tells them, whatever the store looks like; zeros where it tells nothing."""
+    try:
+        found = snapshot.open_snapshot(directory)
+        if found is None:
+            return 0, 0
+        uidvalidity, uidnext = found.head.uidvalidity, found.head.uidnext
+        for record, _ in log.unpack(found.tail(found.log), found.head.generation, found.log):
+            if record.box[0]:
+                uidvalidity, uidnext = record.box[0], max(uidnext, record.box[1])
+    except (Unusable, ValueError, OSError):
+        return 0, 0
+    return uidvalidity, uidnext
+
+
 def _followed(directory: int, found: Snapshot, records: Sequence[Record], *, sized: bool) -> Glance | None:
     """With what the log says of messages. Raises Unusable, ValueError, OSError."""
     ledger = Ledger(_no_dates, _no_rescue)

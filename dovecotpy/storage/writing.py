@@ -18,6 +18,7 @@ from dovecotpy.storage.errors import (
     PermissionDenied,
 )
 from dovecotpy.storage.flagging import Flagging, Operation
+from dovecotpy.storage.glance import told_uidnext
 from dovecotpy.storage.tracked import LOCK_SECONDS, Tracked, Uids
 
 CHUNK = 1000
@@ -56,6 +57,8 @@ class Writing(Tracked):
     def _catch_up(self, locked: Locked) -> None:
         """Under the lock: know what others did before anything is changed. Raises InUse if nothing could be noted."""
         if not self._synced:
+            if self._index is not None:
+                locked.begin_at(*told_uidnext(self._index))
             return
         self._history.follow()
         if not self._stamp or self._driver.stamp() != self._stamp:

@@ -192,6 +192,12 @@ class LockedList:
         box.dead = {each for each in box.dead if each[0] not in without}
         box.absent = {each: since for each, since in box.absent.items() if each[0] not in without}
 
+    def begin_at(self, uidvalidity: int, uidnext: int) -> None:
+        """As `Locked.begin_at`."""
+        listed = self._box.uidlist
+        if uidvalidity == listed.uidvalidity:
+            listed.uidnext = min(max(listed.uidnext, uidnext), uidlist.MAX_NUMBER)
+
     def tidy(self) -> None:
         """Drop lines without a file when they are a quarter of the list. A full disk or a lost lock leaves it as it is."""
         box = self._box

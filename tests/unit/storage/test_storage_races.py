@@ -12,7 +12,7 @@ import pytest
 from dovecotpy.storage.index import snapshot
 from dovecotpy.storage.mailbox import Mailbox, Operation
 from dovecotpy.storage.maildir import box, placing, sync
-from tests.unit.storage.storage_kit import Home, add, octets, uids
+from tests.unit.storage.storage_kit import Home, add, octets, state, uids
 
 NONE: frozenset[str] = frozenset()
 
@@ -196,3 +196,23 @@ def test_two_sessions_that_make_a_mailboxs_directories(home: Home, monkeypatch: 
 
     monkeypatch.setattr(os, "mkdir", twice)
     assert uids(home.inbox()) == []
+
+
+def test_a_uid_that_was_told_is_not_given_again_by_who_looks_at_nothing(home: Home) -> None:
+    """The list lost the end of its last line; the index knows that its UID was told."""
+    for number in range(4):
+        home.deliver(f"{number}.a.h:2,", b"Subject: %d\n\nx\n" % number, folder="cur")
+    box = home.inbox()
+    assert sorted(state(box)) == [1, 2, 3, 4]
+    last = octets(box, 4)
+    box.close()
+    home.close()
+    listed = home.root / "dovecot-uidlist"
+    listed.write_bytes(listed.read_bytes()[:-3])
+    blind = home.inbox()
+    assert list(add(blind).uids) == [5]
+    assert sorted(state(blind)) == [1, 2, 3, 4, 5]
+    assert octets(blind, 4) == last
+    fresh = home.inbox()
+    assert sorted(state(fresh)) == [1, 2, 3, 4, 5]
+    assert octets(fresh, 4) == last
