@@ -34,7 +34,7 @@ from dovecotpy.storage.errors import MailboxReplaced, StoreError
 if TYPE_CHECKING:
     from dovecotpy.config.values import Settings
     from dovecotpy.storage.store import Store
-CHUNK = 131_072
+CHUNK = 524_288
 """Octets that one pull gives at most, but for a single response of more."""
 ENOUGH = 32768
 """Octets after which a pull is satisfied."""

@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from typing import Protocol
 
-BLOCK = 65536
+BLOCK = 262_144
 """Octets of the stored form between two checkpoints of a large message."""
 
 WHOLE = 1 << 20

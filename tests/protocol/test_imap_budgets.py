@@ -236,7 +236,7 @@ def test_numbers() -> None:
 
 
 def test_output_is_pulled_in_pieces() -> None:
-    """An answer of many megabytes is never whole in memory, and no piece is over 128 KiB."""
+    """An answer of many megabytes is never whole in memory, and no piece is over 512 KiB."""
     made = client("large")
     made.session.feed(
         b"b FETCH 1 (" + b" ".join(b"BODY.PEEK[]<%d.300000>" % part for part in range(30)) + b")\r\n"

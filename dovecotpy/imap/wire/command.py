@@ -400,8 +400,12 @@ class CommandParser:
             return self._streamed()
         if not self._buffer:
             return None
-        piece = bytes(self._buffer[: min(self._awaited, CHUNK)])
-        del self._buffer[: len(piece)]
+        if len(self._buffer) <= min(self._awaited, CHUNK):
+            piece = bytes(self._buffer)
+            self._buffer.clear()
+        else:
+            piece = bytes(memoryview(self._buffer)[: min(self._awaited, CHUNK)])
+            del self._buffer[: len(piece)]
         self._awaited -= len(piece)
         return LiteralData(piece)
 

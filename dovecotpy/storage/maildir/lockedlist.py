@@ -115,10 +115,12 @@ class LockedList:
         box.guid = box.uidlist.guid.encode()
 
     def _is_known_list(self) -> bool:
-        """The list is the one that goes with what is known, with nothing but more lines."""
+        """The list is the one that goes with what is known, with nothing but more lines, or nothing is known that it could lack."""
         box = self._box
-        if box.known is None or box.uidlist.uidnext < box.told:
+        if box.uidlist.uidnext < box.told:
             return False
+        if box.known is None:
+            return box.told <= 1 and not (box.names or box.ghosts)
         inode, size = box.known.uidlist
         return inode == box.uidlist.identity.inode and size <= box.uidlist.identity.size
 

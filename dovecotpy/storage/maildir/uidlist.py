@@ -25,8 +25,8 @@ IDENTITY = "G"
 STALE_SHARE = 4
 """The file is written anew when a quarter of its lines is stale."""
 STALE_LEAST = 16
-LARGE = 1 << 20
-"""Octets from which on a list is not read whole where its end will do."""
+LARGE = 1 << 17
+"""Octets from which on a list is not read whole where its end will do, as for a message that is put in."""
 _HEAD_OCTETS = 1 << 12
 _END_OCTETS = 1 << 16
 

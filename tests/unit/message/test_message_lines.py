@@ -103,4 +103,4 @@ def test_a_large_message_is_not_held_in_memory() -> None:
     assert body.total == body.size
     assert octets.read(73 * 99_999, 100) == line[:-1] + b"\r\n"
     assert body.total <= body.size + lines.BLOCK
-    assert max(map(len, octets.chunks(0, octets.size))) <= 65536
+    assert max(map(len, octets.chunks(0, octets.size))) <= lines.BLOCK
