@@ -140,6 +140,13 @@ class Mailboxes(RuleBasedStateMachine):
             header, _, size = self.box.data[uid]
             self.box.data[uid] = header, date, size
 
+    @rule()
+    def arrive_the_other_way_round(self) -> None:
+        dates = [date for _, date, _ in self.box.data.values()]
+        for uid, date in zip(list(self.box.data), reversed(dates), strict=True):
+            header, _, size = self.box.data[uid]
+            self.box.data[uid] = header, date, size
+
     @rule(who=st.integers(0, 1))
     def reconnect(self, who: int) -> None:
         self.sessions[who] = Memory(self.shelf)
@@ -225,6 +232,31 @@ def test_a_few_messages_more_or_less_are_taken_in() -> None:
         every = list(box.data)
         assert ordered(box, remembered, program, every) == naively(box, program, every)
     assert shelf.saved > saved
+
+
+@pytest.mark.parametrize("connects_again", [True, False])
+def test_refs_look_at_internaldate_where_there_is_a_date(*, connects_again: bool) -> None:
+    box, shelf = Box(), Shelf()
+    for arrival in (1, 2, 3):
+        box.deliver(b"a", 1, b"x@h", 0, arrival)
+    remembered = Memory(shelf)
+    assert threaded(box, remembered, Algorithm.REFS, [1, 2, 3]).rendered == b"(1)(2)(3)"
+    header, _, size = box.data[1]
+    box.data[1] = header, 4, size
+    remembered = Memory(shelf) if connects_again else remembered
+    assert threaded(box, remembered, Algorithm.REFS, [1, 2, 3]).rendered == b"(2)(3)(1)"
+
+
+def test_references_do_not_look_at_internaldate_where_there_is_a_date() -> None:
+    box, remembered = Box(), Memory(Shelf())
+    for subject in (b"a", b"b"):
+        box.deliver(subject, 1, b"x@h", 0, 1)
+    assert threaded(box, remembered, Algorithm.REFERENCES, [1, 2]).rendered == b"(1)(2)"
+    header, _, size = box.data[1]
+    box.data[1] = header, 4, size
+    box.read.clear()
+    assert threaded(box, remembered, Algorithm.REFERENCES, [1, 2]).rendered == b"(1)(2)"
+    assert box.read == []
 
 
 def test_a_few_messages_of_a_large_mailbox_do_not_have_all_read() -> None:
