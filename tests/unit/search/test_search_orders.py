@@ -107,14 +107,15 @@ class Mailboxes(RuleBasedStateMachine):
     def teardown(self) -> None:
         self.patch.undo()
 
-    @initialize(count=st.integers(0, 5))
-    def begin(self, count: int) -> None:
+    @initialize(count=st.integers(0, 5), apart=st.booleans())
+    def begin(self, count: int, *, apart: bool) -> None:
+        """apart: whether every message is a thread of its own, and tells when it was sent."""
         self.box = Box()
         self.shelf = Shelf()
         self.sessions = [Memory(self.shelf), Memory(self.shelf), Memory()]
         self.removed: dict[int, tuple[bytes, int, int]] = {}
         for number in range(count):
-            self.box.deliver(b"a", None, b"x@h", number, number)
+            self.box.deliver(b"a", 1 if apart else None, b"x@h", 0 if apart else number, number)
 
     @rule(subject=SUBJECTS, day=DAYS, name=NAMES, back=st.integers(0, 3), date=st.integers(0, 400_000))
     def deliver(self, subject: bytes, day: int | None, name: bytes, back: int, date: int) -> None:
@@ -142,10 +143,16 @@ class Mailboxes(RuleBasedStateMachine):
 
     @rule()
     def arrive_the_other_way_round(self) -> None:
+        every = sorted(self.box.data)
+        for algorithm in Algorithm:
+            threaded(self.box, self.sessions[0], algorithm, every)
         dates = [date for _, date, _ in self.box.data.values()]
         for uid, date in zip(list(self.box.data), reversed(dates), strict=True):
             header, _, size = self.box.data[uid]
             self.box.data[uid] = header, date, size
+        for algorithm in Algorithm:
+            fresh = threaded(self.box, Memory(), algorithm, every)
+            assert threaded(self.box, self.sessions[0], algorithm, every) == fresh
 
     @rule(who=st.integers(0, 1))
     def reconnect(self, who: int) -> None:
