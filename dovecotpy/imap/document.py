@@ -58,7 +58,7 @@ EXTENSIONS: dict[str, Extension] = {
     "APPENDLIMIT": Extension(
         "7889",
         ("imap/status_items.py", COMMANDS + "append.py"),
-        _transcripts("append_limit", "append_no_limit", "list_status"),
+        _transcripts("append_limit", "append_no_limit", "list_status", "rfc7889"),
         "with its value, where mail_max_message_size is set",
     ),
     "CHILDREN": Extension("3348", ("imap/listing.py",), _transcripts("list")),
@@ -67,8 +67,12 @@ EXTENSIONS: dict[str, Extension] = {
         ("mail/compression.py", "mail/runner.py", COMMANDS + "compress.py"),
         ("unit/mail/test_mail_compression.py", *_transcripts("compress")),
     ),
-    "CONDSTORE": Extension("7162", ("imap/view.py", COMMANDS + "store.py"), _transcripts("condstore", "rfc7162")),
-    "ENABLE": Extension("5161", (COMMANDS + "enable.py", "imap/dialect.py"), _transcripts("any_state", "rfc5161")),
+    "CONDSTORE": Extension(
+        "7162", ("imap/view.py", COMMANDS + "store.py"), _transcripts("condstore", "rfc7162")
+    ),
+    "ENABLE": Extension(
+        "5161", (COMMANDS + "enable.py", "imap/dialect.py"), _transcripts("any_state", "rfc5161")
+    ),
     "ESEARCH": Extension("4731", ("imap/returns.py",), _transcripts("search_return", "rfc4731")),
     "ID": Extension("2971", (COMMANDS + "identify.py",), _transcripts("identify")),
     "IDLE": Extension("2177", (COMMANDS + "idle.py", "imap/session.py"), _transcripts("idle")),
@@ -79,24 +83,30 @@ EXTENSIONS: dict[str, Extension] = {
         ("imap/list_options.py", "imap/listing.py"),
         _transcripts("list_extended", "list_childinfo", "list_recursive", "list_disabled"),
     ),
-    "LIST-STATUS": Extension("5819", ("imap/list_options.py",), _transcripts("list_status")),
+    "LIST-STATUS": Extension("5819", ("imap/list_options.py",), _transcripts("list_status", "rfc5819")),
     "LITERAL+": Extension("7888", ("imap/wire/command.py",), ("unit/imap/test_imap_command_parser.py",)),
-    "MOVE": Extension("6851", (COMMANDS + "move.py",), _transcripts("move")),
+    "MOVE": Extension("6851", (COMMANDS + "move.py",), _transcripts("move", "rfc6851")),
     "MULTIAPPEND": Extension("3502", (COMMANDS + "append.py",), _transcripts("append_many")),
     "NAMESPACE": Extension("2342", (COMMANDS + "namespace.py",), _transcripts("any_state")),
     "OBJECTID": Extension(
         "8474",
         ("storage/objectid.py", "imap/fetch_items.py", "imap/status_items.py"),
-        _transcripts("objectid"),
+        _transcripts("objectid", "rfc8474"),
     ),
-    "PREVIEW": Extension("8970", ("imap/fetch_items.py", "message/preview.py"), _transcripts("preview", "rfc8970")),
-    "QRESYNC": Extension("7162", ("imap/select_parameters.py", "imap/view.py"), _transcripts("qresync", "rfc7162_qresync")),
-    "SAVEDATE": Extension("8514", ("imap/fetch_items.py", "imap/keys.py"), _transcripts("savedate")),
+    "PREVIEW": Extension(
+        "8970", ("imap/fetch_items.py", "message/preview.py"), _transcripts("preview", "rfc8970")
+    ),
+    "QRESYNC": Extension(
+        "7162", ("imap/select_parameters.py", "imap/view.py"), _transcripts("qresync", "rfc7162_qresync")
+    ),
+    "SAVEDATE": Extension(
+        "8514", ("imap/fetch_items.py", "imap/keys.py"), _transcripts("savedate", "rfc8514")
+    ),
     "SEARCHRES": Extension("5182", ("imap/returns.py",), _transcripts("search_return", "rfc5182")),
     "SORT": Extension("5256", (COMMANDS + "sort.py", "search/sort.py"), _transcripts("sort", "rfc5256_sort")),
     "SORT=DISPLAY": Extension("5957", ("search/sort.py", "search/keys.py"), _transcripts("sort")),
     "SPECIAL-USE": Extension(
-        "6154", ("imap/list_options.py", "config/specialuse.py"), _transcripts("special_use")
+        "6154", ("imap/list_options.py", "config/specialuse.py"), _transcripts("special_use", "rfc6154")
     ),
     "STATUS=SIZE": Extension("8438", ("imap/status_items.py",), _transcripts("list_status", "rfc8438")),
     "THREAD=ORDEREDSUBJECT": Extension("5256", _THREAD, _transcripts("thread", "rfc5256_thread")),

@@ -162,8 +162,16 @@ DISCUSSED = (
 """The messages of the examples of THREAD (RFC 5256 section 3) by sent date; those of one subject stand together."""
 
 ANSWERED = {
-    **{170: "lost", 179: "lost"},
-    **{184: "188", 189: "188", 186: "185", 196: "195", 198: "197", 202: "200", 206: "205", 207: "206"},
+    170: "lost",
+    179: "lost",
+    184: "188",
+    189: "188",
+    186: "185",
+    196: "195",
+    198: "197",
+    202: "200",
+    206: "205",
+    207: "206",
 }
 """What messages of those examples answer."""
 
