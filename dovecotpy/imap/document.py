@@ -58,7 +58,7 @@ EXTENSIONS: dict[str, Extension] = {
     "APPENDLIMIT": Extension(
         "7889",
         ("imap/status_items.py", COMMANDS + "append.py"),
-        _transcripts("append_limit", "append_no_limit", "list_status"),
+        _transcripts("append_limit", "append_no_limit", "list_status", "rfc7889"),
         "with its value, where mail_max_message_size is set",
     ),
     "BINARY": Extension(
@@ -77,12 +77,16 @@ EXTENSIONS: dict[str, Extension] = {
         ("mail/compression.py", "mail/runner.py", COMMANDS + "compress.py"),
         ("unit/mail/test_mail_compression.py", *_transcripts("compress")),
     ),
-    "CONDSTORE": Extension("7162", ("imap/view.py", COMMANDS + "store.py"), _transcripts("condstore")),
+    "CONDSTORE": Extension(
+        "7162", ("imap/view.py", COMMANDS + "store.py"), _transcripts("condstore", "rfc7162")
+    ),
     "CREATE-SPECIAL-USE": Extension(
         "6154", (COMMANDS + "hierarchy.py", "storage/annotations.py"), _transcripts("create_special_use")
     ),
-    "ENABLE": Extension("5161", (COMMANDS + "enable.py", "imap/dialect.py"), _transcripts("any_state")),
-    "ESEARCH": Extension("4731", ("imap/returns.py",), _transcripts("search_return")),
+    "ENABLE": Extension(
+        "5161", (COMMANDS + "enable.py", "imap/dialect.py"), _transcripts("any_state", "rfc5161")
+    ),
+    "ESEARCH": Extension("4731", ("imap/returns.py",), _transcripts("search_return", "rfc4731")),
     "ESORT": Extension("5267", ("imap/returns.py", COMMANDS + "sort.py"), _transcripts("sort_return")),
     "ID": Extension("2971", (COMMANDS + "identify.py",), _transcripts("identify")),
     "IDLE": Extension("2177", (COMMANDS + "idle.py", "imap/session.py"), _transcripts("idle")),
@@ -111,7 +115,7 @@ EXTENSIONS: dict[str, Extension] = {
         _transcripts("list_extended", "list_childinfo", "list_recursive", "list_disabled"),
     ),
     "LIST-METADATA": Extension("9590", ("imap/list_options.py",), _transcripts("list_metadata")),
-    "LIST-STATUS": Extension("5819", ("imap/list_options.py",), _transcripts("list_status")),
+    "LIST-STATUS": Extension("5819", ("imap/list_options.py",), _transcripts("list_status", "rfc5819")),
     "LITERAL+": Extension("7888", ("imap/wire/command.py",), ("unit/imap/test_imap_command_parser.py",)),
     "LITERAL-": Extension(
         "7888", ("imap/wire/command.py",), _transcripts("literals"), "where `LITERAL+` is switched off"
@@ -121,19 +125,25 @@ EXTENSIONS: dict[str, Extension] = {
         (COMMANDS + "metadata.py", "imap/metadata.py", "storage/annotations.py"),
         (*_transcripts("metadata", "metadata_limits"), "unit/storage/test_storage_annotations.py"),
     ),
-    "MOVE": Extension("6851", (COMMANDS + "move.py",), _transcripts("move")),
+    "MOVE": Extension("6851", (COMMANDS + "move.py",), _transcripts("move", "rfc6851")),
     "MULTIAPPEND": Extension("3502", (COMMANDS + "append.py",), _transcripts("append_many")),
     "NAMESPACE": Extension("2342", (COMMANDS + "namespace.py",), _transcripts("any_state")),
     "OBJECTID": Extension(
         "8474",
         ("storage/objectid.py", "imap/fetch_items.py", "imap/status_items.py"),
-        _transcripts("objectid"),
+        _transcripts("objectid", "rfc8474"),
     ),
     "PARTIAL": Extension("9394", ("imap/partial.py", "imap/returns.py"), _transcripts("partial")),
-    "PREVIEW": Extension("8970", ("imap/fetch_items.py", "message/preview.py"), _transcripts("preview")),
-    "QRESYNC": Extension("7162", ("imap/select_parameters.py", "imap/view.py"), _transcripts("qresync")),
+    "PREVIEW": Extension(
+        "8970", ("imap/fetch_items.py", "message/preview.py"), _transcripts("preview", "rfc8970")
+    ),
+    "QRESYNC": Extension(
+        "7162", ("imap/select_parameters.py", "imap/view.py"), _transcripts("qresync", "rfc7162_qresync")
+    ),
     "REPLACE": Extension("8508", (COMMANDS + "replace.py",), _transcripts("replace")),
-    "SAVEDATE": Extension("8514", ("imap/fetch_items.py", "imap/keys.py"), _transcripts("savedate")),
+    "SAVEDATE": Extension(
+        "8514", ("imap/fetch_items.py", "imap/keys.py"), _transcripts("savedate", "rfc8514")
+    ),
     "SAVELIMIT": Extension(
         "9738",
         ("imap/conversation.py", COMMANDS + "copy.py"),
@@ -141,15 +151,15 @@ EXTENSIONS: dict[str, Extension] = {
         "with its value, where imap_save_limit is set",
     ),
     "SEARCH=FUZZY": Extension("6203", ("imap/fuzzy.py", "imap/returns.py"), _transcripts("fuzzy")),
-    "SEARCHRES": Extension("5182", ("imap/returns.py",), _transcripts("search_return")),
-    "SORT": Extension("5256", (COMMANDS + "sort.py", "search/sort.py"), _transcripts("sort")),
+    "SEARCHRES": Extension("5182", ("imap/returns.py",), _transcripts("search_return", "rfc5182")),
+    "SORT": Extension("5256", (COMMANDS + "sort.py", "search/sort.py"), _transcripts("sort", "rfc5256_sort")),
     "SORT=DISPLAY": Extension("5957", ("search/sort.py", "search/keys.py"), _transcripts("sort")),
     "SPECIAL-USE": Extension(
-        "6154", ("imap/list_options.py", "config/specialuse.py"), _transcripts("special_use")
+        "6154", ("imap/list_options.py", "config/specialuse.py"), _transcripts("special_use", "rfc6154")
     ),
-    "STATUS=SIZE": Extension("8438", ("imap/status_items.py",), _transcripts("list_status")),
-    "THREAD=ORDEREDSUBJECT": Extension("5256", _THREAD, _transcripts("thread")),
-    "THREAD=REFERENCES": Extension("5256", _THREAD, _transcripts("thread")),
+    "STATUS=SIZE": Extension("8438", ("imap/status_items.py",), _transcripts("list_status", "rfc8438")),
+    "THREAD=ORDEREDSUBJECT": Extension("5256", _THREAD, _transcripts("thread", "rfc5256_thread")),
+    "THREAD=REFERENCES": Extension("5256", _THREAD, _transcripts("thread", "rfc5256_thread")),
     "THREAD=REFS": Extension("draft-ietf-morg-inthread", _THREAD, _transcripts("thread")),
     "UIDBATCHES": Extension(
         "10022",
@@ -162,7 +172,7 @@ EXTENSIONS: dict[str, Extension] = {
     "UIDPLUS": Extension(
         "4315",
         (COMMANDS + "expunge.py", COMMANDS + "append.py", COMMANDS + "copy.py"),
-        _transcripts("expunge", "append", "copy"),
+        _transcripts("expunge", "append", "copy", "rfc4315"),
     ),
     "UNSELECT": Extension("3691", (COMMANDS + "close.py",), _transcripts("select")),
     "UTF8=ACCEPT": Extension(

@@ -89,7 +89,7 @@ def parse_criteria(arguments: Arguments, view: View) -> q.Query:
 
 def _charset(arguments: Arguments) -> bytes:
     name = bytes(arguments.astring())
-    if not charset.known(name):
+    if arguments.more() and not charset.known(name):
         raise Refused("Unknown charset", "BADCHARSET")
     return name
 

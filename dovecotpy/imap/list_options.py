@@ -55,7 +55,7 @@ class ReturnOption(NamedTuple):
     begin: Callable[["ImapSession", Value], Iterator[bytes]] | None = None
     """what is done and told once, before the first mailbox"""
     lines: Callable[["ImapSession", bytes, Value], Iterator[bytes]] | None = None
-    """the response that follows that of a mailbox which can be selected, behind pauses"""
+    """the response that follows that of a mailbox which meets the criteria and can be selected, behind pauses"""
 
 
 def _is_subscribed(attributes: Attributes) -> bool:

@@ -35,6 +35,8 @@ class Row(NamedTuple):
     attributes: Attributes
     childinfo: bool = False
     """a name below this one meets the criteria, and that is to be told"""
+    is_meant: bool = True
+    """it meets the criteria itself"""
 
 
 class Patterns:
@@ -113,7 +115,7 @@ def chosen(
             yield None
     for row, meets, _ in meant:
         if meets or row.name in hidden:
-            yield row._replace(childinfo=row.name in below)
+            yield row._replace(childinfo=row.name in below, is_meant=meets)
 
 
 def _is_worth_telling(row: Row) -> bool:

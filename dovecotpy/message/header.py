@@ -149,7 +149,7 @@ class Header:
             if not line or line.startswith(FOLD):
                 break
             name, colon, _ = line.partition(b":")
-            if (bool(colon) and name.strip().lower() in wanted) is not exclude:
+            if (bool(colon) and name.rstrip().lower() in wanted) is not exclude:
                 lines.append(line)
         if not exclude or self._ends:
             lines += _EMPTY_LINE
@@ -254,6 +254,6 @@ def _entries(raw: bytes) -> list[Entry]:
         if colon < 0:
             entries.append(Entry(b"", start, start, end))
         else:
-            entries.append(Entry(raw[start:colon].strip(), start, colon + 1, end))
+            entries.append(Entry(raw[start:colon].rstrip(), start, colon + 1, end))
         start = end
     return entries

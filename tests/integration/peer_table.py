@@ -15,7 +15,8 @@ REASONS = {
     " multipart, where Dovecot counts it to the part",
     "empty message": "the header of a part that encloses a message ends with its empty line, also where the message is empty and a boundary"
     " follows; Dovecot counts that line to the boundary",
-    "last boundary": "nothing follows a part that a closing delimiter ends; Dovecot shows one more empty part",
+    "last boundary": 'a boundary without quotation marks is read to the end of its word; Dovecot reads it up to its "=", takes the closing'
+    " delimiter for one more boundary and shows an empty part",
     "type": "an unreadable Content-Type is text/plain, text alone too (RFC 2045 section 5.2); Dovecot shows empty strings",
     "no boundary": "a multipart without a boundary is text/plain (RFC 2045 section 5.2); Dovecot shows a multipart of one empty part",
     "boundary": "boundaries that RFC 2046 forbids: white space at the end is cut off, over 200 octets the whole is one leaf, and one of"
@@ -26,7 +27,7 @@ REASONS = {
     "broken field": "parameters, encodings and dispositions that follow no grammar: parameters stand in the sender's order, a value may hold"
     " a slash, an empty disposition is NIL, what follows an encoding's first word is ignored; Dovecot drops or cuts them",
     "NUL": "NUL is sent as 0x80 and does not end or double a field",
-    "first line folded": "a header that begins with a continuation line keeps it as a field of its own",
+    "encoding alone": "an encoding counts without MIME-Version and Content-Type too, as mail is read by it; Dovecot takes no notice of it",
 }
 
 

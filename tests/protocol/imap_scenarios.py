@@ -183,6 +183,80 @@ LETTERS = [
     filed(700000006, 1000, b"X-Empty: yes"),
 ]
 
+FEBRUARY_2006 = 1139702400
+"""12-Feb-2006 00:00:00 +0000, from which on the examples of RFC 5182 search."""
+
+DISCUSSED = (
+    "166 167 168 169 172 170 171 173 174,175,176,178,181,180 179 177,183,182,188,184,185,186,187,189 190 191 192 193 "
+    "194,195 196,197,198 199 200,202 201 203 204 205 206,207 208"
+)
+"""The messages of the examples of THREAD (RFC 5256 section 3) by sent date; those of one subject stand together."""
+
+ANSWERED = {
+    170: "lost",
+    179: "lost",
+    184: "188",
+    189: "188",
+    186: "185",
+    196: "195",
+    198: "197",
+    202: "200",
+    206: "205",
+    207: "206",
+}
+"""What messages of those examples answer."""
+
+
+def discussed() -> list[Letter]:
+    """208 messages, those from the 166th on being of March 2000."""
+    order = DISCUSSED.replace(",", " ").split()
+    subject = {int(number): each.split(",")[0] for each in DISCUSSED.split() for number in each.split(",")}
+    letters = []
+    for number in range(166, 209):
+        minutes = order.index(str(number))
+        lines = [
+            f"Subject: Topic {subject[number]}",
+            f"Date: Mon, 6 Mar 2000 10:{minutes:02}:00 +0000",
+            f"Message-ID: <{number}@example.org>",
+        ]
+        if number in ANSWERED:
+            lines.append(f"References: <{ANSWERED[number]}@example.org>")
+        letters.append(Letter("\r\n".join([*lines, "", ""]).encode(), 0, (), 952336800 + number))
+    return [Letter(plain(number)) for number in range(1, 166)] + letters
+
+
+def marked(number: int) -> Letter:
+    """A message of the mailbox of the examples of RFC 4731, which has 23."""
+    flagged = bits.FLAGGED if number in (2, 10, 11) else 0
+    seen = bits.SEEN if number < 4 else 0
+    return Letter(plain(number), flagged | seen | (bits.DELETED if number > 8 else 0), (), 770000000)
+
+
+def saved(number: int) -> Letter:
+    """A message of the mailbox of the examples of RFC 5182, which has 21."""
+    late = number == 2 or 10 <= number <= 15 or number == 21
+    return Letter(
+        plain(number, 5000 if number == 12 else 0),
+        bits.FLAGGED if number in (2, 14, 17) else 0,
+        ("$Junk",) if number in (4, 5) else (),
+        FEBRUARY_2006 + number if late else DATE,
+    )
+
+
+LOREM = (
+    b"Lorem ipsum dolor sit amet, consectetur adipiscing elit.\r\n"
+    b"Curabitur aliquam turpis et ante dictum, et pulvinar dui congue.\r\n"
+    b"Maecenas hendrerit, lorem non imperdiet pellentesque, nulla\r\n"
+    b"ligula nullam, and what stands behind the two hundredth character.\r\n"
+)
+
+
+def previewed(number: int, sender: bytes, body: bytes) -> Letter:
+    """A message of the mailbox of the examples of RFC 8970."""
+    header = b"From: %s\r\nDate: %d Sep 2020 15:03:11 +0000\r\nContent-Type: text/plain\r\n\r\n"
+    return Letter(header % (sender, 22 + number) + body)
+
+
 SCENARIOS: dict[str, dict[bytes, list[Letter]]] = {
     "empty": {},
     "three": {b"INBOX": [Letter(plain(1), bits.SEEN), Letter(plain(2)), Letter(plain(3))]},
@@ -192,6 +266,32 @@ SCENARIOS: dict[str, dict[bytes, list[Letter]]] = {
     "encoded": {b"INBOX": [Letter(ENCODED), Letter(plain(2))]},
     "letters": {b"INBOX": LETTERS},
     "large": {b"INBOX": [Letter(plain(1, 300_000))]},
+    "many": {b"INBOX": [Letter(plain(number)) for number in range(1, 151)]},
+    "marked": {b"INBOX": [marked(number) for number in range(1, 24)]},
+    "saved": {b"INBOX": [saved(number) for number in range(1, 22)], b"Junk": [], b"Other Messages": []},
+    "lorem": {
+        b"INBOX": [
+            previewed(1, b"a@example.org", LOREM),
+            previewed(2, b"b@example.org", b""),
+            previewed(3, b"c@example.org", b"Message data from message 3.\r\n"),
+            previewed(4, b"d@example.org", b"Message 4 preview\r\n"),
+            previewed(5, b"foo@example.org", b"Preview text!\r\n"),
+            previewed(6, b"foo@example.org", b"Another preview!\r\n"),
+        ]
+    },
+    "discussed": {b"INBOX": discussed()},
+    "sorted": {
+        b"INBOX": [
+            filed(date, 100, b"Subject: " + subject, b"Date: " + sent)
+            for date, subject, sent in (
+                (750000000, b"Winter", b"Fri, 4 Feb 1994 10:00:00 +0000"),
+                (770000000, b"Re: winter", b"Thu, 3 Feb 1994 10:00:00 +0000"),
+                (750000000, b"Summer", b"Sat, 5 Feb 1994 10:00:00 +0000"),
+                (780000000, b"Summer", b"Tue, 1 Feb 1994 10:00:00 +0000"),
+                (750000000, b"Autumn", b"Mon, 7 Feb 1994 10:00:00 +0000"),
+            )
+        ]
+    },
     "flags": {
         b"INBOX": [
             Letter(plain(1), bits.SEEN | bits.ANSWERED, ("$Label1",), 760000000),

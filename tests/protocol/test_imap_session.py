@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import select
 import tempfile
 import time
@@ -310,6 +311,48 @@ def test_a_long_search_lets_the_runner_look(monkeypatch: pytest.MonkeyPatch) -> 
     assert longest <= imap_session.SLICE + 2 * 0.05
     assert said.count(b'* OK [INPROGRESS ("b" ') == 3
     assert b'* OK [INPROGRESS ("b" 15 60)] Processed 25% of the items\r\n' in said
+
+
+def test_the_search_of_the_example_of_inprogress(monkeypatch: pytest.MonkeyPatch) -> None:
+    """RFC 9585 section 4, with the seconds between two signs that this server has."""
+    now = [1000.0]
+    monkeypatch.setattr(clock, "monotonic", lambda: now[0])
+
+    def slow(self: ModelMailbox, query: object, within: object, budget: float) -> Iterator[object]:
+        for done in (454, 999):
+            now[0] += imap_session.PATIENCE + 1
+            yield Progress(done, 1000)
+        now[0] += 5
+        yield Found(array("I", (2, 3)))
+
+    monkeypatch.setattr(ModelMailbox, "search", slow)
+    client = Client(store_with(), settings())
+    client.send(b"a SELECT INBOX\r\n")
+    assert re.sub(rb"[(][0-9.]+ secs[)]", b"", client.send(b'A001 search text "this will be slow"\r\n')) == (
+        b'* OK [INPROGRESS ("A001" 454 1000)] Processed 45% of the items\r\n'
+        b'* OK [INPROGRESS ("A001" 999 1000)] Processed 99% of the items\r\n'
+        b"* SEARCH 2 3\r\n"
+        b"A001 OK Search completed .\r\n"
+    )
+
+
+def test_the_copy_of_the_example_of_inprogress(monkeypatch: pytest.MonkeyPatch) -> None:
+    """RFC 9585 section 4, of ten messages."""
+    now = [1000.0]
+    monkeypatch.setattr(clock, "monotonic", lambda: now[0])
+
+    def slow(self: ModelMailbox, uids: Sequence[int], to: ModelMailbox) -> Iterator[int]:
+        for done in (1, 4, 9):
+            now[0] += imap_session.PATIENCE + 1
+            yield done
+        return self.copy(uids, to, move=False)
+
+    monkeypatch.setattr(ModelMailbox, "copying", slow)
+    client = Client(store_with("ten"), settings())
+    client.send(b"a CREATE Meeting-Minutes\r\nb SELECT INBOX\r\n")
+    said = client.send(b"A003 COPY 1:10 Meeting-Minutes\r\n")
+    assert re.findall(rb'INPROGRESS [(]"A003" ([0-9]+) 10[)]', said) == [b"1", b"4", b"9"]
+    assert said.splitlines()[-1].startswith(b"A003 OK [COPYUID ")
 
 
 @pytest.mark.parametrize("selected", [True, False])

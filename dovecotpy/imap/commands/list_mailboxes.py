@@ -191,7 +191,7 @@ def _answer(session: "ImapSession", request: Request) -> Iterator[bytes]:
             yield b""
             continue
         lines.append(line(b"LIST", row if extended else _plain(row), criteria, quote=quote))
-        if row.attributes.isdisjoint(NO_MAILBOX):
+        if row.is_meant and row.attributes.isdisjoint(NO_MAILBOX):
             for tell, value in more:
                 for piece in tell(session, stored.get(row.name, row.name), value):
                     lines.append(piece)

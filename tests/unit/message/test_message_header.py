@@ -147,3 +147,12 @@ def test_fields_and_their_complement_hold_each_line_once(raw: bytes) -> None:
 )
 def test_all_but_some_fields_end_as_the_header_ends(raw: bytes, without: bytes) -> None:
     assert parse_header(raw).fields([b"To"], exclude=True) == without
+
+
+def test_a_first_line_that_goes_on_before_anything_began_has_no_name() -> None:
+    header = parse_header(b" From: a@example.org\r\nSubject: x\r\n\r\n")
+    assert header.get(b"from") is None
+    assert header.fields([b"From"]) == b"\r\n"
+    assert header.fields([b"From", b""]) == b"\r\n"
+    assert header.fields([b"Subject"], exclude=True) == b" From: a@example.org\r\n\r\n"
+    assert header.fields([b"From"], exclude=True) == header.raw

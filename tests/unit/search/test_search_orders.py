@@ -107,14 +107,15 @@ class Mailboxes(RuleBasedStateMachine):
     def teardown(self) -> None:
         self.patch.undo()
 
-    @initialize(count=st.integers(0, 5))
-    def begin(self, count: int) -> None:
+    @initialize(count=st.integers(0, 5), apart=st.booleans())
+    def begin(self, count: int, *, apart: bool) -> None:
+        """apart: whether every message is a thread of its own, and tells when it was sent."""
         self.box = Box()
         self.shelf = Shelf()
         self.sessions = [Memory(self.shelf), Memory(self.shelf), Memory()]
         self.removed: dict[int, tuple[bytes, int, int]] = {}
         for number in range(count):
-            self.box.deliver(b"a", None, b"x@h", number, number)
+            self.box.deliver(b"a", 1 if apart else None, b"x@h", 0 if apart else number, number)
 
     @rule(subject=SUBJECTS, day=DAYS, name=NAMES, back=st.integers(0, 3), date=st.integers(0, 400_000))
     def deliver(self, subject: bytes, day: int | None, name: bytes, back: int, date: int) -> None:
@@ -139,6 +140,19 @@ class Mailboxes(RuleBasedStateMachine):
             uid = data.draw(st.sampled_from(sorted(self.box.data)))
             header, _, size = self.box.data[uid]
             self.box.data[uid] = header, date, size
+
+    @rule()
+    def arrive_the_other_way_round(self) -> None:
+        every = sorted(self.box.data)
+        for algorithm in Algorithm:
+            threaded(self.box, self.sessions[0], algorithm, every)
+        dates = [date for _, date, _ in self.box.data.values()]
+        for uid, date in zip(list(self.box.data), reversed(dates), strict=True):
+            header, _, size = self.box.data[uid]
+            self.box.data[uid] = header, date, size
+        for algorithm in Algorithm:
+            fresh = threaded(self.box, Memory(), algorithm, every)
+            assert threaded(self.box, self.sessions[0], algorithm, every) == fresh
 
     @rule(who=st.integers(0, 1))
     def reconnect(self, who: int) -> None:
@@ -225,6 +239,31 @@ def test_a_few_messages_more_or_less_are_taken_in() -> None:
         every = list(box.data)
         assert ordered(box, remembered, program, every) == naively(box, program, every)
     assert shelf.saved > saved
+
+
+@pytest.mark.parametrize("connects_again", [True, False])
+def test_refs_look_at_internaldate_where_there_is_a_date(*, connects_again: bool) -> None:
+    box, shelf = Box(), Shelf()
+    for arrival in (1, 2, 3):
+        box.deliver(b"a", 1, b"x@h", 0, arrival)
+    remembered = Memory(shelf)
+    assert threaded(box, remembered, Algorithm.REFS, [1, 2, 3]).rendered == b"(1)(2)(3)"
+    header, _, size = box.data[1]
+    box.data[1] = header, 4, size
+    remembered = Memory(shelf) if connects_again else remembered
+    assert threaded(box, remembered, Algorithm.REFS, [1, 2, 3]).rendered == b"(2)(3)(1)"
+
+
+def test_references_do_not_look_at_internaldate_where_there_is_a_date() -> None:
+    box, remembered = Box(), Memory(Shelf())
+    for subject in (b"a", b"b"):
+        box.deliver(subject, 1, b"x@h", 0, 1)
+    assert threaded(box, remembered, Algorithm.REFERENCES, [1, 2]).rendered == b"(1)(2)"
+    header, _, size = box.data[1]
+    box.data[1] = header, 4, size
+    box.read.clear()
+    assert threaded(box, remembered, Algorithm.REFERENCES, [1, 2]).rendered == b"(1)(2)"
+    assert box.read == []
 
 
 def test_a_few_messages_of_a_large_mailbox_do_not_have_all_read() -> None:
