@@ -32,6 +32,7 @@ from dovecotpy.storage.errors import (
 from dovecotpy.storage.files import Shared
 from dovecotpy.storage.flags import SEEN
 from dovecotpy.storage.maildir import filename, uidlist
+from dovecotpy.storage.maildir.again import SightAgain
 from dovecotpy.storage.maildir.body import FileBody, FileDraft, beginnings
 from dovecotpy.storage.maildir.context import Context
 from dovecotpy.storage.maildir.filename import Info
@@ -84,6 +85,8 @@ class MaildirBox(Watched):
         """the lock is held, and the uidlist, which is as an index saw it, was not read for that"""
         self.list_reread = False
         """the uidlist was read from its start since it was compared with what was told"""
+        self.takes_lines = False
+        """whoever has the lock reads the list line by line"""
         self.is_fresh = False
         """its uidlist was made just now, so that Courier's keywords are still to be taken over"""
         self.surplus: dict[int, frozenset[str]] | None = None
@@ -480,7 +483,12 @@ class MaildirBox(Watched):
     def sync(self, known: Columns, since: bytes) -> Delta:
         """What changed. The lock is taken only where something must be written. Raises MailboxReplaced, InUse, StoreError."""
         try:
-            return FirstSight(self).run() or LargeSync(self, known).run() or Sync(self, known).run()
+            return (
+                FirstSight(self).run()
+                or SightAgain(self).run()
+                or LargeSync(self, known).run()
+                or Sync(self, known).run()
+            )
         except OSError as error:
             raise files.translated(error, f"sync({self.shown})") from error
 

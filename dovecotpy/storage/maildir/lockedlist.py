@@ -117,7 +117,7 @@ class LockedList:
     def _is_trusted(self) -> bool:
         """The list's end will do: of a large mailbox also where every line that counts was compared one by one."""
         box = self._box
-        if self._is_known_list():
+        if box.takes_lines or self._is_known_list():
             return True
         return box.is_large and box.uidlist.uidnext >= box.told and lines.fits(box)
 

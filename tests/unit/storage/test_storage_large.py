@@ -13,7 +13,8 @@ import pytest
 
 from dovecotpy.storage import flags, tracked
 from dovecotpy.storage.mailbox import Mailbox, Operation
-from dovecotpy.storage.maildir import first, large, places, uidlist
+from dovecotpy.storage.maildir import again, first, large, places, uidlist
+from dovecotpy.storage.maildir.again import SightAgain
 from dovecotpy.storage.maildir.large import LargeSync
 from dovecotpy.storage.maildir.sync import Sync
 from dovecotpy.storage.maildir.watched import Watched
@@ -36,8 +37,9 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(tracked, "SAVE_NAMES_FROM", 3)
     monkeypatch.setattr(uidlist, "LARGE", 100)
     monkeypatch.setattr(uidlist, "_END_OCTETS", 150)
+    monkeypatch.setattr(again, "LARGE", 300)
     ways: list[str] = []
-    sync, look = Sync.run, LargeSync._look
+    sync, look, sight = Sync.run, LargeSync._look, SightAgain._look
 
     def run(self: Sync) -> Any:
         ways.append("whole")
@@ -47,6 +49,12 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         ways.append("large")
         return look(self, locked)
 
+    def look_again(self: SightAgain, locked: Any) -> Any:
+        found = sight(self, locked)
+        ways.append("again" if found else "not plain")
+        return found
+
+    monkeypatch.setattr(SightAgain, "_look", look_again)
     monkeypatch.setattr(Sync, "run", run)
     monkeypatch.setattr(LargeSync, "_look", look_once)
     return ways
@@ -79,6 +87,7 @@ def in_memory(home: Home, monkeypatch: pytest.MonkeyPatch) -> dict[int, tuple[in
     shutil.copytree(home.path, copy, symlinks=True)
     with monkeypatch.context() as patched:
         patched.setattr(places, "LARGE", 1 << 30)
+        patched.setattr(again, "LARGE", 1 << 30)
         other = Home(copy)
         found = seen(other.inbox())
         other.close()
@@ -95,6 +104,11 @@ def killed_behind_its_line(home: Home, number: int, *, with_file: bool) -> None:
         file.write(f"{last + 1} :{base}\n")
     if with_file:
         home.deliver(base, b"Subject: killed %d\n\n" % number)
+
+
+def lose_the_index(home: Home) -> None:
+    for path in home.root.glob("dovecotpy.index*"):
+        path.unlink()
 
 
 def others(home: Home, chance: random.Random, number: int) -> None:
@@ -153,6 +167,8 @@ def test_ends_where_a_session_with_all_names_would(
             beside.close()
         if chance.random() < 0.3:
             box.close()
+            if chance.random() < 0.5:
+                lose_the_index(home)
             box = home.inbox()
         expected = in_memory(home, monkeypatch)
         assert seen(box) == expected
@@ -208,6 +224,39 @@ def test_others_changes_need_neither_names_nor_lines(
     if what == "flag":
         assert found[5] == (flags.FLAGGED, NONE)
     assert list(add(inbox).uids) == [22 if what == "kill" else 21]
+    home.close()
+
+
+def test_without_the_index_the_list_is_read_line_by_line(
+    home: Home, looks: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(home)
+    inbox = opened(home)
+    inbox.expunge([7])
+    inbox.close()
+    lose_the_index(home)
+    monkeypatch.setattr(uidlist.Uidlist, "_read_all", None)
+    home.deliver("1500000001.M1P1.host", b"new\n")
+    home.deliver("0900000001.M1P1.host:2,F", b"old\n", "cur")
+    inbox = opened(home)
+    found = seen(inbox)
+    assert list(found) == [*range(1, 7), *range(8, 23)]
+    assert found[21] == (flags.FLAGGED, NONE, b"old\n")
+    assert found[22] == (0, NONE, b"new\n")
+    assert all(found[uid][2] == b"Subject: %d\n\n" % (uid - 1) for uid in found if uid < 21)
+    assert inbox.recent() == {21, 22}
+    assert looks == ["again"]
+    home.close()
+
+
+def test_what_is_not_plain_then_is_left_to_a_closer_look(home: Home, looks: list[str]) -> None:
+    fill(home)
+    opened(home).close()
+    lose_the_index(home)
+    name = sorted(os.listdir(home.root / "cur"))[4]
+    (home.root / "cur" / (name.partition(":")[0] + ":2,FT")).write_bytes(b"another\n")
+    assert len(seen(opened(home))) == 21
+    assert looks[:2] == ["not plain", "whole"]
     home.close()
 
 
