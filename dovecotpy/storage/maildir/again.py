@@ -101,7 +101,7 @@ class SightAgain(FirstSight):
         return waiting, names, after
 
     def _matched(self, names: list[str]) -> tuple["array[int]", "array[int]"]:
-        """UIDs of lines that have a file, and the places of their names. Raises Broken, OSError."""
+        """UIDs of lines that have a file, and the places of their names. Raises OSError, and Broken where a name has two lines."""
         uids, places = array("I"), array("I")
         taken = bytearray(len(names))
         place, count = -1, len(names)

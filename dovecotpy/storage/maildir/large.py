@@ -104,6 +104,7 @@ class LargeSync:
             self.waiting.pop(uid, None)
         self._take_moved()
         found = lines.find(box, set(self.fresh)) if self._lines_count() else lines.Found()
+        self._take_renumbered(found)
         self._name_anew(found, listing)
         self._take_missing(listing)
         self._assign(locked, found)
@@ -336,6 +337,24 @@ class LargeSync:
 
     def _put(self, uid: int, path: str) -> None:
         self.box.put(uid, path[_FOLDER:], is_new=path[0] == "n")
+
+    def _take_renumbered(self, found: lines.Found) -> None:
+        """The list names a known message again: it is gone under the old UID."""
+        box = self.box
+        late = found.late.keys() - self.fresh.keys()
+        if not late:
+            return
+        again = []
+        for uid, path in box.stream():
+            base = filename.base_of(path[_FOLDER:])
+            if base in late and uid != found.late[base] and uid not in self.missing:
+                again.append((uid, base, path))
+        for uid, base, path in again:
+            box.forget(uid)
+            self.waiting.pop(uid, None)
+            self.vanished.append(uid)
+            self.fresh[base] = path
+            found.uids[base] = found.late[base]
 
     def _name_anew(self, found: lines.Found, listing: Listing) -> None:
         """A message with a base name that another one has, or had, gets one of its own; a second link waits."""

@@ -106,6 +106,14 @@ def killed_behind_its_line(home: Home, number: int, *, with_file: bool) -> None:
         home.deliver(base, b"Subject: killed %d\n\n" % number)
 
 
+def numbered_anew(home: Home, base: str) -> None:
+    """As Dovecot does with a message that it thought was gone."""
+    listed = home.root / "dovecot-uidlist"
+    last = int(listed.read_text().split("\n")[-2].split(" ")[0])
+    with listed.open("a") as file:
+        file.write(f"{last + 1} :{base}\n")
+
+
 def lose_the_index(home: Home) -> None:
     for path in home.root.glob("dovecotpy.index*"):
         path.unlink()
@@ -257,6 +265,18 @@ def test_what_is_not_plain_then_is_left_to_a_closer_look(home: Home, looks: list
     (home.root / "cur" / (name.partition(":")[0] + ":2,FT")).write_bytes(b"another\n")
     assert len(seen(opened(home))) == 21
     assert looks[:2] == ["not plain", "whole"]
+    home.close()
+
+
+def test_a_message_that_is_listed_again_has_its_latest_uid(home: Home, looks: list[str]) -> None:
+    fill(home)
+    inbox = opened(home)
+    numbered_anew(home, sorted(os.listdir(home.root / "cur"))[4].partition(":")[0])
+    home.deliver("2000000001.M1P1.host", b"new\n")
+    found = seen(inbox)
+    assert list(found) == [1, 2, 3, 4, *range(6, 23)]
+    assert found[21][2] == b"Subject: 4\n\n"
+    assert set(looks) == {"large"}
     home.close()
 
 
