@@ -104,7 +104,7 @@ def others_change(path: Path) -> None:
     home = Home(path)
     cur = home.root / "cur"
     with os.scandir(cur) as entries:
-        names = sorted(entry.name for entry in entries if entry.name.startswith("16000000"))
+        names = sorted(entry.name for entry in entries if entry.name.startswith("1600000"))
     changed, gone = names[10], names[20]
     (cur / changed).rename(cur / (changed.partition(":")[0] + ":2,T"))
     (cur / gone).unlink()

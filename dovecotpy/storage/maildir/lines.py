@@ -29,13 +29,13 @@ def each_line(control: int) -> Iterator[tuple[int, str]]:
             raise Broken(1, "Unsupported version")
         number, last = 1, 0
         while True:
-            whole, _, rest = rest.rpartition(b"\n")
-            for line in os.fsdecode(whole).split("\n") if whole else ():
+            whole, newline, rest = rest.rpartition(b"\n")
+            for line in os.fsdecode(whole).split("\n") if newline else ():
                 number += 1
                 head_words, _, name = line.partition(" :")
                 digits = head_words.partition(" ")[0]
                 uid = int(digits) if digits.isdecimal() and len(digits) <= 10 else 0
-                if not name or uid <= last:
+                if not name or not last < uid <= uidlist.MAX_UID:
                     raise Broken(number, f"Invalid record: {line[:100]}")
                 last = uid
                 yield uid, filename.base_of(name)

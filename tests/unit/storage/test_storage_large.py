@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dovecotpy.storage import flags, tracked
 from dovecotpy.storage.mailbox import Mailbox, Operation
-from dovecotpy.storage.maildir import again, first, large, places, uidlist
+from dovecotpy.storage.maildir import again, first, large, lines, places, uidlist
 from dovecotpy.storage.maildir.again import SightAgain
 from dovecotpy.storage.maildir.large import LargeSync
 from dovecotpy.storage.maildir.sync import Sync
@@ -97,8 +100,8 @@ def in_memory(home: Home, monkeypatch: pytest.MonkeyPatch) -> dict[int, tuple[in
 
 def killed_behind_its_line(home: Home, number: int, *, with_file: bool) -> None:
     listed = home.root / "dovecot-uidlist"
-    lines = listed.read_text().split("\n")
-    last = int((lines[-2].split(" ")[0] if len(lines) > 2 else "0") or 0)
+    before = listed.read_text().split("\n")
+    last = int((before[-2].split(" ")[0] if len(before) > 2 else "0") or 0)
     base = f"30000{number:05}.M{number}P1.host"
     with listed.open("a") as file:
         file.write(f"{last + 1} :{base}\n")
@@ -360,12 +363,46 @@ def test_who_waits_for_the_lock_serves_what_was_known(
     home.close()
 
 
+@given(
+    st.lists(
+        st.one_of(
+            st.builds(
+                lambda uid, keys, base: b"%d %s:%s" % (uid, keys, base),
+                st.integers(0, 40),
+                st.sampled_from([b"", b"D5 ", b"D5 Gx "]),
+                st.sampled_from([b"a", b"b", b"c:2,S", b"\xff", b""]),
+            ),
+            st.binary(max_size=12),
+        ),
+        max_size=8,
+    ),
+    st.integers(1, 40),
+)
+def test_what_lines_say_is_what_the_list_says(body: list[bytes], octets: int) -> None:
+    with tempfile.TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patched:
+        patched.setattr(lines, "READ_OCTETS", 7 + octets)
+        Path(directory, "dovecot-uidlist").write_bytes(b"3 V1 N1\n" + b"\n".join(body))
+        descriptor = os.open(directory, os.O_RDONLY)
+        try:
+            found = list(lines.each_line(descriptor))
+        except uidlist.Broken:
+            return
+        finally:
+            os.close(descriptor)
+        descriptor = os.open(directory, os.O_RDONLY)
+        listed = uidlist.Uidlist(descriptor)
+        listed.refresh()
+        listed.close()
+        os.close(descriptor)
+        assert {base: uid for uid, base in found} == listed.uids
+
+
 def test_a_list_that_lost_lines_is_made_whole(home: Home, looks: list[str]) -> None:
     fill(home)
     opened(home).close()
     listed = home.root / "dovecot-uidlist"
-    lines = listed.read_text().split("\n")
-    listed.write_text("\n".join(lines[:5] + lines[7:]))
+    before = listed.read_text().split("\n")
+    listed.write_text("\n".join(before[:5] + before[7:]))
     home.deliver("2000000001.M1P1.host")
     assert list(state(opened(home))) == list(range(1, 22))
     assert "5 :" in listed.read_text()
