@@ -1,4 +1,5 @@
-"""A Maildir of a million messages within the memory that a mail process may have: first sight, changes, and sessions after them."""
+"""A Maildir of a million messages within the memory that a mail process may have: first sight, changes by us and by others, and sessions
+after them. The steps follow one another."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import os
 import resource
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -78,7 +80,86 @@ def next_sessions(path: Path) -> None:
     assert home.lines == []
 
 
-STEPS = {"first_sight": first_sight, "next_sessions": next_sessions}
+def others_deliver(path: Path) -> None:
+    """Into new/, before a session and under one."""
+    home = Home(path)
+    home.deliver("2000000001.M1P1.other")
+    inbox = home.inbox()
+    inbox.refresh()
+    before = len(inbox.columns().uids)
+    assert before == MESSAGES + 1
+    inbox.wait()
+    home.deliver("2000000002.M1P1.other")
+    inbox.refresh()
+    uids = inbox.columns().uids
+    assert len(uids) == before + 1
+    assert octets(inbox, uids[-1]) == octets(inbox, uids[-2])
+    inbox.close()
+    assert os.listdir(home.root / "new") == []
+    assert home.lines == []
+
+
+def others_change(path: Path) -> None:
+    """A flag and a deletion, in cur/."""
+    home = Home(path)
+    cur = home.root / "cur"
+    with os.scandir(cur) as entries:
+        names = sorted(entry.name for entry in entries if entry.name.startswith("1600000"))
+    changed, gone = names[10], names[20]
+    (cur / changed).rename(cur / (changed.partition(":")[0] + ":2,T"))
+    (cur / gone).unlink()
+    inbox = home.inbox()
+    inbox.refresh()
+    columns = inbox.columns()
+    assert columns.flags[10] == flags.DELETED
+    assert 21 not in columns.uids[:30]
+    assert len(columns.uids) == MESSAGES + 1
+    inbox.store([500_002], Operation.ADD, flags.FLAGGED, NONE)
+    inbox.close()
+    assert home.lines == []
+
+
+def after_a_kill(path: Path) -> None:
+    """Behind the line of an APPEND, before its file."""
+    home = Home(path)
+    listed = home.root / "dovecot-uidlist"
+    last = int(listed.read_bytes()[-100:].split(b"\n")[-2].split(b" ")[0])
+    with listed.open("ab") as file:
+        file.write(b"%d :2000000003.M1P1.killed\n" % (last + 1))
+    inbox = home.inbox()
+    inbox.refresh()
+    assert len(inbox.columns().uids) == MESSAGES + 1
+    assert list(add(inbox).uids) == [last + 2]
+    inbox.close()
+    assert home.lines == []
+
+
+def without_an_index(path: Path) -> None:
+    """Beside the list of UIDs."""
+    home = Home(path)
+    for each in home.root.glob("dovecotpy.index*"):
+        each.unlink()
+    inbox = home.inbox()
+    inbox.refresh()
+    columns = inbox.columns()
+    assert len(columns.uids) == MESSAGES + 2
+    assert columns.flags[10] == flags.DELETED
+    assert 600_000 not in columns.uids
+    inbox.close()
+    assert home.lines == []
+
+
+STEPS = {
+    step.__name__: step
+    for step in (
+        first_sight,
+        next_sessions,
+        others_deliver,
+        others_change,
+        after_a_kill,
+        without_an_index,
+    )
+}
 
 
 def within_the_limit(step: str, path: Path) -> None:
@@ -96,6 +177,14 @@ def test_the_next_session_sees_them(path: Path) -> None:
     within_the_limit("next_sessions", path)
 
 
+@pytest.mark.parametrize("step", list(STEPS)[2:])
+def test_what_must_be_compared(path: Path, step: str) -> None:
+    within_the_limit(step, path)
+
+
 if __name__ == "__main__":
     resource.setrlimit(resource.RLIMIT_DATA, (LIMIT, LIMIT))
     STEPS[sys.argv[1]](Path(sys.argv[2]))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    seconds = time.process_time()
+    print(f"{sys.argv[1]}: {peak} MB at most, {seconds:.1f} s of processor time")

@@ -32,10 +32,12 @@ from dovecotpy.storage.errors import (
 from dovecotpy.storage.files import Shared
 from dovecotpy.storage.flags import SEEN
 from dovecotpy.storage.maildir import filename, uidlist
+from dovecotpy.storage.maildir.again import SightAgain
 from dovecotpy.storage.maildir.body import FileBody, FileDraft, beginnings
 from dovecotpy.storage.maildir.context import Context
 from dovecotpy.storage.maildir.filename import Info
 from dovecotpy.storage.maildir.first import FirstSight
+from dovecotpy.storage.maildir.large import LargeSync
 from dovecotpy.storage.maildir.listing import look
 from dovecotpy.storage.maildir.locked import LockedMaildir
 from dovecotpy.storage.maildir.sync import Sync
@@ -83,6 +85,8 @@ class MaildirBox(Watched):
         """the lock is held, and the uidlist, which is as an index saw it, was not read for that"""
         self.list_reread = False
         """the uidlist was read from its start since it was compared with what was told"""
+        self.takes_lines = False
+        """whoever has the lock reads the list line by line"""
         self.is_fresh = False
         """its uidlist was made just now, so that Courier's keywords are still to be taken over"""
         self.surplus: dict[int, frozenset[str]] | None = None
@@ -214,16 +218,16 @@ class MaildirBox(Watched):
 
     def heard(self, came: Sequence[int], went: Sequence[int], uidnext: int) -> None:
         """Other sessions told of new messages, and of some that are gone, and that none will appear below `uidnext` any more."""
-        if came or went:
+        if (came or went) and not self.is_large:
             self.load_names()
         for uid in went:
-            name = self.names.get(uid)
+            name = self.name_of(uid)
             if name is not None:
                 self.dead.add((filename.base_of(name), uid))
                 self.forget(uid)
             self.ghosts.pop(uid, None)
         for uid in came:
-            if uid not in self.names:
+            if self.name_of(uid) is None:
                 self.ghosts.setdefault(uid, "")
         if came or went:
             self.known = None
@@ -479,7 +483,12 @@ class MaildirBox(Watched):
     def sync(self, known: Columns, since: bytes) -> Delta:
         """What changed. The lock is taken only where something must be written. Raises MailboxReplaced, InUse, StoreError."""
         try:
-            return FirstSight(self).run() or Sync(self, known).run()
+            return (
+                FirstSight(self).run()
+                or SightAgain(self).run()
+                or LargeSync(self, known).run()
+                or Sync(self, known).run()
+            )
         except OSError as error:
             raise files.translated(error, f"sync({self.shown})") from error
 

@@ -97,8 +97,8 @@ class FirstSight:
         if not (box.take_events() == [] if watched else aged and before == after):
             return None
         names.sort()
-        moves = _moves(waiting, names)
-        if not names or moves is None or not _put_in_order(names):
+        moves = moves_of(waiting, names)
+        if not names or moves is None or not put_in_order(names):
             return None
         names += moves.values()
         large = len(names) >= LARGE
@@ -111,7 +111,7 @@ class FirstSight:
         if not first:
             return None
         recent = list(range(first + count - len(moves), first + count))
-        return self._told(packed, first, count, after, large, recent)
+        return self._told(packed, array("I", range(first, first + count)), after, large, recent)
 
     def _may_be_plain(self) -> bool:
         box = self.box
@@ -154,10 +154,9 @@ class FirstSight:
         return True
 
     def _told(
-        self, packed: list[bytes], first: int, count: int, after: Marks, large: bool, recent: list[int]
+        self, packed: list[bytes], uids: "array[int]", after: Marks, large: bool, recent: list[int]
     ) -> Delta:
         box = self.box
-        uids = array("I", range(first, first + count))
         arrivals = self._columns(packed, uids)
         box.told = max(box.told, box.uidlist.uidnext)
         box.start_from(Sighted(uids, packed), uids, first=True)
@@ -191,7 +190,7 @@ class FirstSight:
         return Arrivals(uids, flags, words, tuple(sets), sizes)
 
 
-def _put_in_order(names: list[str]) -> bool:
+def put_in_order(names: list[str]) -> bool:
     """Put sorted names as UIDs are given; False where one is not plain: hidden, without flags, or its base name stands twice."""
     for start in range(0, len(names), CHUNK):
         part = names[start : start + CHUNK + 1]
@@ -207,7 +206,7 @@ def _put_in_order(names: list[str]) -> bool:
     return True
 
 
-def _moves(waiting: list[str], names: list[str]) -> dict[str, str] | None:
+def moves_of(waiting: list[str], names: list[str]) -> dict[str, str] | None:
     """Names in new/ and what they are to be in cur/, in the order of their UIDs; None where one is not plain. names: sorted, of cur/."""
     if len(waiting) > MOST_NEW or any(name[0] == "." or ":" in name for name in waiting):
         return None

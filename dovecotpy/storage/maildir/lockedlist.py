@@ -10,7 +10,7 @@ from dovecotpy import clock
 from dovecotpy.ipc.record import Level
 from dovecotpy.storage import files, state
 from dovecotpy.storage.errors import Internal, MailboxReplaced, NoSpace, StoreError
-from dovecotpy.storage.maildir import closing, courier, filename, uidlist
+from dovecotpy.storage.maildir import closing, courier, filename, lines, uidlist
 from dovecotpy.storage.maildir.uidlist import Broken
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class LockedList:
         box = self._box
         try:
             again = box.uidlist.refresh(whole=False)
-            if box.uidlist.partial and not self._is_known_list():
+            if again and box.uidlist.partial and not self._is_trusted():
                 box.uidlist.make_whole()
         except Broken as broken:
             box.context.log(
@@ -113,6 +113,13 @@ class LockedList:
         except OSError as error:
             raise files.translated(error, f"write({box.shown}/{uidlist.NAME})") from error
         box.guid = box.uidlist.guid.encode()
+
+    def _is_trusted(self) -> bool:
+        """The list's end will do: of a large mailbox also where every line that counts was compared one by one."""
+        box = self._box
+        if box.takes_lines or self._is_known_list():
+            return True
+        return box.is_large and box.uidlist.uidnext >= box.told and lines.fits(box)
 
     def _is_known_list(self) -> bool:
         """The list is the one that goes with what is known, with nothing but more lines, or nothing is known that it could lack."""
@@ -205,7 +212,7 @@ class LockedList:
         box = self._box
         fewest = max(uidlist.STALE_LEAST, box.count // uidlist.STALE_SHARE)
         unread = box.list_waits or box.uidlist.partial
-        if self._bare or (unread and len(box.dead) + len(box.absent) < fewest):
+        if self._bare or (unread and (box.is_large or len(box.dead) + len(box.absent) < fewest)):
             return
         try:
             self.read_list()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from dovecotpy.storage.columns import places_of
 from dovecotpy.storage.driver import Lost, Remembered
@@ -14,6 +14,10 @@ _FOLDER = 4
 """Letters of `cur/` and `new/`."""
 _MANY = 16
 """Messages from which on their names are looked up together."""
+LARGE = 100_000
+"""Messages from which on all names at once are too much for a process's memory, as long as an index has them."""
+MOST_GHOSTS = 10_000
+"""Messages without names that are looked for one by one."""
 _UNSURE = ":\x7f"
 """Ends the name of a message whose flags changed since it was remembered, so that no listing shows it as it was."""
 
@@ -75,6 +79,54 @@ class Places:
         """Messages that have a name, or had one when an index last saw it."""
         return len(self.names) if self._source is None else len(self._adopted)
 
+    @property
+    def is_large(self) -> bool:
+        """Only `stream` should say where everything is."""
+        return self._source is not None and len(self._adopted) >= LARGE
+
+    def stream(self) -> Iterator[tuple[int, str]]:
+        """UIDs and paths of everything that is known, never all of it in memory. Messages that no name is known of become ghosts.
+
+        What is `behind` has a name that no listing shows. Before `load_names`. Raises Lost.
+        """
+        source, since, adopted, behind = self._source, self._since, self._adopted, self._behind
+        if source is None:
+            raise Lost("everything is in memory")
+        at, count = 0, len(adopted)
+        for uid, path in source.all():
+            while at < count and adopted[at] < uid:
+                yield from self._unsourced(adopted[at])
+                at += 1
+            if at == count:
+                break
+            if adopted[at] != uid:
+                continue
+            at += 1
+            if uid in since:
+                path = since[uid]
+                if not path:
+                    continue
+            elif uid in behind:
+                path = path.partition(":")[0] + _UNSURE
+            yield uid, path
+        for place in range(at, count):
+            yield from self._unsourced(adopted[place])
+        for uid in sorted(since):
+            place = bisect_left(adopted, uid)
+            if since[uid] and (place == count or adopted[place] != uid):
+                yield uid, since[uid]
+
+    def _unsourced(self, uid: int) -> Iterator[tuple[int, str]]:
+        """A message that the source lacks."""
+        path = self._since.get(uid)
+        if path is None and uid not in self.ghosts:
+            if len(self.ghosts) >= MOST_GHOSTS:
+                raise Lost("many messages have no names")
+            self.ghosts[uid] = ""
+            self.known = None
+        if path:
+            yield uid, path
+
     def load_names(self) -> None:
         """Make sure that names are there, from the index or as ghosts that the next listing finds."""
         source, since = self._source, self._since
@@ -97,7 +149,10 @@ class Places:
         self.new = {name: uid for uid, folder, name in pairs if folder != "cur/"}
         if len(pairs) != len(self._adopted) or self.ghosts:
             lost = [uid for uid in self._adopted if uid not in self.names and uid not in since]
-            self.ghosts = dict.fromkeys(lost, "")
+            others = {
+                uid: base for uid, base in self.ghosts.items() if uid not in adopted and uid not in since
+            }
+            self.ghosts = {**dict.fromkeys(lost, ""), **others}
             if lost:
                 self.known = None
         if self._behind:
