@@ -32,6 +32,9 @@ class Rooms(Protocol):
     def shared_state(self, name: bytes) -> State:
         """The State of the namespace of a mailbox."""
 
+    def touch(self, name: bytes) -> None:
+        """Something about a mailbox changed, but none of its messages: its modseq rises. Raises as `mailbox_guid`."""
+
     def uses_by_name(self, name: bytes) -> frozenset[bytes]:
         """What the settings say that a mailbox is for."""
 
@@ -69,7 +72,7 @@ class Annotations:
         return {entry: value for entry, value in state.entries(guid).items() if entry.startswith(prefix)}
 
     def set(self, name: bytes, changes: Mapping[bytes, bytes | None], most: int) -> None:
-        """Set entries, or with None remove them: all or none, durable. most: entries of one mailbox that are allowed.
+        """Set entries, or with None remove them: all or none, durable; the mailbox has a higher modseq then. most: entries of one mailbox that are allowed.
 
         Raises MailboxNotFound, PermissionDenied, LimitReached, CannotDo for a use that cannot be given and for entries of both kinds that two
         States would keep, StoreError.
@@ -90,6 +93,8 @@ class Annotations:
             private[SPECIAL_USE_ENTRY] = uses if uses or self._rooms.uses_by_name(name) else None
             self._names[guid] = name
         state.set_entries(guid, {**private, **shared}, most)
+        if name:
+            self._rooms.touch(name)
 
     def copy(self, name: bytes, to: bytes) -> None:
         """Copy what a mailbox has to another one (RFC 5464 section 4.1). Raises as `set`."""

@@ -96,6 +96,9 @@ class TwoStates:
     def uses_by_name(self, name: bytes) -> frozenset[bytes]:
         return frozenset()
 
+    def touch(self, name: bytes) -> None:
+        pass
+
 
 def test_entries_that_two_states_keep_are_not_set_together(tmp_path: Path) -> None:
     states = []
