@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from dovecotpy.imap.arguments import Arguments
 from dovecotpy.imap.errors import Refused
+from dovecotpy.imap.filters import verify
 from dovecotpy.imap.metadata import MAX_NAME, entry_names, metadata_response
 from dovecotpy.imap.registry import LARGE, TAKES_BINARY, Large, command
 from dovecotpy.imap.wire.tokens import Atom, String
@@ -110,6 +111,10 @@ def set_entries(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]
             changes[entry] = None
         else:
             raise arguments.wrong("Invalid value.")
+    if not name:
+        for entry, value in changes.items():
+            if value is not None:
+                verify(entry, value, session.dialect)
     longest = max(len(value or b"") for value in changes.values())
     if longest > most:
         raise refusal(session.settings, longest)
