@@ -97,7 +97,9 @@ class ImapSession(Conversation):
             max_literal=MAX_LITERAL,
             max_literals=MAX_LITERALS,
             larger={
-                name: large.most(settings) for name, large in LARGE.items() if find(name, self.dialect.disabled)
+                name: large.most(settings)
+                for name, large in LARGE.items()
+                if find(name, self.dialect.disabled)
             },
             streams={name: after for name, (after, _) in UPLOADS.items()},
             max_unasked=wire.unasked(self.dialect.disabled),

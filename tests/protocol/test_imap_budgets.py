@@ -279,7 +279,9 @@ def test_a_thousand_pipelined_commands() -> None:
 @pytest.mark.parametrize("plus", [b"", b"+"])
 def test_value_of_metadata(plus: bytes) -> None:
     made = client(imap_metadata_max_size=70_000)
-    assert made.send(b"b SETMETADATA INBOX (/private/a {70000%b}\r\n" % plus) == (b"" if plus else b"+ OK\r\n")
+    assert made.send(b"b SETMETADATA INBOX (/private/a {70000%b}\r\n" % plus) == (
+        b"" if plus else b"+ OK\r\n"
+    )
     assert last(made.send(b"x" * 70_000 + b")\r\n")) == b"b OK Setmetadata completed."
     answer = made.send(b"c SETMETADATA INBOX (/private/a {70001%b}\r\n" % plus)
     assert answer == b"c NO [METADATA MAXSIZE 70000] The value is too large.\r\n"

@@ -20,9 +20,9 @@ from dovecotpy.message.section import WHOLE, Span
 from dovecotpy.message.steps import paused
 from dovecotpy.message.structure import BASIC, GLOBAL
 from dovecotpy.storage import flags as bits
+from dovecotpy.storage.answers import Batch
 from dovecotpy.storage.driver import Body, Columns
 from dovecotpy.storage.errors import MailboxReplaced, MessageGone, StoreError
-from dovecotpy.storage.answers import Batch
 from dovecotpy.storage.items import BODY, BODYSTRUCTURE, fields_item
 from dovecotpy.storage.mailbox import Operation
 
