@@ -46,12 +46,13 @@ def all_of(terms: list[q.Query], instead: q.Query) -> q.Query:
 
 
 def _spelled(kind: type[q.Body] | type[q.Text], word: str) -> q.Query:
-    """A word, or what stands for it in HTML: characters beyond ASCII as entities by name or by number."""
+    """A word, or what stands for it in HTML: characters beyond ASCII as entities by name or by number, tags inside it."""
+    shown = q.And((q.Text("text/html"), q.Shown(word)))
     if word.isascii():
-        return kind(word)
+        return q.Or((kind(word), shown))
     named = "".join(each if each.isascii() else _ENTITIES.get(each, each) for each in word)
     numbered = "".join(each if each.isascii() else f"&#{ord(each)};" for each in word)
-    return q.Or(tuple(kind(each) for each in dict.fromkeys((word, named, numbered))))
+    return q.Or((*(kind(each) for each in dict.fromkeys((word, named, numbered))), shown))
 
 
 def is_fuzzy(query: q.Query) -> bool:

@@ -52,6 +52,16 @@ def tokens_of(value: bytes) -> list[Token]:
     return tokenizer.finish()
 
 
+def filter_keys(value: bytes, view: View, command: bytes) -> q.Query:
+    """The query for the keys of a filter by themselves. Raises ParseError, Mistaken, Refused."""
+    return _Reader(tokens_of(value), view, b"UTF-8", command).all(0)
+
+
+def is_filter_name(name: bytes) -> bool:
+    """Whether a filter can have this name (RFC 5466 section 3.1)."""
+    return bool(name) and not name.translate(None, _FILTER_NAME)
+
+
 def asks_modseq(query: q.Query) -> bool:
     """Whether MODSEQ is among the keys, so that the answer has the highest one (RFC 7162 section 3.1.5)."""
     if isinstance(query, (q.And, q.Or)):
@@ -155,7 +165,7 @@ class _Reader:
     def filter(self, depth: int) -> q.Query:
         """Put the keys of a filter in the place of its name, if they are whole by themselves (RFC 5466 section 3.1)."""
         name = self.word().lower()
-        if not name or name.translate(None, _FILTER_NAME):
+        if not is_filter_name(name):
             raise self.wrong("Invalid filter name.")
         if self.charset.upper() not in (b"UTF-8", b"US-ASCII"):
             raise Mistaken("FILTER needs the charset UTF-8.", "BADCHARSET")
@@ -266,10 +276,10 @@ class _Reader:
 
     def saved(self, kind: Callable[[int], q.Query], instead: Callable[[int], q.Query]) -> q.Query:
         """By the date of saving, or by INTERNALDATE where the mailbox keeps none (RFC 8514 section 4.3)."""
-        return (kind if self.view.mailbox.capabilities.savedate else instead)(self.day())
+        return (kind if self.view.keeps_savedates else instead)(self.day())
 
     def savedate_supported(self) -> q.Query:
-        return q.All() if self.view.mailbox.capabilities.savedate else q.Uids(array("I"))
+        return q.All() if self.view.keeps_savedates else q.Uids(array("I"))
 
     def header(self) -> q.Query:
         name = self.word()

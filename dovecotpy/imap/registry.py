@@ -21,7 +21,9 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
 if TYPE_CHECKING:
+    from dovecotpy.config.values import Settings
     from dovecotpy.imap.arguments import Arguments
+    from dovecotpy.imap.errors import CommandFailed
     from dovecotpy.imap.session import ImapSession
     from dovecotpy.imap.wire.command import LiteralStart
 
@@ -73,6 +75,19 @@ TAKES_BINARY: set[bytes] = set()
 """Commands that may have a literal8 (RFC 3516 section 4.4)."""
 UPLOADS: dict[bytes, tuple[int, Callable[[], Upload]]] = {}
 """For commands with streamed literals: after how many arguments these begin, and what takes them."""
+
+
+class Large(NamedTuple):
+    """Literals in the list of a command that have a bound of their own."""
+
+    most: "Callable[[Settings], int]"
+    """octets of one"""
+    refusal: "Callable[[Settings, int], CommandFailed]"
+    """the answer to one of so many octets, before it is sent where the client asks first"""
+
+
+LARGE: dict[bytes, Large] = {}
+"""By command."""
 
 
 def command(

@@ -23,7 +23,7 @@ from dovecotpy import clock
 from dovecotpy.imap.arguments import Arguments
 from dovecotpy.imap.conversation import Conversation
 from dovecotpy.imap.errors import Broken, CommandFailed, Mistaken, Refused
-from dovecotpy.imap.registry import BINARY, TAKES_BINARY, UPLOADS, State, Upload, find, needs_numbers
+from dovecotpy.imap.registry import BINARY, LARGE, TAKES_BINARY, UPLOADS, State, Upload, find, needs_numbers
 from dovecotpy.imap.wire import command as wire
 from dovecotpy.imap.wire.response import continuation, status, untagged
 from dovecotpy.imap.wire.tokens import Token
@@ -41,7 +41,7 @@ ENOUGH = 32768
 SLICE = 0.1
 """Seconds that a command may work between two looks at the client."""
 MAX_LITERAL = 65536
-"""Octets of one literal outside APPEND; beyond: BAD [TOOBIG]."""
+"""Octets of one literal outside APPEND and `registry.LARGE`; beyond: BAD [TOOBIG]."""
 MAX_LITERALS = 262144
 """Octets of a command's literals in sum; beyond: BAD [TOOBIG]."""
 MAX_BAD_COMMANDS = 20
@@ -96,6 +96,11 @@ class ImapSession(Conversation):
             max_line=settings.number("imap_max_line_length"),
             max_literal=MAX_LITERAL,
             max_literals=MAX_LITERALS,
+            larger={
+                name: large.most(settings)
+                for name, large in LARGE.items()
+                if find(name, self.dialect.disabled)
+            },
             streams={name: after for name, (after, _) in UPLOADS.items()},
             max_unasked=wire.unasked(self.dialect.disabled),
             binary=frozenset(TAKES_BINARY) if self.dialect.offers(BINARY) else frozenset(),
@@ -320,6 +325,11 @@ class ImapSession(Conversation):
             return self._bad(event.tag, event.text)
         if isinstance(event, wire.LineTooLong):
             return self._bad(event.tag, "IMAP command line too large")
+        if event.larger:
+            self._tag, self._entry = event.tag, None
+            refusal = LARGE[event.larger].refusal(self.settings, event.size)
+            self._running = self._guarded(self._failure(refusal))
+            return b""
         return self._bad(event.tag, "Literal size too large", "TOOBIG")
 
     def _bad(self, tag: bytes, text: str, code: str | None = None) -> bytes:

@@ -9,7 +9,7 @@ from dovecotpy.imap.errors import Broken, Refused
 from dovecotpy.message.header import MAX_HEADER, Header, parse_header
 from dovecotpy.message.lines import BLOCK, WHOLE, Octets, crlf
 from dovecotpy.message.section import Section, Span, part_at, resolve
-from dovecotpy.message.structure import STEP, Part, parse_steps
+from dovecotpy.message.structure import BASIC, STEP, Part, bodystructure_steps, parse_steps
 from dovecotpy.message.transfer import decoder
 from dovecotpy.storage.driver import Body
 from dovecotpy.storage.errors import StoreError
@@ -91,12 +91,16 @@ class Decoded:
 
 
 class MessageText:
-    """A message while its sections are fetched. What it needs of the message is read once."""
+    """A message while its sections are fetched. What it needs of the message is read once.
 
-    __slots__ = ("body", "octets", "_root", "_header_end")
+    enclosed: the subtypes of message that are taken apart.
+    """
 
-    def __init__(self, body: Body) -> None:
+    __slots__ = ("body", "octets", "_enclosed", "_root", "_header_end")
+
+    def __init__(self, body: Body, enclosed: frozenset[bytes] = BASIC) -> None:
         self.body = body
+        self._enclosed = enclosed
         self.octets = Octets(body)
         self._root: Part | None = None
         self._header_end = -1
@@ -118,6 +122,12 @@ class MessageText:
         first = min(found.start + start, found.end)
         return Span(first, min(first + count, found.end))
 
+    def structures(self) -> Generator[None, None, tuple[bytes, bytes]]:
+        """BODY and BODYSTRUCTURE; pauses with each yield."""
+        if self._root is None:
+            self._root = yield from parse_steps(self.octets, enclosed=self._enclosed)
+        return (yield from bodystructure_steps(self._root))
+
     def decoded(
         self, section: Section, partial: tuple[int, int] | None
     ) -> Generator[None, None, "Decoded | None"]:
@@ -129,7 +139,7 @@ class MessageText:
         found = yield from self._resolve(section)
         if section.path and self._root is not None:
             part = part_at(self._root, section.path)
-            if part is not None and not part.children:
+            if part is not None and (not part.children or part.content_type.subkind == b"global"):
                 encoding = part.encoding
         if encoding not in ENCODINGS:
             raise Refused("Unknown Content-Transfer-Encoding.", "UNKNOWN-CTE")
@@ -142,7 +152,7 @@ class MessageText:
     def _resolve(self, section: Section) -> Generator[None, None, Span | bytes | None]:
         if section.path:
             if self._root is None:
-                self._root = yield from parse_steps(self.octets)
+                self._root = yield from parse_steps(self.octets, enclosed=self._enclosed)
             return resolve(self._root, section)
         if section.kind == b"":
             yield from self.octets.measure()

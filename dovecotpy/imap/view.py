@@ -124,6 +124,11 @@ class View:
             self._savedates = columns.savedates
         return self._savedates
 
+    @property
+    def keeps_savedates(self) -> bool:
+        """Whether the mailbox knows when messages were saved (RFC 8514)."""
+        return self.mailbox.capabilities.savedate
+
     def spans(self, ranges: sequence.Ranges, *, by_uid: bool) -> list[tuple[int, int]]:
         """Slices of the view (start, end) that a set names, ascending. Raises Mistaken for numbers beyond the
         last. `$` names the saved messages, by number and by UID alike (RFC 5182 section 2.1).

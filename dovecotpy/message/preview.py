@@ -119,6 +119,14 @@ def _cut(text: str) -> str:
     return text[: end if end > 0 else LIMIT].rstrip()
 
 
+def untagged(html: str) -> str:
+    """HTML without its tags, so that words are whole that tags stand in; entities resolved. NULs end what a tag can be."""
+    return _ENTITY.sub(_resolved, _TAGGED.sub("", html))
+
+
+_TAGGED = re.compile(r"<[a-zA-Z/!?][^<>\0]*+>")
+
+
 def html_text(html: str) -> str:
     """What HTML shows, roughly and in linear time: no tags, comments, styles or scripts; entities resolved."""
     pieces: list[str] = []

@@ -99,6 +99,9 @@ class Part:
 
 
 Steps = Generator[None, None, Part]
+BASIC = frozenset((b"rfc822",))
+GLOBAL = BASIC | {b"global"}
+"""With messages whose headers are UTF-8 (RFC 6532 section 3.7)."""
 
 
 def parse(octets: Octets) -> Part:
@@ -106,20 +109,21 @@ def parse(octets: Octets) -> Part:
     return finished(parse_steps(octets))
 
 
-def parse_steps(octets: Octets, header: Header | None = None) -> Steps:
+def parse_steps(octets: Octets, header: Header | None = None, enclosed: frozenset[bytes] = BASIC) -> Steps:
     """As `parse`, in steps of no more than about STEP octets of work: pauses with each yield.
 
-    header: what `whole_header` makes of the text, where somebody has it already.
+    header: what `whole_header` makes of the text, where somebody has it already. enclosed: the subtypes of message
+    that are taken apart.
     """
     text = octets.text()
     if text is None:
         yield from octets.measure()
     else:
         header = header or whole_header(text)
-        part = _single(octets, text, header)
+        part = _single(octets, text, header, enclosed)
         if part is not None:
             return part
-    return (yield from _Parser(source(octets), header).message())
+    return (yield from _Parser(source(octets), header, enclosed).message())
 
 
 def whole_header(text: bytes) -> Header:
@@ -130,12 +134,12 @@ def whole_header(text: bytes) -> Header:
     return Header(text[: at + 4 if at >= 0 else MAX_HEADER])
 
 
-def _single(octets: Octets, text: bytes, header: Header) -> Part | None:
+def _single(octets: Octets, text: bytes, header: Header, enclosed: frozenset[bytes]) -> Part | None:
     """The tree of a message in one part; None if it must be taken apart."""
     body_start = _body_start(text, header)
     value = header.get(b"content-type")
     kind = PLAIN_TEXT if value is None else content_type(value)
-    if kind.kind == b"multipart" or (kind.kind == b"message" and kind.subkind == b"rfc822"):
+    if kind.kind == b"multipart" or (kind.kind == b"message" and kind.subkind in enclosed):
         return None
     part = Part(0, body_start, header, kind)
     part.body_end = len(text)
@@ -177,14 +181,17 @@ class _Parser:
         "headers",
         "level",
         "open",
+        "messages",
         "parts",
         "reached",
         "source",
         "work",
     )
 
-    def __init__(self, source: Source, header: Header | None = None) -> None:
+    def __init__(self, source: Source, header: Header | None, messages: frozenset[bytes]) -> None:
         self.source = source
+        self.messages = messages
+        """the subtypes of message that are taken apart"""
         self.first = header
         """The message's own header, if it is known."""
         self.open: list[_Open] = []
@@ -265,7 +272,7 @@ class _Parser:
             self.counted.append(part)
         elif kind == b"multipart":
             yield from self.multipart(part, depth)
-        elif kind == b"message" and part.content_type.subkind == b"rfc822":
+        elif kind == b"message" and part.content_type.subkind in self.messages:
             yield from self.enclosed(part, depth)
         part.body_end = max(body_start, self.event)
         if part.children:

@@ -38,6 +38,12 @@ class PartHeader(str):
     __slots__ = ()
 
 
+class HtmlText(str):
+    """A piece of a part that is HTML, as it is written."""
+
+    __slots__ = ()
+
+
 def body_text(octets: Octets, message: Part) -> Iterator[str]:
     """The text of a message without its own header, decoded, in pieces. Never raises on content.
 
@@ -54,7 +60,10 @@ def body_text(octets: Octets, message: Part) -> Iterator[str]:
             for child in part.children:
                 yield PartHeader(header_text(child.header) + END)
         elif part.content_type.kind in (b"text", b"message"):
-            yield from part_text(octets, part)
+            if part.content_type.subkind == b"html":
+                yield from map(HtmlText, part_text(octets, part))
+            else:
+                yield from part_text(octets, part)
             yield END
         waiting.extend(reversed(part.children))
 

@@ -142,11 +142,13 @@ def _split(query: q.Query) -> tuple[q.Query, q.Query]:
 
 
 def _cost(query: q.Query) -> int:
-    """Rank by what must be read: nothing, the header, the body."""
+    """Rank by what must be read: nothing, the header, the body, the body once more."""
     if isinstance(query, (q.And, q.Or)):
         return max((_cost(term) for term in query.terms), default=0)
     if isinstance(query, q.Not):
         return _cost(query.term)
+    if isinstance(query, q.Shown):
+        return 3
     if isinstance(query, (q.Body, q.Text)):
         return 2
     return 1 if q.needs_messages(query) else 0

@@ -9,10 +9,14 @@ from dovecotpy.message.collation import collation_key
 from dovecotpy.message.date import parse_date
 from dovecotpy.message.encoded_word import decode_words
 from dovecotpy.message.header import Header as MessageHeader
-from dovecotpy.message.text import PartHeader, header_text
+from dovecotpy.message.preview import untagged
+from dovecotpy.message.text import END, HtmlText, PartHeader, header_text
 from dovecotpy.search import query as q
 from dovecotpy.search.occurrences import Known
 from dovecotpy.search.table import Table
+
+MAX_HTML = 1 << 20
+"""Characters of the HTML of one message that are looked at without tags, about."""
 
 
 class TextSource(Protocol):
@@ -47,6 +51,7 @@ class MessageTerms:
         "_fields",
         "_header",
         "_header_key",
+        "_shown",
         "known",
         "needles",
         "row",
@@ -67,6 +72,7 @@ class MessageTerms:
         self._header: MessageHeader | None = None
         self._header_key: bytes | None = None
         self._fields: dict[bytes, list[bytes]] = {}
+        self._shown: bytes | None = None
         self._body: frozenset[Needle] | None = None
 
     def matches(self, query: q.Query) -> Generator[None, None, bool]:
@@ -92,6 +98,10 @@ class MessageTerms:
         if isinstance(query, q.Text):
             key = self.table.key(query)
             return key in self.header_key() or (yield from self.in_body((True, key)))
+        if isinstance(query, q.Shown):
+            if self._shown is None:
+                self._shown = yield from self.shown()
+            return self.table.key(query) in self._shown
         return self.simple(query)
 
     def simple(self, query: q.Query) -> bool:
@@ -145,6 +155,22 @@ class MessageTerms:
         if self._body is None:
             self._body = yield from self.scan()
         return needle in self._body
+
+    def shown(self) -> Generator[None, None, bytes]:
+        """The collation key of what parts that are HTML show, of MAX_HTML characters at most."""
+        text = self.source.decoded_text(self.uid)
+        if text is None:
+            raise Gone
+        pieces: list[str] = []
+        size = 0
+        for piece in text:
+            if isinstance(piece, HtmlText) or pieces and piece == END:
+                pieces.append(piece)
+                size += len(piece)
+                if size >= MAX_HTML:
+                    break
+            yield
+        return collation_key(untagged("".join(pieces)))
 
     def scan(self) -> Generator[None, None, frozenset[Needle]]:
         """Those of the needles that occur in the body's text."""

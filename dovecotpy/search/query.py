@@ -84,6 +84,12 @@ class Text(NamedTuple):
     text: str
 
 
+class Shown(NamedTuple):
+    """The text of parts that are HTML, without tags: no index is asked."""
+
+    text: str
+
+
 class Before(NamedTuple):
     """INTERNALDATE before the day by the server's clock."""
 
@@ -187,6 +193,7 @@ Query: TypeAlias = (
     | Header
     | Body
     | Text
+    | Shown
     | Before
     | On
     | Since
@@ -237,7 +244,7 @@ def needs_messages(query: Query) -> bool:
         return any(needs_messages(term) for term in query.terms)
     if isinstance(query, Not):
         return needs_messages(query.term)
-    return isinstance(query, (Header, Body, Text, SentBefore, SentOn, SentSince, ObjectId))
+    return isinstance(query, (Header, Body, Text, Shown, SentBefore, SentOn, SentSince, ObjectId))
 
 
 def needs_text(query: Query) -> bool:

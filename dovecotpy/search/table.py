@@ -82,7 +82,7 @@ class Table:
         self._ranges: dict[int, _Ranges] = {}
         self._uids: dict[int, frozenset[int]] = {}
 
-    def key(self, query: q.Header | q.Body | q.Text) -> bytes:
+    def key(self, query: q.Header | q.Body | q.Text | q.Shown) -> bytes:
         """The collation key of the text that a term looks for."""
         key = self._keys.get(id(query))
         if key is None:

@@ -32,6 +32,9 @@ class Rooms(Protocol):
     def shared_state(self, name: bytes) -> State:
         """The State of the namespace of a mailbox."""
 
+    def touch(self, name: bytes) -> None:
+        """Something about a mailbox changed, but none of its messages: its modseq rises. Raises as `mailbox_guid`."""
+
     def uses_by_name(self, name: bytes) -> frozenset[bytes]:
         """What the settings say that a mailbox is for."""
 
@@ -69,30 +72,29 @@ class Annotations:
         return {entry: value for entry, value in state.entries(guid).items() if entry.startswith(prefix)}
 
     def set(self, name: bytes, changes: Mapping[bytes, bytes | None], most: int) -> None:
-        """Set entries, or with None remove them: all or none, durable. most: entries of one mailbox that are allowed.
+        """Set entries, or with None remove them: all or none, durable; the mailbox has a higher modseq then. most: entries of one mailbox that are allowed.
 
-        Raises MailboxNotFound, PermissionDenied, LimitReached, CannotDo for a use that cannot be given, StoreError.
+        Raises MailboxNotFound, PermissionDenied, LimitReached, CannotDo for a use that cannot be given and for entries of both kinds that two
+        States would keep, StoreError.
         """
         private = {entry: value for entry, value in changes.items() if entry.startswith(PRIVATE)}
         shared = {entry: value for entry, value in changes.items() if entry.startswith(SHARED)}
         if shared and not name:
             raise PermissionDenied("Shared entries of the server cannot be set.")
+        state = self._rooms.shared_state(name) if shared else self._own
+        if shared and not state.usable:
+            raise PermissionDenied("Permission denied")
+        if private and state is not self._own:
+            raise CannotDo("Private and shared entries of this mailbox cannot be set by one command.")
         guid = self._rooms.mailbox_guid(name, writable=True) if name else SERVER
         if name and SPECIAL_USE_ENTRY in private:
             self._own.note_uses()
             uses = assignable(private[SPECIAL_USE_ENTRY] or b"")
             private[SPECIAL_USE_ENTRY] = uses if uses or self._rooms.uses_by_name(name) else None
             self._names[guid] = name
-        if shared:
-            state = self._rooms.shared_state(name)
-            if not state.usable:
-                raise PermissionDenied("Permission denied")
-            if state is self._own:
-                private.update(shared)
-            else:
-                state.set_entries(guid, shared, most)
-        if private:
-            self._own.set_entries(guid, private, most)
+        state.set_entries(guid, {**private, **shared}, most)
+        if name:
+            self._rooms.touch(name)
 
     def copy(self, name: bytes, to: bytes) -> None:
         """Copy what a mailbox has to another one (RFC 5464 section 4.1). Raises as `set`."""

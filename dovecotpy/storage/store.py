@@ -279,6 +279,14 @@ class Store:
         finally:
             mailbox.close()
 
+    def touch(self, name: bytes) -> None:
+        """Raise the modseq of a mailbox of which something changed that is not in its messages. Raises as `open`."""
+        mailbox = self.open(name, writable=True)
+        try:
+            mailbox.touch()
+        finally:
+            mailbox.close()
+
     def shared_state(self, name: bytes) -> State:
         """The State of the namespace of a mailbox."""
         return self._states[self._trees.index(self._find(name)[0].tree)]

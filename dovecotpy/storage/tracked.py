@@ -157,6 +157,11 @@ class Tracked:
         self._history.served = True
         return self._history.ledger.modseq
 
+    def touch(self) -> None:
+        """Give the mailbox a modseq that no message has. Raises MailboxReplaced, StoreError."""
+        self.refresh()
+        self._history.bump(READ_LOCK_SECONDS)
+
     def _take(self, delta: Delta, wait: float = READ_LOCK_SECONDS) -> None:
         first = not self._synced
         self._synced = True

@@ -377,6 +377,8 @@ class ModelAnnotations:
         if len(after) > most and len(after) > before:
             raise errors.LimitReached("Too many metadata entries.", code="METADATA TOOMANY")
         self.values[self.key(name)] = after
+        if name:
+            self.store.boxes[name].modseq += 1
 
 
 class ModelStore:

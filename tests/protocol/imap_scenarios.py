@@ -52,6 +52,25 @@ MINUTES = (
 body.
 """
 
+GLOBAL = b"""\
+From: a@example.org\r
+Content-Type: multipart/mixed; boundary=b\r
+\r
+--b\r
+Content-Type: Message/Global\r
+\r
+Subject: gr\xc3\xbc\xc3\x9fe\r
+\r
+inner\r
+--b\r
+Content-Type: message/global\r
+Content-Transfer-Encoding: base64\r
+\r
+U3ViamVjdDogeA0KDQp5DQo=\r
+--b--\r
+"""
+HTML = b"Content-Type: text/html\r\n\r\n<p>won<b class=big>der</b>ful &#103;reat a < b\r\n"
+WHOLE_GLOBAL = b"Content-Type: message/global\r\n\r\nSubject: all\r\n\r\ntext\r\n"
 NESTED = b"""\
 From: =?utf-8?q?J=C3=B6rg?= <joerg@example.org>\r
 To: Anna <anna@example.org>, list: one@example.org, two@example.org;\r
@@ -262,6 +281,8 @@ SCENARIOS: dict[str, dict[bytes, list[Letter]]] = {
     "three": {b"INBOX": [Letter(plain(1), bits.SEEN), Letter(plain(2)), Letter(plain(3))]},
     "ten": {b"INBOX": [Letter(plain(number)) for number in range(1, 11)]},
     "rfc": {b"INBOX": [*(Letter(plain(number), bits.SEEN) for number in range(1, 12)), Letter(MINUTES)]},
+    "global": {b"INBOX": [Letter(GLOBAL), Letter(plain(2)), Letter(WHOLE_GLOBAL)]},
+    "html": {b"INBOX": [Letter(HTML), Letter(plain(2)), Letter(HTML.replace(b"text/html", b"text/plain"))]},
     "nested": {b"INBOX": [Letter(NESTED)]},
     "encoded": {b"INBOX": [Letter(ENCODED), Letter(plain(2))]},
     "letters": {b"INBOX": LETTERS},

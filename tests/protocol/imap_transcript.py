@@ -9,6 +9,7 @@ A transcript is lines:
     S: [any order] a | b      the next lines in any order
     «name»                    in `S:`, where it first stands: a word to remember; later, and in `C:`: that word,
                               «name-1» and «name+1» being the numbers beside it
+    less: «a» «b»             the number that was heard first is the lower one
     clock: +1800              the monotonic clock goes on by so many seconds, sessions get their tick
     tick:                     every session gets its tick
     end: text                 the session ended, with this for the log
@@ -173,6 +174,9 @@ class Conversation:
             self.client(word[1:]).heard += self.client(word[1:]).send(self.sent(filled(text, self.words)))
         elif word[0] == "S":
             self.expect(self.client(word[1:]), text, place)
+        elif word == "less":
+            low, high = map(int, filled(text, self.words).split())
+            assert low < high, place
         elif word == "clock":
             self.elapsed += float(text)
             self.ticks()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dovecotpy.imap import flags, items, keys, session
-from dovecotpy.imap.commands import append, identify, list_mailboxes
+from dovecotpy.imap.commands import append, identify, list_mailboxes, metadata
 from dovecotpy.imap.wire import pattern, sequence, tokens
 from tests.descriptors import open_descriptors
 from tests.protocol import imap_maildir, imap_scenarios
@@ -274,3 +274,35 @@ def test_a_thousand_pipelined_commands() -> None:
     assert list(answers) == [*(b"t%d" % number for number in range(1000)), b"last"]
     assert all(answer.startswith(b"OK") for answer in answers.values())
     assert time.perf_counter() - started < 5
+
+
+@pytest.mark.parametrize("plus", [b"", b"+"])
+def test_value_of_metadata(plus: bytes) -> None:
+    made = client(imap_metadata_max_size=70_000)
+    assert made.send(b"b SETMETADATA INBOX (/private/a {70000%b}\r\n" % plus) == (
+        b"" if plus else b"+ OK\r\n"
+    )
+    assert last(made.send(b"x" * 70_000 + b")\r\n")) == b"b OK Setmetadata completed."
+    answer = made.send(b"c SETMETADATA INBOX (/private/a {70001%b}\r\n" % plus)
+    assert answer == b"c NO [METADATA MAXSIZE 70000] The value is too large.\r\n"
+    if plus:
+        assert made.send(b"x" * 70_001 + b")\r\n") == b""
+    assert b"{70000}\r\n" in made.send(b"d GETMETADATA INBOX /private/a\r\n")
+    assert made.send(b"e SETMETADATA {70000}\r\n") == b"e BAD [TOOBIG] Literal size too large\r\n"
+
+
+def test_values_of_metadata_in_sum() -> None:
+    made = client(imap_metadata_max_size=100_000_000)
+    most = metadata.MAX_VALUE
+    answer = made.send(b"b SETMETADATA INBOX (/private/a {%d}\r\n" % (most + 1))
+    assert answer == b"b NO [METADATA MAXSIZE %d] The value is too large.\r\n" % most
+    value = b"{%d+}\r\n" % (most - 5) + b"x" * (most - 5)
+    answer = made.send(b"c SETMETADATA INBOX (/private/a " + value + b" /private/b {6}\r\n")
+    assert answer == b"c NO [LIMIT] Too many octets in one command.\r\n"
+    assert b"/private/a NIL" in made.send(b"d GETMETADATA INBOX /private/a\r\n")
+
+
+def test_what_is_switched_off_has_no_large_values() -> None:
+    made = client(imap_disabled_extensions=("METADATA",))
+    answer = made.send(b"b SETMETADATA INBOX (/private/a {70000}\r\n")
+    assert answer == b"b BAD [TOOBIG] Literal size too large\r\n"

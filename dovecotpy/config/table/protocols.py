@@ -94,7 +94,7 @@ IMAP = (
         Kind.SIZE,
         "32K",
         "I",
-        "Largest value of a METADATA entry (RFC 5464); values beyond 64K are refused anyway.",
+        "Largest value of a METADATA entry (RFC 5464); values beyond 1M are refused anyway, and those in quotes are bound by imap_max_line_length.",
         unit="octets",
         ours=True,
         acted_on=True,

@@ -18,10 +18,12 @@ from dovecotpy.imap.wire import sequence
 from dovecotpy.ipc.record import Level
 from dovecotpy.message.section import WHOLE, Span
 from dovecotpy.message.steps import paused
+from dovecotpy.message.structure import BASIC, GLOBAL
 from dovecotpy.storage import flags as bits
+from dovecotpy.storage.answers import Batch
 from dovecotpy.storage.driver import Body, Columns
 from dovecotpy.storage.errors import MailboxReplaced, MessageGone, StoreError
-from dovecotpy.storage.items import fields_item
+from dovecotpy.storage.items import BODY, BODYSTRUCTURE, fields_item
 from dovecotpy.storage.mailbox import Operation
 
 if TYPE_CHECKING:
@@ -171,6 +173,11 @@ MODIFIERS.add(
 MODIFIERS.add(b"VANISHED", Modifier(_nothing, _vanished), QRESYNC)
 
 
+STRUCTURES = frozenset((BODY, BODYSTRUCTURE))
+GLOBAL_PART = b'"message" "global" '
+"""In small letters, how a part of that type is told."""
+
+
 class _Fetch:
     """One FETCH at work."""
 
@@ -181,6 +188,10 @@ class _Fetch:
         self.items = plan.items
         self.items_when_changed = plan._replace(simple=plan.simple | view.flag_items).items
         self.missing = False
+        self._enclosed = GLOBAL if session.dialect.utf8 else BASIC
+        """message/global is a message for clients that take UTF-8 (RFC 9051 sections 7.5.2 and 6.4.5.1)."""
+        self._wide = session.dialect.utf8 and not STRUCTURES.isdisjoint(name for name, _ in plan.items)
+        """Structures may have to be told otherwise than they are kept."""
         self.word = view.fetch_word
         self._stored = {
             name: item.with_options.get(plan.options.get(name, frozenset()), name)
@@ -217,7 +228,8 @@ class _Fetch:
         for batch in self.view.mailbox.fetch(uids, items):
             count += len(batch.uids)
             self.session.note_progress(count, len(uids))
-            yield self._lines(batch.uids, batch.values)
+            values = (yield from self._widened(batch)) if self._wide else batch.values
+            yield self._lines(batch.uids, values)
         if count < len(uids):
             self.missing = True
 
@@ -316,6 +328,30 @@ class _Fetch:
             for uid in group:
                 yield from self._message(uid, values.get(uid, {}), told=uid in marked)
 
+    def _widened(self, batch: Batch) -> Generator[bytes, None, Rendered]:
+        """The answers of a batch, those about messages with message/global in them anew from the message: what is kept does not show that as one."""
+        values = dict(batch.values)
+        for item in STRUCTURES.intersection(values):
+            column = list(values[item])
+            if GLOBAL_PART not in b"".join(filter(None, column)).lower():
+                continue
+            for at, value in enumerate(column):
+                if value is not None and GLOBAL_PART in value.lower():
+                    column[at] = yield from self._structure(batch.uids[at], item)
+            values[item] = column
+        return values
+
+    def _structure(self, uid: int, item: bytes) -> Generator[bytes, None, bytes | None]:
+        body = self._body(uid)
+        if body is None:
+            return None
+        text = MessageText(body, self._enclosed)
+        try:
+            plain, extended = yield from paused(text.structures(), b"")
+        finally:
+            text.close()
+        return extended if item == BODYSTRUCTURE else plain
+
     def _values(
         self, uids: "array[int]", items: frozenset[bytes]
     ) -> Generator[bytes, None, dict[int, Mapping[bytes, bytes | None]]]:
@@ -323,8 +359,9 @@ class _Fetch:
         found: dict[int, Mapping[bytes, bytes | None]] = {}
         for batch in self.view.mailbox.fetch(uids, items):
             yield b""
+            columns = (yield from self._widened(batch)) if self._wide else batch.values
             for at, uid in enumerate(batch.uids):
-                found[uid] = {item: column[at] for item, column in batch.values.items()}
+                found[uid] = {item: column[at] for item, column in columns.items()}
         return found
 
     def _mark_seen(self, group: "array[int]") -> frozenset[int]:
@@ -395,7 +432,7 @@ class _Fetch:
             return None
 
     def _response(self, number: int, pieces: list[bytes], body: Body) -> Iterator[bytes]:
-        text = MessageText(body)
+        text = MessageText(body, self._enclosed)
         try:
             yield from self._sections(number, pieces, text)
         finally:

@@ -7,16 +7,36 @@ from typing import TYPE_CHECKING
 
 from dovecotpy.imap.arguments import Arguments
 from dovecotpy.imap.errors import Refused
-from dovecotpy.imap.metadata import entry_names, metadata_response
-from dovecotpy.imap.registry import TAKES_BINARY, command
+from dovecotpy.imap.filters import verify
+from dovecotpy.imap.metadata import MAX_NAME, entry_names, metadata_response
+from dovecotpy.imap.registry import LARGE, TAKES_BINARY, Large, command
 from dovecotpy.imap.wire.tokens import Atom, String
 
 if TYPE_CHECKING:
+    from dovecotpy.config.values import Settings
     from dovecotpy.imap.session import ImapSession
 
 MAX_NUMBER = 0xFFFFFFFF
 INFINITY = 1 << 30
+MAX_VALUE = 1 << 20
+"""Octets of one value, whatever imap_metadata_max_size says; beyond: NO [METADATA MAXSIZE]."""
 TAKES_BINARY.add(b"SETMETADATA")
+
+
+def largest_value(settings: "Settings") -> int:
+    """Octets of one value."""
+    return min(settings.number("imap_metadata_max_size"), MAX_VALUE)
+
+
+def refusal(settings: "Settings", size: int) -> Refused:
+    """For a literal of so many octets, that is too large by itself or with those before it."""
+    most = largest_value(settings)
+    if size > most:
+        return Refused("The value is too large.", f"METADATA MAXSIZE {most}")
+    return Refused("Too many octets in one command.", "LIMIT")
+
+
+LARGE[b"SETMETADATA"] = Large(lambda settings: max(largest_value(settings), MAX_NAME), refusal)
 
 
 @command("GETMETADATA", capabilities=("METADATA",))
@@ -79,7 +99,7 @@ def set_entries(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]
     arguments.end()
     if not tokens or len(tokens) % 2:
         raise arguments.wrong("Invalid entries.")
-    most = session.settings.number("imap_metadata_max_size")
+    most = largest_value(session.settings)
     names = entry_names(tokens[::2], arguments.wrong("Invalid entry name."))
     if len(names) != len(tokens) // 2:
         raise arguments.wrong("Entry given twice.")
@@ -91,7 +111,12 @@ def set_entries(session: "ImapSession", arguments: Arguments) -> Iterator[bytes]
             changes[entry] = None
         else:
             raise arguments.wrong("Invalid value.")
-    if any(value is not None and len(value) > most for value in changes.values()):
-        raise Refused("The value is too large.", f"METADATA MAXSIZE {most}")
+    if not name:
+        for entry, value in changes.items():
+            if value is not None:
+                verify(entry, value, session.dialect)
+    longest = max(len(value or b"") for value in changes.values())
+    if longest > most:
+        raise refusal(session.settings, longest)
     session.store.annotations.set(name, changes, session.settings.number("imap_metadata_max_entries"))
     yield from session.complete("Setmetadata completed.")

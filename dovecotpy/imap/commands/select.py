@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from dovecotpy.imap.arguments import Arguments
 from dovecotpy.imap.dialect import CONDSTORE, OBJECTID
+from dovecotpy.imap.filters import FILTER_VALUES
 from dovecotpy.imap.registry import command
 from dovecotpy.imap.select_parameters import SELECT_PARAMETERS, parse_parameters
 from dovecotpy.imap.view import View
@@ -16,7 +17,6 @@ from dovecotpy.storage import flags as bits
 if TYPE_CHECKING:
     from dovecotpy.imap.session import ImapSession
 
-FILTER_VALUES = b"/private/filters/values/"
 """The entry of a filter among those of the server (RFC 5466 section 3.2)."""
 _UNSEEN = bytes(not value & bits.SEEN for value in range(256))
 

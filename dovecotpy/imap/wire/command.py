@@ -17,7 +17,7 @@ Events, in the order of the input:
   if it has none.
 * `LineTooLong(tag)`: the lines of a command (without its literals) exceed `max_line`; reported once, as soon
   as it is known; the rest is skipped.
-* `LiteralTooLarge(tag, size, synchronizing)`: a literal over `max_literal`, or over `max_literals` with those
+* `LiteralTooLarge(tag, size, synchronizing, larger)`: a literal over `max_literal`, or over `max_literals` with those
   before it in the command. The command is over: a synchronizing one is never asked for, the octets of the
   other kind are skipped.
 * `LiteralStart(tag, name, arguments, size, synchronizing)`: only for the commands named in `streams`. Answer
@@ -94,6 +94,8 @@ class LiteralTooLarge(NamedTuple):
     tag: bytes
     size: int
     synchronizing: bool
+    larger: bytes = b""
+    """the command, if it has a bound of its own that this exceeds"""
 
 
 class LiteralStart(NamedTuple):
@@ -134,7 +136,8 @@ class CommandParser:
 
     max_line: octets of a command's lines, without CRLF and literals. max_literal, max_literals: octets of one
     literal, of all literals of a command. longer: for commands by name, another max_line (AUTHENTICATE with
-    an initial response). streams: for commands by name, after how many arguments a literal outside lists
+    an initial response). larger: for commands by name, another max_literal for those in a list, and at least as
+    much for all of them. streams: for commands by name, after how many arguments a literal outside lists
     comes in pieces, and one in a list behind the word CATENATE or UTF8 (RFC 4469, RFC 6855). max_unasked: octets of a literal
     that is not synchronizing, -1 for none at all; None: as many as of the others. binary: commands that may
     have a literal8. Commands by UID are named with that word in front.
@@ -147,6 +150,7 @@ class CommandParser:
         max_literals: int = 8192,
         *,
         longer: Mapping[bytes, int] = _NEVER,
+        larger: Mapping[bytes, int] = _NEVER,
         streams: Mapping[bytes, int] = _NEVER,
         max_unasked: int | None = None,
         binary: frozenset[bytes] = frozenset(),
@@ -155,6 +159,7 @@ class CommandParser:
         self.max_literal = max_literal
         self.max_literals = max_literals
         self._longer = longer
+        self._larger = larger
         self._shortest = min([max_line, *longer.values()])
         """no line is too long below this, whatever its command"""
         self._streams = streams
@@ -360,15 +365,17 @@ class CommandParser:
                 self._tag, name, arguments, announced.size, announced.synchronizing, inside, announced.binary
             )
         self._literal_octets += announced.size
-        if announced.size > self.max_literal or self._literal_octets > self.max_literals:
-            return self._too_large(announced)
+        own = self._larger.get(name) if inside else None
+        most = self.max_literal if own is None else own
+        if announced.size > most or self._literal_octets > max(most, self.max_literals):
+            return self._too_large(announced, b"" if own is None else name)
         self._awaited = announced.size
         self._is_binary = announced.binary
         self._step = CommandParser._collect
         return NeedLiteral(announced.size, announced.synchronizing)
 
-    def _too_large(self, announced: _Announced) -> LiteralTooLarge:
-        event = LiteralTooLarge(self._tag, announced.size, announced.synchronizing)
+    def _too_large(self, announced: _Announced, larger: bytes = b"") -> LiteralTooLarge:
+        event = LiteralTooLarge(self._tag, announced.size, announced.synchronizing, larger)
         self._abandon(announced)
         return event
 

@@ -102,6 +102,12 @@ class History(Following):
             return self._note_alone(lambda: self._settle(found))
         return self._locked(lambda: self._settle(found), wait)
 
+    def bump(self, wait: float = NO_WAIT) -> Noted:
+        """Note a modseq of which nothing is told. wait: seconds for the lock."""
+        if not self.lasting:
+            return self._note_alone(_nothing_new)
+        return self._locked(_nothing_new, wait)
+
     def _locked(self, work: Settle, wait: float, *, compares: bool = False) -> Noted:
         """compares: the work is the comparison that is owed."""
         self._touched.clear()
@@ -364,3 +370,8 @@ class History(Following):
         if noted is not Noted.HELD:
             self.ledger.learnt = {}
         return noted
+
+
+def _nothing_new() -> tuple[Record | None, bool]:
+    """A change that is in no message."""
+    return Record(modseq=1), False

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from dovecotpy.storage.annotations import Annotations
 from dovecotpy.storage.errors import CannotDo, LimitReached, MailboxNotFound
+from dovecotpy.storage.state import State
 from dovecotpy.storage.store import Store
 from tests.protocol import imap_maildir
 
@@ -76,3 +79,43 @@ def test_a_listing_opens_no_state_where_no_use_was_given(make: Callable[[], Stor
 def uses(store: Store) -> dict[bytes, set[bytes]]:
     found = {box.name: set(box.attributes & {b"\\Sent", b"\\Drafts"}) for box in store.mailboxes()}
     return {name: each for name, each in found.items() if each}
+
+
+class TwoStates:
+    """A namespace with a State of its own."""
+
+    def __init__(self, shared: State) -> None:
+        self.shared = shared
+
+    def mailbox_guid(self, name: bytes, *, writable: bool) -> str:
+        return "guid"
+
+    def shared_state(self, name: bytes) -> State:
+        return self.shared
+
+    def uses_by_name(self, name: bytes) -> frozenset[bytes]:
+        return frozenset()
+
+    def touch(self, name: bytes) -> None:
+        pass
+
+
+def test_entries_that_two_states_keep_are_not_set_together(tmp_path: Path) -> None:
+    states = []
+    for each in ("own", "shared"):
+        (tmp_path / each).mkdir()
+        directory = os.open(tmp_path / each, os.O_RDONLY)
+        states.append(State(directory, str(tmp_path / each), sync=False))
+    own, shared = states
+    annotations = Annotations(TwoStates(shared), own)
+    with pytest.raises(CannotDo, match="cannot be set by one command"):
+        annotations.set(b"box", {b"/private/specialuse": b"\\Sent", b"/shared/a": b"1"}, MOST)
+    assert not own.exists()
+    assert not shared.exists()
+    assert not own.knows_uses
+    annotations.set(b"box", {b"/private/a": b"1"}, MOST)
+    annotations.set(b"box", {b"/shared/a": b"2"}, MOST)
+    assert annotations.get(b"box") == {b"/private/a": b"1", b"/shared/a": b"2"}
+    assert (own.entries("guid"), shared.entries("guid")) == ({b"/private/a": b"1"}, {b"/shared/a": b"2"})
+    own.close()
+    shared.close()
