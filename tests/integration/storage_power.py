@@ -144,6 +144,8 @@ class Disk:
         place = self._place(path, dir_fd) if flags & (os.O_CREAT | os.O_TRUNC) else None
         there = place is not None and os.access(path, os.F_OK, dir_fd=dir_fd, follow_symlinks=False)
         descriptor = real(path, flags, mode, dir_fd=dir_fd)
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            self._nodes.pop(os.fstat(descriptor).st_ino, None)  # perhaps that of a file which is gone
         if place is not None and place[1] != STATE:
             if not there:
                 file = self._nodes[os.fstat(descriptor).st_ino] = File()
