@@ -81,13 +81,17 @@ EXTENSIONS: dict[str, Extension] = {
         "7162", ("imap/view.py", COMMANDS + "store.py"), _transcripts("condstore", "rfc7162")
     ),
     "CREATE-SPECIAL-USE": Extension(
-        "6154", (COMMANDS + "hierarchy.py", "storage/annotations.py"), _transcripts("create_special_use")
+        "6154",
+        (COMMANDS + "hierarchy.py", "storage/annotations.py"),
+        _transcripts("create_special_use", "rfc6154"),
     ),
     "ENABLE": Extension(
         "5161", (COMMANDS + "enable.py", "imap/dialect.py"), _transcripts("any_state", "rfc5161")
     ),
     "ESEARCH": Extension("4731", ("imap/returns.py",), _transcripts("search_return", "rfc4731")),
-    "ESORT": Extension("5267", ("imap/returns.py", COMMANDS + "sort.py"), _transcripts("sort_return")),
+    "ESORT": Extension(
+        "5267", ("imap/returns.py", COMMANDS + "sort.py"), _transcripts("sort_return", "rfc7162")
+    ),
     "ID": Extension("2971", (COMMANDS + "identify.py",), _transcripts("identify")),
     "IDLE": Extension("2177", (COMMANDS + "idle.py", "imap/session.py"), _transcripts("idle")),
     "IMAP4rev1": Extension("3501", ("imap/session.py",), ("protocol/imap",)),
