@@ -360,7 +360,8 @@ class ModelAnnotations:
         told = self.values.get(self.key(name), {}).get(SPECIAL_USE_ENTRY)
         if told is not None:
             return frozenset(told.split())
-        given = b" ".join(each.get(SPECIAL_USE_ENTRY, b"") for each in self.values.values()).split()
+        there = [self.values.get(box.mailbox_id, {}) for box in self.store.boxes.values()]
+        given = b" ".join(each.get(SPECIAL_USE_ENTRY, b"") for each in there).split()
         return frozenset({b"\\" + name} if name in USES else ()).difference(given)
 
     def set(self, name: bytes, changes: Any, most: int) -> None:
