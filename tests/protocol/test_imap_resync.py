@@ -156,11 +156,13 @@ class Follower:
             self.order += [None] * (number - len(self.order))
         elif word == "EXPUNGE":
             assert self.kind not in ("qresync", "uidonly"), "EXPUNGE for a client that wants VANISHED"
+            assert number <= len(self.order), "EXPUNGE of a message that is not there"
             self._forget(self.order.pop(number - 1))
         elif word == "UIDFETCH":
             assert self.kind == "uidonly"
             assert items is not None
             if number not in self.order:
+                assert None in self.order, "more messages than EXISTS told of"
                 self.order[self.order.index(None)] = number
             self._fetched(
                 self.order.index(number) + 1,
@@ -174,6 +176,7 @@ class Follower:
             self._fetched(number, dict(zip(items[::2], items[1::2], strict=True)))
 
     def _fetched(self, number: int, items: dict[str, Any]) -> None:
+        assert number <= len(self.order), "FETCH of a message that EXISTS did not tell of"
         uid = items.get("UID", self.order[number - 1])
         assert self.order[number - 1] in (None, uid), "a number belongs to another message"
         self.order[number - 1] = uid
@@ -191,7 +194,9 @@ class Follower:
         assert self.kind in ("qresync", "uidonly"), "VANISHED for a client that did not enable it"
         for uid in uids:
             if not earlier:
-                self.order.remove(uid if uid in self.order else None)
+                named = uid if uid in self.order else None
+                assert named in self.order, "VANISHED of a message that is not there"
+                self.order.remove(named)
             self._forget(uid)
 
     def _forget(self, uid: int | None) -> None:
